@@ -1,0 +1,30 @@
+//! Every bound of the daemon in one place, each with its unit (HOUSE, style 6).
+
+use std::time::Duration;
+
+/// Longest SIP message accepted, in bytes: what a UDP datagram can carry.
+pub const MESSAGE_BYTES: usize = 65_535;
+/// Most header lines in one message.
+pub const HEADER_LINES: usize = 256;
+/// Most contacts (bindings) of one address of record.
+pub const BINDINGS_PER_USER: usize = 16;
+/// Longest one value we keep from a peer (Contact URI, User-Agent, Call-ID, tag), in bytes.
+pub const KEPT_VALUE_BYTES: usize = 1024;
+/// Server and client transactions alive at once; a request beyond gets a stateless 503.
+pub const TRANSACTIONS: usize = 1_000_000;
+/// Calls up at once, emergency calls excepted.
+pub const CALLS: usize = 100_000;
+/// Stream connections (TCP) at once; the oldest idle one is closed for a new one.
+pub const CONNECTIONS: usize = 20_000;
+/// Bytes waiting to be written to one stream connection before it is closed as stuck.
+pub const CONNECTION_BACKLOG_BYTES: usize = 1 << 20;
+/// A stream connection on which a started message does not end in this time is closed.
+pub const HALF_MESSAGE: Duration = Duration::from_secs(32);
+/// Nonces whose `nc` count is remembered, against replay.
+pub const NONCES: usize = 100_000;
+/// Writes waiting for the store.
+pub const STORE_QUEUE: usize = 200_000;
+/// Ended calls kept in memory for `records` (all are in the store).
+pub const RECORDS_KEPT: usize = 10_000;
+/// Attempts (legs towards trunks or phones) of one call.
+pub const ATTEMPTS_PER_CALL: usize = 64;

@@ -1,0 +1,4 @@
+//! sosbridge: a SIP back-to-back user agent for emergency calls.
+
+pub mod base;
+pub mod transport;

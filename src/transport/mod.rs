@@ -1,0 +1,17 @@
+//! Where messages come from and go to: flows, Via stamping, response routing (RFC 3261 §18, RFC 3581).
+
+pub mod flow;
+
+pub use flow::{ConnId, Flow, ListenerId};
+
+use bytes::Bytes;
+
+/// A whole message on its way to the wire.
+#[derive(Clone, Debug)]
+pub struct Transmit {
+    pub flow: Flow,
+    pub bytes: Bytes,
+}
+
+/// What the floors below the node have to send, in order; the node drains it into its outputs.
+pub type Outbox = Vec<Transmit>;
