@@ -1,4 +1,5 @@
 //! sosbridge: a SIP back-to-back user agent for emergency calls.
 
 pub mod base;
+pub mod config;
 pub mod transport;
