@@ -2,4 +2,5 @@
 
 pub mod base;
 pub mod config;
+pub mod lease;
 pub mod transport;

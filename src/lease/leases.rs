@@ -1,0 +1,373 @@
+//! The pool at work: giving numbers, counting calls, expiring, and saying what the disk must remember.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use compact_str::CompactString;
+
+use super::Country;
+use super::grant::Grant;
+use super::holders::Holders;
+use super::machine::{Event, State};
+use super::pool::{Pool, PoolStatus, Shelves};
+use super::row::{Device, Kind, Lease, Row, View};
+use crate::base::{E164, Instant};
+
+/// Who asks for a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Address of record.
+    pub user: &'a str,
+    pub device: &'a Device,
+    pub resource: &'a str,
+    pub country: Country,
+    /// The user's own number.
+    pub own: Option<E164>,
+    /// The resource's shared number of last resort: the configured one, else its first number with `make_calls`, without
+    /// which no emergency call gets this far (SPEC §2). So an emergency call always gets a number.
+    pub overflow: E164,
+}
+
+/// `[lease]` of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub window: Duration,
+    pub quarantine: Duration,
+}
+
+/// All leases, and the pools they come from.
+pub struct Leases {
+    settings: Settings,
+    shelves: Shelves,
+    leases: BTreeMap<E164, Lease>,
+    /// Pool numbers that were used and are free again, with the time their rest began.
+    rested: BTreeMap<E164, Instant>,
+    holders: Holders,
+    /// When a held lease or a quarantine ends.
+    deadlines: BTreeSet<(Instant, E164)>,
+    /// Numbers whose row in the store is out of date.
+    dirty: BTreeSet<E164>,
+}
+
+impl Leases {
+    pub fn new(pools: &[Pool], settings: Settings) -> Self {
+        Self {
+            settings,
+            shelves: Shelves::new(pools),
+            leases: BTreeMap::new(),
+            rested: BTreeMap::new(),
+            holders: Holders::default(),
+            deadlines: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+        }
+    }
+
+    /// Takes over what the store remembers, at start. A lease whose call was up is held from `now` on, a whole window.
+    pub fn load(&mut self, rows: Vec<Row>, now: Instant) {
+        for row in rows {
+            match row {
+                Row::Lease(lease) => self.load_lease(lease, now),
+                Row::Rested { number, since } => {
+                    self.rested.insert(number, since);
+                }
+                Row::Forget { .. } => {}
+            }
+        }
+        self.stock();
+        self.handle_timeout(now);
+    }
+
+    fn load_lease(&mut self, mut lease: Lease, now: Instant) {
+        let was = lease.state;
+        let Some(state) = was.after(Event::Restarted) else { return };
+        lease.state = state;
+        lease.calls = 0;
+        if was == State::Active {
+            lease.expires = round_up(lease.dialled.max(now) + self.settings.window);
+            self.dirty.insert(lease.number);
+        }
+        // The holder's newest number is the one a further call keeps.
+        let newest = self.held_by(&lease.user, &lease.device.key).is_none_or(|other| other.dialled <= lease.dialled);
+        if newest {
+            self.holders.put(&lease);
+        }
+        self.leases.insert(lease.number, lease);
+    }
+
+    /// New pools and settings. Every lease stays, those whose number left the pools too; promised times are not shortened.
+    pub fn reload(&mut self, pools: &[Pool], settings: Settings) {
+        self.settings = settings;
+        self.shelves = Shelves::new(pools);
+        self.stock();
+    }
+
+    /// Fills shelves and deadlines from the leases and the rested numbers.
+    fn stock(&mut self) {
+        self.deadlines.clear();
+        let quarantine = self.settings.quarantine;
+        for lease in self.leases.values() {
+            if let Some(shelf) = self.shelves.of_mut(lease.number) {
+                shelf.put(lease);
+            }
+            self.deadlines.extend(deadline(lease, quarantine));
+        }
+        let (shelves, dirty, leases) = (&mut self.shelves, &mut self.dirty, &self.leases);
+        self.rested.retain(|number, since| {
+            let shelf = shelves.of_mut(*number).filter(|_| !leases.contains_key(number));
+            match shelf {
+                Some(shelf) => shelf.put_rested(*since, *number),
+                None => {
+                    dirty.insert(*number);
+                    return false;
+                }
+            }
+            true
+        });
+        for shelf in self.shelves.iter_mut() {
+            shelf.next_unused(|number| self.leases.contains_key(&number) || self.rested.contains_key(&number));
+        }
+    }
+
+    /// The number of an emergency call; never refused. Counts the call as up: end it with one `call_down`.
+    ///
+    /// The same device keeps its number. Else free, oldest in quarantine, own, overflow (SPEC §3, "Pool exhausted").
+    pub fn acquire(&mut self, now: Instant, ask: &Ask<'_>) -> Grant {
+        self.handle_timeout(now);
+        let (number, kind) = self.choose(ask);
+        self.give(now, ask, number, kind, false)
+    }
+
+    /// The number of a test call, which must not use up the pool (SPEC §7): the number the user already has, else a free
+    /// one while more than a tenth of the pool (and more than one number) is free, else `None`. Counts the call as up.
+    pub fn acquire_test(&mut self, now: Instant, ask: &Ask<'_>) -> Option<Grant> {
+        self.handle_timeout(now);
+        let latest = || {
+            let all = self.holders.numbers_of(ask.user).filter_map(|number| self.leases.get(&number));
+            all.max_by_key(|lease| (lease.dialled, lease.number))
+        };
+        if let Some(lease) = self.held_by(ask.user, &ask.device.key).or_else(latest) {
+            let number = lease.number;
+            self.call_up(number);
+            self.dirty.remove(&number);
+            return self.leases.get(&number).map(|lease| Grant { lease: lease.clone() });
+        }
+        let spare = |free: u64, capacity: u64| free > 1.max(capacity.div_ceil(10));
+        let number = self.free(ask, spare)?;
+        Some(self.give(now, ask, number, Kind::Pooled, true))
+    }
+
+    fn choose(&mut self, ask: &Ask<'_>) -> (E164, Kind) {
+        let mine = self.held_by(ask.user, &ask.device.key).filter(|lease| self.suits(lease, ask));
+        match mine.map(|lease| (lease.number, lease.kind)) {
+            // A shared number is left for one of its own as soon as there is one.
+            None | Some((_, Kind::Overflow)) => {}
+            Some(kept @ (_, Kind::Pooled | Kind::OwnNumber)) => return kept,
+        }
+        if let Some(number) = self.free(ask, |_, _| true).or_else(|| self.oldest_quarantined(ask)) {
+            return (number, Kind::Pooled);
+        }
+        let of_another = |number: &E164| self.leases.get(number).is_some_and(|lease| lease.user != ask.user);
+        match ask.own.filter(|number| !of_another(number)) {
+            Some(own) => (own, Kind::OwnNumber),
+            None => (ask.overflow, Kind::Overflow),
+        }
+    }
+
+    /// True when a number the device already has is right for this call too: same tenant, and a country its pool serves.
+    fn suits(&self, lease: &Lease, ask: &Ask<'_>) -> bool {
+        let served = || self.shelves.of(lease.number).is_some_and(|shelf| shelf.serves(ask.country));
+        lease.resource == ask.resource && (lease.country == ask.country || served())
+    }
+
+    fn free(&mut self, ask: &Ask<'_>, allowed: impl Fn(u64, u64) -> bool) -> Option<E164> {
+        let (leases, rested) = (&self.leases, &self.rested);
+        for at in self.shelves.serving(ask.resource, ask.country) {
+            let Some(shelf) = self.shelves.get_mut(at) else { continue };
+            let status = shelf.status();
+            if !allowed(status.free, status.capacity) {
+                continue;
+            }
+            let known = |number: E164| leases.contains_key(&number) || rested.contains_key(&number);
+            if let Some(number) = shelf.next_free(known) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn oldest_quarantined(&self, ask: &Ask<'_>) -> Option<E164> {
+        let serving = self.shelves.serving(ask.resource, ask.country);
+        let oldest = serving.into_iter().filter_map(|at| self.shelves.get(at)?.oldest_quarantined());
+        oldest.min().map(|(_, number)| number)
+    }
+
+    fn give(&mut self, now: Instant, ask: &Ask<'_>, number: E164, kind: Kind, test: bool) -> Grant {
+        let before = self.withdraw(number);
+        let was = before.as_ref().map_or(State::Free, |lease| lease.state);
+        let lease = Lease {
+            number,
+            kind,
+            state: was.after(Event::Dialled).unwrap_or(State::Active),
+            resource: CompactString::from(ask.resource),
+            country: ask.country,
+            user: CompactString::from(ask.user),
+            device: ask.device.clone(),
+            dialled: Instant::from_millis(now.as_millis()),
+            expires: round_up(now + self.settings.window),
+            calls: before.map_or(0, |lease| lease.calls).saturating_add(1),
+            test,
+        };
+        self.holders.put(&lease);
+        self.put(lease.clone());
+        self.dirty.remove(&number);
+        Grant { lease }
+    }
+
+    /// The lease of a number, whether its call is up, it is held, or in quarantine: whom a callback must reach.
+    pub fn find(&self, number: E164) -> Option<&Lease> {
+        self.leases.get(&number)
+    }
+
+    /// A callback (or a further call of its holder) begins on the number, and renews it. False for a number of nobody.
+    pub fn call_up(&mut self, number: E164) -> bool {
+        let Some(mut lease) = self.leases.get(&number).cloned() else { return false };
+        let Some(state) = lease.state.after(Event::CallUp) else { return false };
+        self.unplace(&lease);
+        if lease.state != state {
+            self.dirty.insert(number);
+        }
+        lease.state = state;
+        lease.calls = lease.calls.saturating_add(1);
+        self.put(lease);
+        true
+    }
+
+    /// A call on the number ended. After the last one the window runs anew (SPEC §3, "How long").
+    pub fn call_down(&mut self, now: Instant, number: E164) {
+        let Some(mut lease) = self.leases.get(&number).cloned() else { return };
+        if lease.calls > 1 {
+            self.leases.entry(number).and_modify(|lease| lease.calls -= 1);
+            return;
+        }
+        let Some(state) = lease.state.after(Event::LastCallDown) else { return };
+        self.unplace(&lease);
+        lease.state = state;
+        lease.calls = 0;
+        lease.expires = round_up(lease.dialled.max(now) + self.settings.window);
+        self.put(lease);
+        self.dirty.insert(number);
+    }
+
+    /// The device's flow changed (it registered again): where a callback must ring from now on.
+    pub fn refresh_device(&mut self, user: &str, device: &Device) {
+        let Some(number) = self.holders.number_of(user, &device.key) else { return };
+        let Some(lease) = self.leases.get_mut(&number) else { return };
+        if lease.device != *device {
+            lease.device = device.clone();
+            self.dirty.insert(number);
+        }
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Ends the windows and the quarantines that are over by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, number)) = self.deadlines.first() {
+            if at > now {
+                return;
+            }
+            self.deadlines.pop_first();
+            let Some(mut lease) = self.leases.get(&number).cloned() else { continue };
+            self.dirty.insert(number);
+            if let Some(state) = lease.state.after(Event::WindowOver) {
+                self.unplace(&lease);
+                lease.state = state;
+                self.put(lease);
+            } else if lease.state.after(Event::Rested).is_some() {
+                self.withdraw(number);
+                self.release(&lease);
+            }
+        }
+    }
+
+    /// The rows the store has to write because of what happened since the last time, in the order of numbers.
+    pub fn take_rows(&mut self) -> Vec<Row> {
+        let dirty = std::mem::take(&mut self.dirty);
+        dirty.into_iter().map(|number| self.row(number)).collect()
+    }
+
+    fn row(&self, number: E164) -> Row {
+        match (self.leases.get(&number), self.rested.get(&number)) {
+            (Some(lease), _) => Row::Lease(lease.clone()),
+            (None, Some(&since)) => Row::Rested { number, since },
+            (None, None) => Row::Forget { number },
+        }
+    }
+
+    /// All leases as operators see them, in the order of numbers.
+    pub fn views(&self, now: Instant) -> impl Iterator<Item = View> {
+        let Settings { window, quarantine } = self.settings;
+        self.leases.values().map(move |lease| View::of(lease, now, window, quarantine))
+    }
+
+    /// The pools in the order of the configuration.
+    pub fn pools(&self) -> impl Iterator<Item = PoolStatus<'_>> {
+        self.shelves.iter().map(|shelf| shelf.status())
+    }
+
+    fn held_by(&self, user: &str, device: &str) -> Option<&Lease> {
+        self.leases.get(&self.holders.number_of(user, device)?)
+    }
+
+    /// Takes the number out of every queue, whoever has it.
+    fn withdraw(&mut self, number: E164) -> Option<Lease> {
+        if let Some(since) = self.rested.remove(&number)
+            && let Some(shelf) = self.shelves.of_mut(number)
+        {
+            shelf.take_rested(since, number);
+        }
+        let lease = self.leases.remove(&number)?;
+        self.holders.remove(&lease);
+        self.unplace(&lease);
+        Some(lease)
+    }
+
+    fn unplace(&mut self, lease: &Lease) {
+        if let Some(shelf) = self.shelves.of_mut(lease.number) {
+            shelf.take(lease);
+        }
+        if let Some(deadline) = deadline(lease, self.settings.quarantine) {
+            self.deadlines.remove(&deadline);
+        }
+    }
+
+    fn put(&mut self, lease: Lease) {
+        if let Some(shelf) = self.shelves.of_mut(lease.number) {
+            shelf.put(&lease);
+        }
+        self.deadlines.extend(deadline(&lease, self.settings.quarantine));
+        self.leases.insert(lease.number, lease);
+    }
+
+    fn release(&mut self, lease: &Lease) {
+        if let Some(shelf) = self.shelves.of_mut(lease.number) {
+            shelf.put_rested(lease.expires, lease.number);
+            self.rested.insert(lease.number, lease.expires);
+        }
+    }
+}
+
+fn deadline(lease: &Lease, quarantine: Duration) -> Option<(Instant, E164)> {
+    match lease.state {
+        State::Free | State::Active => None,
+        State::Held => Some((lease.expires, lease.number)),
+        State::Quarantined => Some((lease.expires + quarantine, lease.number)),
+    }
+}
+
+/// To the next whole millisecond: the store keeps milliseconds and must not promise less than memory does.
+fn round_up(instant: Instant) -> Instant {
+    Instant::from_millis(instant.as_micros().div_ceil(1000))
+}
