@@ -1,0 +1,283 @@
+//! Who is reachable where: REGISTER (RFC 3261 §10.3, RFC 5626 §6) and authentication (`auth`).
+//!
+//! A REGISTER is carried out whole or not at all. What the store has to keep comes out of `take_rows`, in order.
+//! Who may register is decided before (`auth`, the node); nobody is rung here.
+
+pub mod auth;
+pub mod binding;
+mod nonce;
+mod request;
+pub mod row;
+mod table;
+mod update;
+
+#[cfg(test)]
+mod tests;
+
+pub use auth::{Auth, Verdict};
+pub use binding::{Binding, Quality};
+pub use row::{Change, Row, RowKey};
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use request::{Asked, Refusal, Wish, refused};
+use table::{Table, UserKey};
+use update::{Effect, Visit};
+
+use crate::base::Instant;
+use crate::config::{Aor, Country};
+use crate::sip::{Message, Name, Uri, Writer};
+use crate::transport::{ConnId, Flow};
+
+/// Refreshes that only prolonged a binding are written together, this long after the first of them: a crash in between
+/// costs a phone no more than that much of its registration.
+const PROLONG_EVERY: Duration = Duration::from_secs(5);
+
+/// `[registrar]` of the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub min_expires: Duration,
+    pub max_expires: Duration,
+    pub default_expires: Duration,
+}
+
+/// The answer to a REGISTER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 200 with `Registrar::write_contacts`; `outbound`: and with `Require: outbound` (RFC 5626 §6).
+    Accepted { outbound: bool },
+    /// 423 with `Min-Expires`.
+    TooBrief { min: Duration },
+    Refused { status: u16, why: &'static str },
+}
+
+/// One binding as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View<'a> {
+    pub user: &'a Aor,
+    pub contact: &'a str,
+    pub transport: &'static str,
+    pub source: SocketAddr,
+    pub expires_at: Instant,
+    pub user_agent: &'a str,
+}
+
+/// All the bindings of this node.
+pub struct Registrar {
+    settings: Settings,
+    table: Table,
+    changes: Vec<Change>,
+    /// Users with a binding that was prolonged and is not written yet.
+    prolonged: Vec<UserKey>,
+    prolonged_due: Option<Instant>,
+}
+
+impl Registrar {
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, table: Table::default(), changes: Vec::new(), prolonged: Vec::new(), prolonged_due: None }
+    }
+
+    /// After a reload of the config; bindings keep the expiry they were promised.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Takes back at start what the store kept; what expired meanwhile is to be deleted there.
+    pub fn load(&mut self, rows: impl IntoIterator<Item = Row>, now: Instant) {
+        for row in rows {
+            if row.expires_at_ms <= now.as_millis() {
+                self.changes.push(Change::Delete { key: row.key(), urgent: false });
+                continue;
+            }
+            let (key, mut bindings) = self.table.take(&row.user);
+            bindings.retain(|binding| binding.slot != row.slot);
+            bindings.push(row.binding());
+            self.table.put_back(key, bindings);
+        }
+    }
+
+    /// Carries out a REGISTER of `user`, whom the node has authenticated. Retransmissions must not get here.
+    pub fn register(&mut self, now: Instant, user: &Aor, request: &Message, flow: Flow) -> Outcome {
+        match self.try_register(now, user, request, flow) {
+            Ok(outcome) | Err(outcome) => outcome,
+        }
+    }
+
+    fn try_register(&mut self, now: Instant, user: &Aor, request: &Message, flow: Flow) -> Result<Outcome, Refusal> {
+        let to = Uri::parse(request.to().uri).ok().as_ref().and_then(Aor::from_uri);
+        let to = to.ok_or_else(|| refused(400, "To is not an address of record"))?;
+        if to != *user {
+            return Err(refused(403, "registers for somebody else")); // RFC 3261 §10.3 step 4
+        }
+        let call_id = request::text(request.call_id()).ok_or_else(|| refused(400, "bad Call-ID"))?;
+        let asked = request::read(request, &self.settings)?;
+        let user_agent = request::user_agent(request);
+        let country = request.header_named("X-Country-Code").and_then(Country::parse);
+        let visit = Visit { now, call_id, cseq: request.cseq(), flow, user_agent: &user_agent, country };
+        match asked {
+            Asked::List => Ok(Outcome::Accepted { outbound: false }),
+            Asked::RemoveAll => self.remove_all(user, &visit),
+            Asked::Update(wishes) => {
+                self.update(user, &visit, &wishes)?;
+                // Keep-alive on datagrams is STUN (RFC 5626 §4.4.2): not promised there.
+                let kept_alive = flow.protocol.is_reliable() && request::supports_outbound(request);
+                let by_flow = wishes.iter().any(|wish| wish.reg_id.is_some() && !wish.lifetime.is_zero());
+                Ok(Outcome::Accepted { outbound: by_flow && kept_alive })
+            }
+        }
+    }
+
+    fn remove_all(&mut self, user: &Aor, visit: &Visit<'_>) -> Result<Outcome, Refusal> {
+        visit.check(self.listed(user).iter())?;
+        if let Some(key) = self.table.find(user) {
+            for binding in self.table.take_at(key) {
+                let key = RowKey { user: user.clone(), slot: binding.slot };
+                self.changes.push(Change::Delete { key, urgent: true });
+            }
+            self.table.put_back(key, Vec::new());
+        }
+        Ok(Outcome::Accepted { outbound: false })
+    }
+
+    fn update(&mut self, user: &Aor, visit: &Visit<'_>, wishes: &[Wish]) -> Result<(), Refusal> {
+        visit.check(visit.touched(self.listed(user), wishes))?;
+        let (key, mut bindings) = self.table.take(user);
+        let effects = visit.apply(&mut bindings, wishes);
+        for effect in effects {
+            let at = |slot: u8| move |binding: &&mut Binding| binding.slot == slot;
+            match effect {
+                Effect::Removed(slot) => {
+                    let key = RowKey { user: user.clone(), slot };
+                    self.changes.push(Change::Delete { key, urgent: true });
+                }
+                Effect::Moved(slot) => {
+                    for binding in bindings.iter_mut().filter(at(slot)) {
+                        binding.unwritten = false;
+                        self.changes.push(Change::Put { row: Row::of(user, binding), urgent: true });
+                    }
+                }
+                Effect::Prolonged(slot) => {
+                    for binding in bindings.iter_mut().filter(at(slot)).filter(|binding| !binding.unwritten) {
+                        binding.unwritten = true;
+                        self.prolonged.push(key);
+                        self.prolonged_due.get_or_insert(visit.now + PROLONG_EVERY);
+                    }
+                }
+            }
+        }
+        self.table.put_back(key, bindings);
+        Ok(())
+    }
+
+    /// The Contact headers of the 200: every binding with the time it has left (RFC 3261 §10.3 step 8).
+    pub fn write_contacts(&self, now: Instant, user: &Aor, writer: &mut Writer) {
+        for binding in self.listed(user) {
+            let (uri, params) = (binding.contact(), binding.params());
+            let left = binding.expires_at.since(now).as_secs();
+            writer.header_fmt("Contact", format_args!("<{uri}>{params};expires={left}"));
+        }
+    }
+
+    /// Where `user` can be rung, best first: by q, then the most recently refreshed.
+    pub fn bindings(&self, user: &Aor) -> &[Binding] {
+        let all = self.listed(user);
+        let ringing = all.partition_point(|binding| binding.rings);
+        all.get(..ringing).unwrap_or_default()
+    }
+
+    /// Every binding of `user`, those that can never be rung last.
+    pub fn listed(&self, user: &Aor) -> &[Binding] {
+        self.table.find(user).map_or(&[], |key| self.table.bindings(key))
+    }
+
+    /// The binding of `user` whose REGISTER came over exactly this flow.
+    pub fn binding_on_flow(&self, flow: &Flow, user: &Aor) -> Option<&Binding> {
+        self.listed(user).iter().find(|binding| binding.is_on(flow))
+    }
+
+    /// Who is registered from exactly this flow.
+    pub fn users_on_flow(&self, flow: &Flow) -> impl Iterator<Item = &Aor> {
+        self.table.users_on(flow)
+    }
+
+    /// The connection is gone; its bindings stay, and are tried anew at `flow.remote`.
+    pub fn connection_closed(&mut self, connection: ConnId) {
+        self.table.connection_closed(connection);
+    }
+
+    /// A connection was opened to where bindings of `user` lost theirs: to `lost.remote`.
+    pub fn reconnected(&mut self, user: &Aor, lost: &Flow, connection: ConnId) {
+        let Some(key) = self.table.find(user) else { return };
+        let mut bindings = self.table.take_at(key);
+        let lost = Flow { connection: None, ..*lost };
+        for binding in bindings.iter_mut().filter(|binding| binding.flow == lost) {
+            binding.flow.connection = Some(connection);
+        }
+        self.table.put_back(key, bindings);
+    }
+
+    /// When `handle_timeout` wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let expiry = self.table.next_expiry().map(|(expiry, _)| expiry);
+        [expiry, self.prolonged_due].into_iter().flatten().min()
+    }
+
+    /// Ends the bindings of one user that have expired, and lets out writes that were held back. To be called until
+    /// `next_deadline` is later than `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.prolonged_due.is_some_and(|due| due <= now) {
+            self.flush_prolonged();
+        }
+        let Some((_, key)) = self.table.next_expiry().filter(|(expiry, _)| *expiry <= now) else { return };
+        let mut bindings = self.table.take_at(key);
+        let user = self.table.aor(key).cloned();
+        bindings.retain(|binding| {
+            let alive = binding.expires_at > now;
+            if let (false, Some(user)) = (alive, &user) {
+                let key = RowKey { user: user.clone(), slot: binding.slot };
+                self.changes.push(Change::Delete { key, urgent: false });
+            }
+            alive
+        });
+        self.table.put_back(key, bindings);
+    }
+
+    /// Lets out at once the writes held back: before the process ends.
+    pub fn flush_prolonged(&mut self) {
+        self.prolonged_due = None;
+        for key in std::mem::take(&mut self.prolonged) {
+            let Some(user) = self.table.aor(key).cloned() else { continue };
+            for binding in self.table.bindings_mut(key).iter_mut().filter(|binding| binding.unwritten) {
+                binding.unwritten = false;
+                self.changes.push(Change::Put { row: Row::of(&user, binding), urgent: false });
+            }
+        }
+    }
+
+    /// What the store has to do since the last call, to be done in this order.
+    pub fn take_rows(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Every binding, in an order that does not change by itself.
+    pub fn views(&self) -> impl Iterator<Item = View<'_>> {
+        self.table.iter().map(|(user, binding)| View {
+            user,
+            contact: binding.contact(),
+            transport: binding.flow.protocol.uri_token(),
+            source: binding.flow.remote,
+            expires_at: binding.expires_at,
+            user_agent: binding.user_agent(),
+        })
+    }
+
+    /// How many bindings there are.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
