@@ -3,5 +3,6 @@
 pub mod base;
 pub mod config;
 pub mod lease;
+pub mod sip;
 pub mod transport;
 pub mod trunk;

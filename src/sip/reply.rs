@@ -1,0 +1,82 @@
+//! The common part of every answer (RFC 3261 §8.2.6).
+
+use std::net::SocketAddr;
+
+use super::reason::reason_phrase;
+use super::text::{trim_end, unfold, value_end};
+use super::{Message, Name, Via, Writer};
+
+/// Prints the status line, the Vias (the top one stamped with where the request came from), From, To (with `to_tag` if it has no
+/// tag), Call-ID and CSeq; a 100 gets the Timestamp (§8.2.6.1). `reason`: `None` for the usual phrase.
+pub fn reply<'w>(
+    writer: &'w mut Writer,
+    request: &Message,
+    source: SocketAddr,
+    code: u16,
+    reason: Option<&str>,
+    to_tag: Option<&[u8]>,
+) -> &'w mut Writer {
+    writer.response(code, reason.unwrap_or_else(|| reason_phrase(code)).as_bytes());
+    let mut first = true;
+    for header in request.headers().filter(|header| header.name == Name::Via) {
+        if std::mem::take(&mut first) {
+            writer.header("Via", &stamped(header.value, source));
+        } else {
+            writer.copy_line(&header);
+        }
+    }
+    writer.copy(request, Name::From);
+    match to_tag.filter(|_| request.to_tag().is_none()) {
+        Some(tag) => {
+            let to = unfold(request.header(Name::To).unwrap_or_default());
+            let to = trim_end(&to);
+            let to = to.strip_suffix(b";").unwrap_or(to);
+            writer.header("To", &[to, b";tag=", tag].concat());
+        }
+        None => {
+            writer.copy(request, Name::To);
+        }
+    }
+    writer.copy(request, Name::CallId).copy(request, Name::CSeq);
+    if code == 100 {
+        writer.copy(request, Name::Timestamp);
+    }
+    writer
+}
+
+/// A Via line whose first value has `received` (RFC 3261 §18.2.1) and `rport` (RFC 3581 §4) filled in from `source`.
+pub fn stamped(line: &[u8], source: SocketAddr) -> Vec<u8> {
+    let (first, others) = line.split_at_checked(value_end(line)).unwrap_or((line, &[]));
+    let mut stamped = Vec::with_capacity(line.len() + 64);
+    match Via::parse(first) {
+        Ok(via) => {
+            stamp(&mut stamped, first, via, source);
+            stamped.extend_from_slice(others);
+        }
+        Err(_) => stamped.extend_from_slice(line),
+    }
+    stamped
+}
+
+fn stamp(out: &mut Vec<u8>, value: &[u8], via: Via<'_>, source: SocketAddr) {
+    let source_ip = source.ip().to_canonical();
+    let sent_by = value.len().saturating_sub(via.params.raw().len());
+    let value = trim_end(value);
+    let sent_by = value.get(..sent_by.min(value.len())).unwrap_or_default();
+    out.extend_from_slice(trim_end(sent_by));
+    for param in via.params.iter().filter(|param| !is_stamp(param.name)) {
+        out.push(b';');
+        out.extend_from_slice(param.raw);
+    }
+    let asked = via.rport().is_some();
+    if asked || via.host_ip().map(|ip| ip.to_canonical()) != Some(source_ip) {
+        out.extend_from_slice(format!(";received={source_ip}").as_bytes());
+    }
+    if asked {
+        out.extend_from_slice(format!(";rport={}", source.port()).as_bytes());
+    }
+}
+
+fn is_stamp(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport")
+}

@@ -1,0 +1,222 @@
+//! Session descriptions as far as a bridge must read them (RFC 8866, RFC 3264): where they are, their origin line, their
+//! directions. Everything else passes byte for byte.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use memchr::memchr;
+
+use super::text::{decimal, trim_end};
+use super::{Message, mime};
+
+/// Where the SDP of a message is in its body: the whole body, or a part of a multipart.
+pub fn locate(message: &Message) -> Option<Range<usize>> {
+    let content_type = message.content_type()?;
+    mime::locate(content_type, message.body(), "application/sdp").filter(|range| !range.is_empty())
+}
+
+/// The SDP of a message.
+pub fn of(message: &Message) -> Option<Sdp<'_>> {
+    message.body().get(locate(message)?).map(Sdp::new)
+}
+
+/// An origin line of ours: it tells nothing about the caller's device (RFC 8866 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub session_id: u64,
+    pub version: u64,
+    pub address: IpAddr,
+}
+
+/// `sdp` with its first `o=` line replaced, all else byte for byte. Without an `o=` line nothing changes.
+pub fn rewrite_origin(sdp: &[u8], origin: &Origin) -> Vec<u8> {
+    let Some(old) = Sdp::new(sdp).lines().find(|line| line.kind == b'o') else { return sdp.to_vec() };
+    let start = old.value.as_ptr() as usize - sdp.as_ptr() as usize;
+    let family = if origin.address.is_ipv4() { "IP4" } else { "IP6" };
+    let new = format!("- {} {} IN {family} {}", origin.session_id, origin.version, origin.address);
+    mime::replace(sdp, start..start + old.value.len(), new.as_bytes())
+}
+
+/// Which way media may flow (RFC 8866 §6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    SendRecv,
+    SendOnly,
+    RecvOnly,
+    Inactive,
+}
+
+impl Direction {
+    fn from_bytes(attribute: &[u8]) -> Option<Self> {
+        match attribute {
+            b"sendrecv" => Some(Self::SendRecv),
+            b"sendonly" => Some(Self::SendOnly),
+            b"recvonly" => Some(Self::RecvOnly),
+            b"inactive" => Some(Self::Inactive),
+            _ => None,
+        }
+    }
+}
+
+/// `k=value`, without its line break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    pub kind: u8,
+    pub value: &'a [u8],
+}
+
+/// One `m=` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Media<'a> {
+    /// `audio`, `video`, `text`, …
+    pub kind: &'a [u8],
+    /// 0: refused or disabled (RFC 3264 §6).
+    pub port: u16,
+    /// `RTP/AVP`, …
+    pub protocol: &'a [u8],
+    /// The formats, as written.
+    pub formats: &'a [u8],
+    /// Its own direction, else that of the session, else `SendRecv`.
+    pub direction: Direction,
+}
+
+/// What is wrong with a session description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SdpFault {
+    #[error("SDP does not start with v=0")]
+    Version,
+    #[error("SDP line {0} is not `x=…`")]
+    Line(usize),
+    #[error("SDP has no usable o= line")]
+    Origin,
+    #[error("SDP has no t= line")]
+    Time,
+    #[error("SDP m= section {0} is unusable")]
+    Media(usize),
+    #[error("SDP m= section {0} has no c= line, nor has the session")]
+    Connection(usize),
+}
+
+/// A view of a session description.
+#[derive(Clone, Copy, Debug)]
+pub struct Sdp<'a> {
+    text: &'a [u8],
+}
+
+impl<'a> Sdp<'a> {
+    pub const fn new(text: &'a [u8]) -> Self {
+        Self { text }
+    }
+
+    /// Lines in their order; a bare LF ends one too (RFC 8866 §5: parsers should accept it). What is no `x=…` is passed over.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'a>> + use<'a> {
+        raw_lines(self.text).filter_map(line)
+    }
+
+    /// `None`: good enough to be offered to the other side. Lenient where phones are sloppy: order, `s=`, unknown lines.
+    pub fn fault(&self) -> Option<SdpFault> {
+        let bad = raw_lines(self.text).position(|raw| !raw.is_empty() && line(raw).is_none());
+        if let Some(at) = bad {
+            return Some(SdpFault::Line(at + 1));
+        }
+        if self.lines().next() != Some(Line { kind: b'v', value: b"0" }) {
+            return Some(SdpFault::Version);
+        }
+        if self.version().is_none() {
+            return Some(SdpFault::Origin);
+        }
+        if !self.lines().any(|line| line.kind == b't') {
+            return Some(SdpFault::Time);
+        }
+        self.media_fault()
+    }
+
+    pub fn well_formed(&self) -> bool {
+        self.fault().is_none()
+    }
+
+    fn media_fault(&self) -> Option<SdpFault> {
+        let (mut sections, mut session_c, mut own_c) = (0, false, true);
+        for line in self.lines() {
+            match line.kind {
+                b'c' if sections == 0 => session_c = true,
+                b'c' => own_c = true,
+                b'm' if !own_c && !session_c => return Some(SdpFault::Connection(sections)),
+                b'm' => {
+                    sections += 1;
+                    let Some((_, port, _, _)) = media_line(line.value).filter(|parts| !parts.3.is_empty()) else {
+                        return Some(SdpFault::Media(sections));
+                    };
+                    own_c = port == 0;
+                }
+                _ => {}
+            }
+        }
+        (!own_c && !session_c).then_some(SdpFault::Connection(sections))
+    }
+
+    /// The `sess-version` of the origin line: the same version means the same description (RFC 3264 §8).
+    pub fn version(&self) -> Option<u64> {
+        let origin = self.lines().find(|line| line.kind == b'o')?;
+        let mut fields = fields(origin.value);
+        let version = fields.nth(2)?;
+        fields.nth(2)?; // nettype, addrtype, address
+        decimal(version)
+    }
+
+    /// The connection address of the session.
+    pub fn connection(&self) -> Option<&'a [u8]> {
+        let session = self.lines().take_while(|line| line.kind != b'm');
+        session.into_iter().find(|line| line.kind == b'c').and_then(|line| fields(line.value).nth(2))
+    }
+
+    /// The `m=` sections in their order; one that cannot be read is passed over.
+    pub fn media(&self) -> impl Iterator<Item = Media<'a>> + use<'a> {
+        let mut lines = self.lines().peekable();
+        let mut session = Direction::SendRecv;
+        while let Some(line) = lines.next_if(|line| line.kind != b'm') {
+            session = direction(line).unwrap_or(session);
+        }
+        std::iter::from_fn(move || {
+            loop {
+                let (kind, port, protocol, formats) = media_line(lines.next()?.value).unwrap_or_default();
+                let mut own = session;
+                while let Some(line) = lines.next_if(|line| line.kind != b'm') {
+                    own = direction(line).unwrap_or(own);
+                }
+                if !kind.is_empty() {
+                    return Some(Media { kind, port, protocol, formats, direction: own });
+                }
+            }
+        })
+    }
+}
+
+fn raw_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+fn line(raw: &[u8]) -> Option<Line<'_>> {
+    match raw {
+        [kind @ b'a'..=b'z', b'=', value @ ..] => Some(Line { kind: *kind, value }),
+        _ => None,
+    }
+}
+
+fn fields(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b' ').filter(|field| !field.is_empty())
+}
+
+fn direction(line: Line<'_>) -> Option<Direction> {
+    if line.kind == b'a' { Direction::from_bytes(trim_end(line.value)) } else { None }
+}
+
+/// `kind port[/count] protocol formats…` (RFC 8866 §5.14).
+fn media_line(value: &[u8]) -> Option<(&[u8], u16, &[u8], &[u8])> {
+    let (kind, rest) = super::text::split_once(value, b' ')?;
+    let (port, rest) = super::text::split_once(rest, b' ')?;
+    let port = port.get(..memchr(b'/', port).unwrap_or(port.len()))?;
+    let (protocol, formats) = super::text::split_once(rest, b' ').unwrap_or((rest, &[]));
+    let port = u16::try_from(decimal(port)?).ok()?;
+    (!kind.is_empty() && !protocol.is_empty()).then_some((kind, port, protocol, trim_end(formats)))
+}

@@ -1,0 +1,295 @@
+//! URIs: `sip:` and `sips:` in full, `tel:`, `urn:` and others by scheme (RFC 3261 §19.1, RFC 3966, RFC 5031).
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use memchr::memchr;
+
+use super::Fault;
+use super::nameaddr::absolute;
+use super::params::Params;
+use super::text::{decimal, split_once};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Sip,
+    Sips,
+    Tel,
+    Urn,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Host<'a> {
+    Name(&'a [u8]),
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+}
+
+/// A URI in pieces of the text it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Uri<'a> {
+    pub scheme: Scheme,
+    /// Escapes left in (`unescaped_user`). `tel`: the number as written. `urn` and others: all after the scheme but parameters.
+    pub user: &'a [u8],
+    pub password: Option<&'a [u8]>,
+    /// An empty name for schemes other than `sip` and `sips`.
+    pub host: Host<'a>,
+    pub port: Option<u16>,
+    pub params: Params<'a>,
+    /// After the `?`: `name=value&name=value`, escaped. Never to be turned into headers (RFC 4475 §3.1.2.11).
+    pub headers: &'a [u8],
+}
+
+impl PartialEq for Host<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(one), Self::Name(two)) => one.eq_ignore_ascii_case(two),
+            (Self::V4(one), Self::V4(two)) => one == two,
+            (Self::V6(one), Self::V6(two)) => one == two,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Host<'_> {}
+
+impl Host<'_> {
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Name(_) => None,
+            Self::V4(ip) => Some(IpAddr::V4(*ip)),
+            Self::V6(ip) => Some(IpAddr::V6(*ip)),
+        }
+    }
+}
+
+impl<'a> Uri<'a> {
+    /// The fault says which part is wrong.
+    pub fn parse(text: &'a [u8]) -> Result<Self, Fault> {
+        let (scheme, rest) = split_once(text, b':').ok_or(Fault::UriScheme)?;
+        if !absolute(text) {
+            return Err(Fault::UriScheme);
+        }
+        let is = |name: &str| scheme.eq_ignore_ascii_case(name.as_bytes());
+        match () {
+            () if is("sip") => Self::sip(Scheme::Sip, rest),
+            () if is("sips") => Self::sip(Scheme::Sips, rest),
+            () if is("tel") => Self::opaque(Scheme::Tel, rest),
+            () if is("urn") => Self::opaque(Scheme::Urn, rest),
+            () => Self::opaque(Scheme::Other, rest),
+        }
+    }
+
+    fn sip(scheme: Scheme, rest: &'a [u8]) -> Result<Self, Fault> {
+        // Userinfo may hold `;` and `?`, and an `@` is never bare elsewhere: it is the first thing to look for.
+        let (userinfo, rest) = match split_once(rest, b'@') {
+            Some((userinfo, rest)) => (Some(userinfo), rest),
+            None => (None, rest),
+        };
+        if userinfo.is_some_and(<[u8]>::is_empty) {
+            return Err(Fault::UriUser);
+        }
+        let userinfo = userinfo.unwrap_or_default();
+        let (user, password) = match split_once(userinfo, b':') {
+            Some((user, password)) => (user, Some(password)),
+            None => (userinfo, None),
+        };
+        let end = rest.iter().position(|byte| matches!(byte, b';' | b'?')).unwrap_or(rest.len());
+        let (host_port, rest) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        let (host, port) = host_port_of(host_port)?;
+        let (params, headers) = split_once(rest, b'?').unwrap_or((rest, &[]));
+        let params = Params::checked(params).ok_or(Fault::UriParams)?;
+        Ok(Self { scheme, user, password, host, port, params, headers })
+    }
+
+    fn opaque(scheme: Scheme, rest: &'a [u8]) -> Result<Self, Fault> {
+        let (rest, headers) = split_once(rest, b'?').unwrap_or((rest, &[]));
+        let (user, params) = rest.split_at_checked(memchr(b';', rest).unwrap_or(rest.len())).unwrap_or((rest, &[]));
+        if user.is_empty() {
+            return Err(Fault::UriUser);
+        }
+        let params = Params::new(params);
+        Ok(Self { scheme, user, password: None, host: Host::Name(b""), port: None, params, headers })
+    }
+
+    /// The user part with `%hh` decoded, once (RFC 4475 §3.1.1.3). `%00` is a NUL like any other byte.
+    pub fn unescaped_user(&self) -> Cow<'a, [u8]> {
+        unescape(self.user)
+    }
+
+    /// The `transport` parameter, if it is one that we speak.
+    pub fn transport(&self) -> Option<crate::base::Protocol> {
+        self.params.value("transport").and_then(crate::base::Protocol::from_token)
+    }
+
+    pub fn is_sip(&self) -> bool {
+        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+    }
+
+    /// Equality of RFC 3261 §19.1.4; for other schemes than `sip` and `sips` the text, without case in the scheme only.
+    pub fn matches(&self, other: &Uri<'_>) -> bool {
+        self.scheme == other.scheme
+            && unescape(self.user) == unescape(other.user)
+            && self.password.map(unescape) == other.password.map(unescape)
+            && self.host == other.host
+            && self.port == other.port
+            && params_match(self.params, other.params)
+            && headers_match(self.headers, other.headers)
+    }
+}
+
+fn host_port_of(text: &[u8]) -> Result<(Host<'_>, Option<u16>), Fault> {
+    if let Some(inside) = text.strip_prefix(b"[") {
+        let (address, after) = split_once(inside, b']').ok_or(Fault::UriHost)?;
+        let address = std::str::from_utf8(address).ok().and_then(|text| text.parse().ok());
+        let port = match after {
+            [] => None,
+            [b':', port @ ..] => Some(port_of(port)?),
+            _ => return Err(Fault::UriHost),
+        };
+        return Ok((Host::V6(address.ok_or(Fault::UriHost)?), port));
+    }
+    let (host, port) = match split_once(text, b':') {
+        Some((host, port)) => (host, Some(port_of(port)?)),
+        None => (text, None),
+    };
+    let host_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if host.is_empty() || !host.iter().all(host_byte) {
+        return Err(Fault::UriHost);
+    }
+    let v4 = host.first().is_some_and(u8::is_ascii_digit).then(|| std::str::from_utf8(host).ok()?.parse().ok());
+    Ok((v4.flatten().map_or(Host::Name(host), Host::V4), port))
+}
+
+fn port_of(text: &[u8]) -> Result<u16, Fault> {
+    let port = decimal(text).and_then(|port| u16::try_from(port).ok());
+    port.filter(|&port| port != 0).ok_or(Fault::UriPort)
+}
+
+/// Decodes `%hh`; a `%` that starts no escape stays.
+pub fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr(b'%', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, after @ ..] = rest {
+        let byte = escaped(rest);
+        plain.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    Cow::Owned(plain)
+}
+
+fn escaped(text: &[u8]) -> Option<u8> {
+    let hex = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    match text {
+        [b'%', high, low, ..] => Some(hex(*high)? * 16 + hex(*low)?),
+        _ => None,
+    }
+}
+
+/// RFC 3261 §19.1.4: parameters in both must match; `user`, `ttl`, `method`, `maddr` (and `transport`, by RFC 3261 §19.1.4
+/// examples) may not stand in one only.
+fn params_match(one: Params<'_>, two: Params<'_>) -> bool {
+    let same = |name: &[u8], value: Option<&[u8]>| {
+        let other = two.iter().find(|param| param.name.eq_ignore_ascii_case(name));
+        other.map(|param| {
+            unescape(param.value.unwrap_or_default()).eq_ignore_ascii_case(&unescape(value.unwrap_or_default()))
+        })
+    };
+    let alone = |name: &str| one.has(name) != two.has(name);
+    one.iter().all(|param| same(param.name, param.value) != Some(false))
+        && !["user", "ttl", "method", "maddr", "transport"].into_iter().any(alone)
+}
+
+/// Header components count, in any order.
+fn headers_match(one: &[u8], two: &[u8]) -> bool {
+    let count = |headers: &[u8]| headers.split(|&byte| byte == b'&').count();
+    let same = |a: &[u8], b: &[u8]| unescape(a).eq_ignore_ascii_case(&unescape(b));
+    count(one) == count(two)
+        && one
+            .split(|&byte| byte == b'&')
+            .all(|header| two.split(|&byte| byte == b'&').any(|other| same(header, other)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn uri(text: &str) -> Uri<'_> {
+        Uri::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_schemes() {
+        let sip = uri("sip:john.doe:pw@h.example:5070;transport=TCP;lr?Subject=x");
+        assert_eq!((sip.user, sip.password, sip.port), (&b"john.doe"[..], Some(&b"pw"[..]), Some(5070)));
+        assert_eq!(sip.host, Host::Name(b"H.EXAMPLE"));
+        assert_eq!((sip.transport(), sip.headers), (Some(crate::base::Protocol::Tcp), &b"Subject=x"[..]));
+        let tel = uri("tel:+43144;phone-context=example.com");
+        assert_eq!((tel.scheme, tel.user), (Scheme::Tel, &b"+43144"[..]));
+        assert_eq!(tel.params.value("phone-context"), Some(&b"example.com"[..]));
+        let urn = uri("urn:service:sos.police");
+        assert_eq!((urn.scheme, urn.user), (Scheme::Urn, &b"service:sos.police"[..]));
+        assert_eq!(uri("soap.beep://192.0.2.103:3002").scheme, Scheme::Other);
+        assert_eq!(uri("sip:[2001:db8::1]:5061").host, Host::V6("2001:db8::1".parse().unwrap()));
+        assert_eq!(uri("SIPS:192.0.2.1").host, Host::V4("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_user_part_may_hold_almost_anything() {
+        let weird = uri("sip:user;par=u%40example.net@example.com");
+        assert_eq!(&*weird.unescaped_user(), b"user;par=u@example.net");
+        assert_eq!(&*uri("sip:null-%00-null@example.com").unescaped_user(), b"null-\0-null");
+        assert_eq!(&*uri("sip:sips%3Auser%40example.com@example.net").unescaped_user(), b"sips:user@example.com");
+        assert_eq!(&*uri("sip:%2541%zz@a").unescaped_user(), b"%41%zz");
+    }
+
+    #[test]
+    fn bad_parts_are_named() {
+        for (bad, fault) in [
+            ("alice@example.com", Fault::UriScheme),
+            ("sip:a b@c", Fault::UriScheme),
+            ("sip:@c", Fault::UriUser),
+            ("sip:a@", Fault::UriHost),
+            ("sip:a@b@c", Fault::UriHost),
+            ("sip:a@[::g]", Fault::UriHost),
+            ("sip:a@b:70000", Fault::UriPort),
+            ("sip:a@b:", Fault::UriPort),
+            ("sip:a@b;;x", Fault::UriParams),
+            ("tel:;x", Fault::UriUser),
+        ] {
+            assert_eq!(Uri::parse(bad.as_bytes()).map(|uri| uri.scheme), Err(fault), "{bad}");
+        }
+    }
+
+    #[test]
+    fn equality_by_the_examples_of_section_19_1_4() {
+        for (one, two) in [
+            ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
+            ("sip:carol@chicago.com;newparam=5", "sip:carol@chicago.com;security=on"),
+            (
+                "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+                "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+            ),
+        ] {
+            assert!(uri(one).matches(&uri(two)), "{one} {two}");
+            assert!(uri(two).matches(&uri(one)), "{two} {one}");
+        }
+        for (one, two) in [
+            ("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting"),
+            ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"),
+            ("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;security=off"),
+        ] {
+            assert!(!uri(one).matches(&uri(two)), "{one} {two}");
+        }
+    }
+}
