@@ -4,5 +4,6 @@ pub mod base;
 pub mod config;
 pub mod lease;
 pub mod sip;
+pub mod transaction;
 pub mod transport;
 pub mod trunk;

@@ -8,8 +8,6 @@ mod grant;
 mod holders;
 mod leases;
 mod machine;
-#[cfg(test)]
-mod model;
 mod pool;
 mod row;
 
@@ -19,4 +17,5 @@ pub use machine::{Event, State};
 pub use pool::{Level, Pool, PoolStatus};
 pub use row::{Device, Kind, Lease, Row, View};
 
-pub use crate::config::Country;
+/// ISO 3166-1 alpha-2, upper case.
+pub type Country = [u8; 2];

@@ -1,8 +1,10 @@
 //! Where messages come from and go to: flows, Via stamping, response routing (RFC 3261 §18, RFC 3581).
 
 pub mod flow;
+mod route;
 
 pub use flow::{ConnId, Flow, ListenerId};
+pub use route::response_flow;
 
 use bytes::Bytes;
 

@@ -1,0 +1,207 @@
+//! All client transactions: our requests, found by our own branch (RFC 3261 §17.1.3).
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use slotmap::{KeyData, SlotMap};
+
+use super::client::{Action, Cancel, Client, Happening};
+use super::context::Context;
+use super::timers::{Due, Timer};
+use super::{Branch, ClientId, Event, messages};
+use crate::base::Rng;
+use crate::sip::{Message, Method};
+use crate::transport::{ConnId, Flow, ListenerId};
+
+/// Who is at the other end, as the transport names it when it reports an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Peer {
+    Datagram(ListenerId, SocketAddr),
+    Stream(ConnId),
+}
+
+/// All client transactions.
+pub(super) struct Clients<O> {
+    clients: SlotMap<ClientId, Client<O>>,
+    /// Those without a final response, by peer: what a transport error ends.
+    unanswered: BTreeSet<(Peer, ClientId)>,
+}
+
+impl<O: Copy> Clients<O> {
+    pub fn new() -> Self {
+        Self { clients: SlotMap::with_key(), unanswered: BTreeSet::new() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    pub fn open(&mut self, rng: &mut Rng, owner: O) -> (ClientId, Branch) {
+        let id = self.clients.insert(Client {
+            machine: Machine::Opened,
+            method: Method::Other,
+            repeats: 0,
+            random: 0,
+            owner,
+            running: Running::default(),
+            cancel: Cancel::None,
+            flow: None,
+            kept: Bytes::new(),
+        });
+        let branch = Branch::new(id, rng);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.random = branch.random;
+        }
+        (id, branch)
+    }
+
+    pub fn send(&mut self, context: &mut Context<'_>, id: ClientId, method: Method, flow: Flow, bytes: Bytes) {
+        let Some(client) = self.clients.get_mut(id).filter(|client| client.machine == Machine::Opened) else { return };
+        let (machine, actions) = if method == Method::Invite {
+            (Machine::Invite(client_invite::START.0), client_invite::START.1)
+        } else {
+            (Machine::NonInvite(client_non_invite::START.0), client_non_invite::START.1)
+        };
+        (client.machine, client.method, client.flow, client.kept) = (machine, method, Some(flow), bytes);
+        self.unanswered.insert((Peer::of(flow), id));
+        for &action in actions {
+            client.act(context, id, action, None);
+        }
+        if flow.protocol.is_reliable() && method != Method::Invite {
+            client.kept = Bytes::new();
+        }
+    }
+
+    pub fn cancel(&mut self, context: &mut Context<'_>, invite: ClientId, reason: Option<&[u8]>) {
+        let Some(client) = self.clients.get_mut(invite).filter(|client| !client.machine.is_answered()) else { return };
+        match client.cancel {
+            Cancel::None => client.cancel = Cancel::Held(reason.map(Box::from)),
+            Cancel::Held(_) | Cancel::By(_) | Cancel::Itself => return,
+        }
+        self.drive(context, invite, Happening::Cancel, None);
+    }
+
+    /// Removes a transaction, and the CANCEL that depends on it.
+    pub fn remove(&mut self, id: ClientId) {
+        let Some(client) = self.clients.remove(id) else { return };
+        if let Some(flow) = client.flow {
+            self.unanswered.remove(&(Peer::of(flow), id));
+        }
+        if let Cancel::By(cancel) = client.cancel {
+            self.remove(cancel);
+        }
+    }
+
+    /// A response. One that belongs to nothing is dropped (TX-11).
+    pub fn response(&mut self, context: &mut Context<'_>, message: Message) -> Option<Event<O>> {
+        let branch = Branch::parse(message.top_via().branch()?)?;
+        let invite = branch.id();
+        let client = self.clients.get(invite).filter(|client| client.random == branch.random)?;
+        // RFC 3261 §17.1.3: the method of CSeq tells the response to a CANCEL from that to its INVITE.
+        let id = match client.cancel {
+            Cancel::By(cancel) if message.method() == Method::Cancel => cancel,
+            Cancel::None | Cancel::Held(_) | Cancel::By(_) | Cancel::Itself => invite,
+        };
+        self.clients.get(id).filter(|client| client.method == message.method())?;
+        let happening = Happening::Response(message.code());
+        self.drive(context, id, happening, Some(message))
+    }
+
+    pub fn is_running(&self, id: ClientId, due: &Due) -> bool {
+        self.clients.get(id).is_some_and(|client| client.running.is(due))
+    }
+
+    pub fn fire(&mut self, context: &mut Context<'_>, id: ClientId, timer: Timer) -> Option<Event<O>> {
+        if let Some(client) = self.clients.get_mut(id).filter(|_| timer.repeats()) {
+            client.repeats = client.repeats.saturating_add(1);
+        }
+        self.drive(context, id, Happening::Timer(timer), None)
+    }
+
+    pub fn unreachable(&mut self, context: &mut Context<'_>, listener: ListenerId, remote: SocketAddr) -> Vec<Event<O>> {
+        self.lose(context, Peer::Datagram(listener, remote), Happening::Unreachable)
+    }
+
+    pub fn closed(&mut self, context: &mut Context<'_>, connection: ConnId) -> Vec<Event<O>> {
+        self.lose(context, Peer::Stream(connection), Happening::Closed)
+    }
+
+    fn lose(&mut self, context: &mut Context<'_>, peer: Peer, happening: Happening) -> Vec<Event<O>> {
+        let first = ClientId::from(KeyData::from_ffi(1 << 32));
+        let lost: Vec<ClientId> =
+            self.unanswered.range((peer, first)..).take_while(|(at, _)| *at == peer).map(|&(_, id)| id).collect();
+        lost.into_iter().filter_map(|id| self.drive(context, id, happening, None)).collect()
+    }
+
+    /// Lets the table decide, does what it says, and goes on while that makes something else happen.
+    fn drive(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ClientId,
+        happening: Happening,
+        mut message: Option<Message>,
+    ) -> Option<Event<O>> {
+        let (mut next, mut event) = (Some(happening), None);
+        while let Some(happening) = next.take() {
+            let client = self.clients.get_mut(id)?;
+            let (machine, actions) = client.machine.step(happening);
+            client.machine = machine;
+            let mut cancel = false;
+            for &action in actions {
+                next = client.act(context, id, action, message.as_ref()).or(next);
+                cancel |= action == Action::SendCancel;
+                event = client.event(id, action, &mut message).or(event);
+            }
+            if next.is_none() && client.cancel_is_due(happening) {
+                next = Some(Happening::Cancel);
+            }
+            if client.machine.is_answered() {
+                client.settle();
+                if let Some(flow) = client.flow {
+                    self.unanswered.remove(&(Peer::of(flow), id));
+                }
+            }
+            if cancel {
+                self.send_cancel(context, id);
+            }
+            if machine.is_terminated() {
+                self.remove(id);
+                break;
+            }
+        }
+        event
+    }
+
+    /// RFC 3261 §9.1: the CANCEL is a request of its own on the branch of the INVITE.
+    fn send_cancel(&mut self, context: &mut Context<'_>, id: ClientId) {
+        let Some(invite) = self.clients.get_mut(id) else { return };
+        let (Some(flow), Cancel::Held(reason)) = (invite.flow, std::mem::take(&mut invite.cancel)) else { return };
+        let Some(bytes) = messages::cancel(context.writer, &invite.kept, reason.as_deref()) else { return };
+        let (owner, random) = (invite.owner, invite.random);
+        let cancel = self.clients.insert(Client {
+            machine: Machine::Opened,
+            method: Method::Cancel,
+            repeats: 0,
+            random,
+            owner,
+            running: Running::default(),
+            cancel: Cancel::Itself,
+            flow: None,
+            kept: Bytes::new(),
+        });
+        if let Some(invite) = self.clients.get_mut(id) {
+            invite.cancel = Cancel::By(cancel);
+        }
+        self.send(context, cancel, Method::Cancel, flow, bytes);
+    }
+}
+
+impl Peer {
+    fn of(flow: Flow) -> Self {
+        match flow.connection {
+            Some(connection) => Self::Stream(connection),
+            None => Self::Datagram(flow.listener, flow.remote),
+        }
+    }
+}

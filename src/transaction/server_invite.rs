@@ -1,0 +1,70 @@
+//! The INVITE server transaction (RFC 3261 §17.2.1, as changed by RFC 6026 §8.5).
+//!
+//! A CANCEL is no event here: it is answered on its own and reaches `ua`, which answers the INVITE 487 (RFC 3261 §9.2).
+
+use super::server::Action::{self, *};
+use super::timers::Timer;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Proceeding,
+    Accepted,
+    Completed,
+    Confirmed,
+    Terminated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The INVITE again.
+    Request,
+    Ack,
+    /// 1xx from the layers above.
+    Provisional,
+    /// 2xx from the layers above.
+    Success,
+    /// 3xx to 6xx from the layers above.
+    Failure,
+    TimerG,
+    TimerH,
+    TimerI,
+    TimerL,
+}
+
+/// The table. The transaction opens in `Proceeding`, with the 100 as its first `Provisional`.
+pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
+    match state {
+        State::Proceeding => match event {
+            Event::Request => (state, &[Repeat]),
+            Event::Provisional => (state, &[Send]),
+            Event::Success => (State::Accepted, &[Send, Start(Timer::L)]),
+            Event::Failure => (State::Completed, &[Send, Start(Timer::G), Start(Timer::H)]),
+            Event::Ack | Event::TimerG | Event::TimerH | Event::TimerI | Event::TimerL => (state, &[]),
+        },
+        State::Accepted => match event {
+            // RFC 6026 §7.1: the INVITE is absorbed, the ACK goes up, and so repeated 2xx go out.
+            Event::Ack => (state, &[DeliverAck]),
+            Event::Success => (state, &[Send]),
+            Event::TimerL => (State::Terminated, &[]),
+            Event::Request | Event::Provisional | Event::Failure => (state, &[]),
+            Event::TimerG | Event::TimerH | Event::TimerI => (state, &[]),
+        },
+        State::Completed => match event {
+            Event::Request => (state, &[Repeat]),
+            Event::Ack => (State::Confirmed, &[Stop, Start(Timer::I)]),
+            Event::TimerG => (state, &[Repeat, Start(Timer::G)]),
+            Event::TimerH => (State::Terminated, &[AckMissing]),
+            Event::Provisional | Event::Success | Event::Failure => (state, &[]),
+            Event::TimerI | Event::TimerL => (state, &[]),
+        },
+        State::Confirmed => match event {
+            Event::TimerI => (State::Terminated, &[]),
+            Event::Request | Event::Ack | Event::Provisional | Event::Success | Event::Failure => (state, &[]),
+            Event::TimerG | Event::TimerH | Event::TimerL => (state, &[]),
+        },
+        State::Terminated => match event {
+            Event::Request | Event::Ack | Event::Provisional | Event::Success | Event::Failure => (state, &[]),
+            Event::TimerG | Event::TimerH | Event::TimerI | Event::TimerL => (state, &[]),
+        },
+    }
+}

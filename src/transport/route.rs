@@ -1,0 +1,51 @@
+//! Where responses go (RFC 3261 §18.2.2, RFC 3581 §4).
+
+use std::net::SocketAddr;
+
+use super::Flow;
+use crate::sip::Via;
+
+/// The port of SIP over UDP when sent-by names none (RFC 3261 §18.2.2).
+const DEFAULT_PORT: u16 = 5060;
+
+/// The flow for the responses to a request that came over `flow` with `via` on top: on streams the same connection, on
+/// datagrams the source address with the source port when `rport` was asked for, else with the port of sent-by.
+/// `maddr` is not followed: it would let a request point its responses at anybody.
+pub fn response_flow(via: &Via<'_>, flow: Flow) -> Flow {
+    if flow.protocol.is_reliable() || via.rport().is_some() {
+        return flow;
+    }
+    let port = via.port.unwrap_or(DEFAULT_PORT);
+    Flow { remote: SocketAddr::new(flow.remote.ip(), port), ..flow }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::Protocol;
+    use crate::transport::{ConnId, ListenerId};
+
+    fn answer(protocol: Protocol, via: &str) -> String {
+        let connection = protocol.is_reliable().then_some(ConnId(7));
+        let flow = Flow { protocol, listener: ListenerId(1), remote: "192.0.2.9:40000".parse().unwrap(), connection };
+        let answer = response_flow(&Via::parse(via.as_bytes()).unwrap(), flow);
+        assert_eq!((answer.listener, answer.connection), (flow.listener, flow.connection));
+        answer.remote.to_string()
+    }
+
+    #[test]
+    fn na_1_rport_absent_or_present() {
+        let udp = |via| answer(Protocol::Udp, via);
+        assert_eq!(udp("SIP/2.0/UDP 10.0.0.1:5062;rport;branch=z9hG4bKa"), "192.0.2.9:40000");
+        assert_eq!(udp("SIP/2.0/UDP 10.0.0.1:5062;rport=1;branch=z9hG4bKa"), "192.0.2.9:40000", "not the one it claims");
+        assert_eq!(udp("SIP/2.0/UDP 10.0.0.1:5062;branch=z9hG4bKa"), "192.0.2.9:5062");
+        assert_eq!(udp("SIP/2.0/UDP phone.example;branch=z9hG4bKa"), "192.0.2.9:5060");
+        assert_eq!(udp("SIP/2.0/UDP 10.0.0.1;maddr=198.51.100.1;branch=z9hG4bKa"), "192.0.2.9:5060");
+    }
+
+    #[test]
+    fn na_1_streams_answer_on_their_connection() {
+        assert_eq!(answer(Protocol::Tcp, "SIP/2.0/TCP 10.0.0.1:5062;branch=z9hG4bKa"), "192.0.2.9:40000");
+    }
+}
