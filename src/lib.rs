@@ -1,5 +1,6 @@
 //! sosbridge: a SIP back-to-back user agent for emergency calls.
 
+pub mod admin;
 pub mod base;
 pub mod config;
 pub mod lease;

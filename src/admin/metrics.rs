@@ -1,0 +1,346 @@
+//! The metrics of INTERFACE.md, without a global registry: every node has its own, also in the simulator.
+//!
+//! The node counts; the HTTP thread renders from its clone without asking the node. Handles of all fixed labels are
+//! made once, so that counting is an atomic addition. Handles with names from the configuration (pools, trunk targets)
+//! are made at load and kept by their owner.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::messages::Messages;
+use super::views::{CallKind, LeaseState, Outcome};
+use crate::base::Protocol;
+use crate::sip::Method;
+
+/// Which way a message went, seen from this daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    In,
+    Out,
+}
+
+impl Direction {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// What the shell threw away because a bound was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// A datagram that the kernel did not take in time; its sender retransmits.
+    Datagram,
+    /// A connection accepted beyond `limits::CONNECTIONS`.
+    Connection,
+    /// A connection whose peer did not read (`limits::CONNECTION_BACKLOG_BYTES`).
+    Backlog,
+    /// A name to resolve beyond the bound on questions at once.
+    Resolve,
+}
+
+impl Dropped {
+    const ALL: [Self; 4] = [Self::Datagram, Self::Connection, Self::Backlog, Self::Resolve];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Datagram => "datagram",
+            Self::Connection => "connection",
+            Self::Backlog => "backlog",
+            Self::Resolve => "resolve",
+        }
+    }
+}
+
+type Label = (&'static str, &'static str);
+type Named = (&'static str, String);
+
+/// Cheap to clone; all clones count into the same place.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    /// By kind, then by outcome.
+    calls: Vec<Vec<Counter>>,
+    /// By kind.
+    active: Vec<Gauge>,
+    setup: Histogram,
+    leases: Family<[Named; 2], Gauge>,
+    pool_free: Family<[Named; 1], Gauge>,
+    registrations: Gauge,
+    trunk_up: Family<[Named; 2], Gauge>,
+    messages: Arc<Messages>,
+    parse_errors: Family<[Label; 1], Counter>,
+    store_write: Histogram,
+    store_errors: Counter,
+    /// By outcome.
+    callbacks: Vec<Counter>,
+    dropped: Vec<Counter>,
+}
+
+/// The gauges of one pool.
+#[derive(Clone)]
+pub struct PoolGauges {
+    leases: [Gauge; 3],
+    free: Gauge,
+}
+
+impl PoolGauges {
+    pub fn set(&self, active: usize, held: usize, quarantined: usize, free: usize) {
+        for (gauge, count) in self.leases.iter().zip([active, held, quarantined]) {
+            gauge.set(gauge_value(count));
+        }
+        self.free.set(gauge_value(free));
+    }
+}
+
+/// The gauge of one target of a trunk.
+#[derive(Clone)]
+pub struct TargetGauge(Gauge);
+
+impl TargetGauge {
+    pub fn set(&self, up: bool) {
+        self.0.set(i64::from(up));
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    #[allow(clippy::too_many_lines, reason = "one line or two a metric: the list of INTERFACE.md")]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("sosbridge");
+        let calls: Family<[Label; 2], Counter> = Family::default();
+        registry.register("calls", "Calls that ended, by kind and outcome.", calls.clone());
+        let active: Family<[Label; 1], Gauge> = Family::default();
+        registry.register("calls_active", "Calls up now.", active.clone());
+        // 50 µs to 3.3 s, doubling.
+        let setup = Histogram::new(doubling(50e-6, 17));
+        registry.register("call_setup_seconds", "From the INVITE in to the INVITE out.", setup.clone());
+        let leases = Family::default();
+        registry.register("leases", "Leased numbers, by state and pool.", leases.clone());
+        let pool_free = Family::default();
+        registry.register("pool_free", "Numbers of a pool that are free and rested.", pool_free.clone());
+        let registrations = Gauge::default();
+        registry.register("registrations", "Contacts registered now.", registrations.clone());
+        let trunk_up = Family::default();
+        registry.register("trunk_up", "1 while a trunk target answers.", trunk_up.clone());
+        let messages = Arc::new(Messages::new());
+        registry.register_collector(Box::new(Arc::clone(&messages)));
+        let parse_errors = Family::default();
+        registry.register("parse_errors", "Messages refused by the parser, by reason.", parse_errors.clone());
+        let store_write = Histogram::new(doubling(100e-6, 16));
+        registry.register(
+            "store_write_seconds",
+            "From a write handed to the store to its commit.",
+            store_write.clone(),
+        );
+        let store_errors = Counter::default();
+        registry.register("store_errors", "Writes the store could not commit.", store_errors.clone());
+        let callbacks: Family<[Label; 1], Counter> = Family::default();
+        registry.register("callbacks", "Callbacks from trunks, by outcome.", callbacks.clone());
+        let dropped: Family<[Label; 1], Counter> = Family::default();
+        registry.register("dropped", "Thrown away at a bound of the daemon, by what.", dropped.clone());
+
+        let outcomes = |kind: &CallKind| {
+            let labels = |outcome: &Outcome| [("kind", kind.as_str()), ("outcome", outcome.as_str())];
+            Outcome::ALL.iter().map(|outcome| calls.get_or_create_owned(&labels(outcome))).collect()
+        };
+        Self(Arc::new(Inner {
+            calls: CallKind::ALL.iter().map(outcomes).collect(),
+            active: CallKind::ALL.iter().map(|kind| active.get_or_create_owned(&[("kind", kind.as_str())])).collect(),
+            callbacks: Outcome::ALL
+                .iter()
+                .map(|outcome| callbacks.get_or_create_owned(&[("outcome", outcome.as_str())]))
+                .collect(),
+            dropped: Dropped::ALL.iter().map(|what| dropped.get_or_create_owned(&[("what", what.as_str())])).collect(),
+            registry,
+            setup,
+            leases,
+            pool_free,
+            registrations,
+            trunk_up,
+            messages,
+            parse_errors,
+            store_write,
+            store_errors,
+        }))
+    }
+
+    pub fn call_started(&self, kind: CallKind) {
+        if let Some(gauge) = self.0.active.get(kind as usize) {
+            gauge.inc();
+        }
+    }
+
+    pub fn call_ended(&self, kind: CallKind, outcome: Outcome) {
+        if let Some(gauge) = self.0.active.get(kind as usize) {
+            gauge.dec();
+        }
+        if let Some(counter) = self.0.calls.get(kind as usize).and_then(|row| row.get(outcome as usize)) {
+            counter.inc();
+        }
+    }
+
+    /// A call that was refused before it ever was one (`call_started` not called).
+    pub fn call_refused(&self, kind: CallKind) {
+        if let Some(counter) = self.0.calls.get(kind as usize).and_then(|row| row.get(Outcome::Refused as usize)) {
+            counter.inc();
+        }
+    }
+
+    /// From the INVITE in to the INVITE out.
+    pub fn setup_seconds(&self, taken: Duration) {
+        self.0.setup.observe(taken.as_secs_f64());
+    }
+
+    pub fn request(&self, direction: Direction, protocol: Protocol, method: Method) {
+        self.0.messages.request(direction, protocol, method);
+    }
+
+    pub fn response(&self, direction: Direction, protocol: Protocol, code: u16) {
+        self.0.messages.response(direction, protocol, code);
+    }
+
+    /// `reason`: one of the fixed labels of the parser's faults.
+    pub fn parse_error(&self, reason: &'static str) {
+        self.0.parse_errors.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub fn store_write_seconds(&self, taken: Duration) {
+        self.0.store_write.observe(taken.as_secs_f64());
+    }
+
+    pub fn store_error(&self) {
+        self.0.store_errors.inc();
+    }
+
+    pub fn callback(&self, outcome: Outcome) {
+        if let Some(counter) = self.0.callbacks.get(outcome as usize) {
+            counter.inc();
+        }
+    }
+
+    pub fn dropped(&self, what: Dropped) {
+        if let Some(counter) = self.0.dropped.get(what as usize) {
+            counter.inc();
+        }
+    }
+
+    pub fn registrations(&self, count: usize) {
+        self.0.registrations.set(gauge_value(count));
+    }
+
+    /// The gauges of a pool, made at load.
+    pub fn pool(&self, name: &str) -> PoolGauges {
+        let free = self.0.pool_free.get_or_create_owned(&[("pool", name.to_owned())]);
+        let leases = [LeaseState::Active, LeaseState::Held, LeaseState::Quarantined]
+            .map(|state| self.0.leases.get_or_create_owned(&lease_labels(state, name)));
+        PoolGauges { leases, free }
+    }
+
+    /// For a pool that a reload removed.
+    pub fn forget_pool(&self, name: &str) {
+        self.0.pool_free.remove(&[("pool", name.to_owned())]);
+        for &state in LeaseState::ALL {
+            self.0.leases.remove(&lease_labels(state, name));
+        }
+    }
+
+    /// The gauge of a trunk target, made at load.
+    pub fn trunk_target(&self, trunk: &str, target: &str) -> TargetGauge {
+        TargetGauge(self.0.trunk_up.get_or_create_owned(&[("trunk", trunk.to_owned()), ("target", target.to_owned())]))
+    }
+
+    /// For a target that a reload removed.
+    pub fn forget_trunk_target(&self, trunk: &str, target: &str) {
+        self.0.trunk_up.remove(&[("trunk", trunk.to_owned()), ("target", target.to_owned())]);
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(16 * 1024);
+        // Writing to a String does not fail; were it to, what is there is still worth showing.
+        let _ = text::encode(&mut text, &self.0.registry);
+        text
+    }
+}
+
+fn lease_labels(state: LeaseState, pool: &str) -> [Named; 2] {
+    [("state", state.as_str().to_owned()), ("pool", pool.to_owned())]
+}
+
+fn gauge_value(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn doubling(first: f64, count: u16) -> impl Iterator<Item = f64> {
+    prometheus_client::metrics::histogram::exponential_buckets(first, 2.0, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_interface() {
+        let metrics = Metrics::new();
+        metrics.call_started(CallKind::Emergency);
+        metrics.call_started(CallKind::Emergency);
+        metrics.call_ended(CallKind::Emergency, Outcome::Answered);
+        metrics.setup_seconds(Duration::from_micros(70));
+        metrics.request(Direction::In, Protocol::Udp, Method::Invite);
+        metrics.response(Direction::Out, Protocol::Tcp, 200);
+        metrics.response(Direction::Out, Protocol::Tcp, 999);
+        metrics.parse_error("no_via");
+        metrics.store_write_seconds(Duration::from_millis(1));
+        metrics.store_error();
+        metrics.callback(Outcome::Answered);
+        metrics.registrations(3);
+        metrics.pool("us").set(1, 2, 3, 94);
+        metrics.trunk_target("psap", "sip:127.0.0.1:5080").set(true);
+        let text = metrics.render();
+        for line in [
+            r#"sosbridge_calls_total{kind="emergency",outcome="answered"} 1"#,
+            r#"sosbridge_calls_active{kind="emergency"} 1"#,
+            "sosbridge_call_setup_seconds_count 1",
+            r#"sosbridge_leases{state="quarantined",pool="us"} 3"#,
+            r#"sosbridge_pool_free{pool="us"} 94"#,
+            "sosbridge_registrations 3",
+            r#"sosbridge_trunk_up{trunk="psap",target="sip:127.0.0.1:5080"} 1"#,
+            r#"sosbridge_messages_total{direction="in",transport="udp",method_or_status="INVITE"} 1"#,
+            r#"sosbridge_messages_total{direction="out",transport="tcp",method_or_status="200"} 1"#,
+            r#"sosbridge_parse_errors_total{reason="no_via"} 1"#,
+            "sosbridge_store_write_seconds_count 1",
+            "sosbridge_store_errors_total 1",
+            r#"sosbridge_callbacks_total{outcome="answered"} 1"#,
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} not in\n{text}");
+        }
+        assert_eq!(text.lines().filter(|line| line.starts_with("sosbridge_messages_total")).count(), 2);
+    }
+
+    #[test]
+    fn what_a_reload_removed_is_no_longer_shown() {
+        let metrics = Metrics::new();
+        metrics.pool("gone").set(0, 0, 0, 1);
+        metrics.trunk_target("gone", "t").set(false);
+        metrics.forget_pool("gone");
+        metrics.forget_trunk_target("gone", "t");
+        assert!(!metrics.render().contains("gone"));
+    }
+}
