@@ -12,6 +12,7 @@ use super::machine::{Event, State};
 use super::pool::{Pool, PoolStatus, Shelves};
 use super::row::{Device, Kind, Lease, Row, View};
 use crate::base::{E164, Instant};
+use crate::config;
 
 /// Who asks for a number.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,12 @@ pub struct Ask<'a> {
 pub struct Settings {
     pub window: Duration,
     pub quarantine: Duration,
+}
+
+impl From<&config::LeaseKeys> for Settings {
+    fn from(keys: &config::LeaseKeys) -> Self {
+        Self { window: keys.window, quarantine: keys.quarantine }
+    }
 }
 
 /// All leases, and the pools they come from.
@@ -86,11 +93,7 @@ impl Leases {
             lease.expires = round_up(lease.dialled.max(now) + self.settings.window);
             self.dirty.insert(lease.number);
         }
-        // The holder's newest number is the one a further call keeps.
-        let newest = self.held_by(&lease.user, &lease.device.key).is_none_or(|other| other.dialled <= lease.dialled);
-        if newest {
-            self.holders.put(&lease);
-        }
+        self.holders.put(&lease);
         self.leases.insert(lease.number, lease);
     }
 
@@ -141,11 +144,8 @@ impl Leases {
     /// one while more than a tenth of the pool (and more than one number) is free, else `None`. Counts the call as up.
     pub fn acquire_test(&mut self, now: Instant, ask: &Ask<'_>) -> Option<Grant> {
         self.handle_timeout(now);
-        let latest = || {
-            let all = self.holders.numbers_of(ask.user).filter_map(|number| self.leases.get(&number));
-            all.max_by_key(|lease| (lease.dialled, lease.number))
-        };
-        if let Some(lease) = self.held_by(ask.user, &ask.device.key).or_else(latest) {
+        let others = || self.best(self.holders.of_user(ask.user));
+        if let Some(lease) = self.held_by(ask.user, &ask.device.key).or_else(others) {
             let number = lease.number;
             self.call_up(number);
             self.dirty.remove(&number);
@@ -157,7 +157,8 @@ impl Leases {
     }
 
     fn choose(&mut self, ask: &Ask<'_>) -> (E164, Kind) {
-        let mine = self.held_by(ask.user, &ask.device.key).filter(|lease| self.suits(lease, ask));
+        let suiting = |number: &E164| self.leases.get(number).is_some_and(|lease| self.suits(lease, ask));
+        let mine = self.best(self.holders.of_device(ask.user, &ask.device.key).filter(suiting));
         match mine.map(|lease| (lease.number, lease.kind)) {
             // A shared number is left for one of its own as soon as there is one.
             None | Some((_, Kind::Overflow)) => {}
@@ -258,13 +259,13 @@ impl Leases {
         self.dirty.insert(number);
     }
 
-    /// The device's flow changed (it registered again): where a callback must ring from now on.
+    /// The device registered again: a callback must ring it at its new contact and flow.
     pub fn refresh_device(&mut self, user: &str, device: &Device) {
-        let Some(number) = self.holders.number_of(user, &device.key) else { return };
-        let Some(lease) = self.leases.get_mut(&number) else { return };
-        if lease.device != *device {
-            lease.device = device.clone();
-            self.dirty.insert(number);
+        for number in self.holders.of_device(user, &device.key) {
+            if let Some(lease) = self.leases.get_mut(&number).filter(|lease| lease.device != *device) {
+                lease.device = device.clone();
+                self.dirty.insert(number);
+            }
         }
     }
 
@@ -318,7 +319,13 @@ impl Leases {
     }
 
     fn held_by(&self, user: &str, device: &str) -> Option<&Lease> {
-        self.leases.get(&self.holders.number_of(user, device)?)
+        self.best(self.holders.of_device(user, device))
+    }
+
+    /// Of several numbers of a holder: one that is its alone before a shared one, then the one dialled last.
+    fn best(&self, numbers: impl Iterator<Item = E164>) -> Option<&Lease> {
+        let leases = numbers.filter_map(|number| self.leases.get(&number));
+        leases.max_by_key(|lease| (lease.kind != Kind::Overflow, lease.dialled, lease.number))
     }
 
     /// Takes the number out of every queue, whoever has it.

@@ -8,6 +8,8 @@ mod grant;
 mod holders;
 mod leases;
 mod machine;
+#[cfg(test)]
+mod model;
 mod pool;
 mod row;
 
@@ -17,5 +19,4 @@ pub use machine::{Event, State};
 pub use pool::{Level, Pool, PoolStatus};
 pub use row::{Device, Kind, Lease, Row, View};
 
-/// ISO 3166-1 alpha-2, upper case.
-pub type Country = [u8; 2];
+pub use crate::config::Country;

@@ -10,6 +10,7 @@ use super::Country;
 use super::machine::State;
 use super::row::Lease;
 use crate::base::{E164, Instant};
+use crate::config;
 
 /// A `[[pools]]` entry.
 #[derive(Clone, Debug)]
@@ -20,6 +21,17 @@ pub struct Pool {
     /// Only for this resource, if given.
     pub resource: Option<CompactString>,
     pub ranges: Vec<RangeInclusive<E164>>,
+}
+
+impl From<&config::Pool> for Pool {
+    fn from(pool: &config::Pool) -> Self {
+        Self {
+            name: pool.name.clone(),
+            countries: pool.countries.clone(),
+            resource: pool.resource.as_ref().map(|resource| resource.name.clone()),
+            ranges: pool.numbers.iter().map(|range| range.first..=range.last).collect(),
+        }
+    }
 }
 
 /// How well filled a pool is.
