@@ -68,23 +68,54 @@ pub(super) enum Cancel {
 
 /// One request of ours.
 pub(super) struct Client<O> {
-    machine: Machine,
-    method: Method,
+    pub machine: Machine,
+    pub method: Method,
     /// How often the running retransmission timer fired.
-    repeats: u8,
-    random: u64,
-    owner: O,
-    running: Running,
-    cancel: Cancel,
+    pub repeats: u8,
+    pub random: u64,
+    pub owner: O,
+    pub running: Running,
+    pub cancel: Cancel,
     /// Set by `send`.
-    flow: Option<Flow>,
+    pub flow: Option<Flow>,
     /// The request until a final response came, then the ACK of a non-2xx, then nothing.
-    kept: Bytes,
+    pub kept: Bytes,
 }
 
 impl<O: Copy> Client<O> {
+    /// A transaction in which nothing has been sent yet.
+    pub fn new(method: Method, owner: O, random: u64, cancel: Cancel) -> Self {
+        Self {
+            machine: Machine::Opened,
+            method,
+            repeats: 0,
+            random,
+            owner,
+            running: Running::default(),
+            cancel,
+            flow: None,
+            kept: Bytes::new(),
+        }
+    }
+
+    /// Sends the request: the entry of the first state.
+    pub fn start(&mut self, context: &mut Context<'_>, id: ClientId, method: Method, flow: Flow, bytes: Bytes) {
+        let (machine, actions) = if method == Method::Invite {
+            (Machine::Invite(client_invite::START.0), client_invite::START.1)
+        } else {
+            (Machine::NonInvite(client_non_invite::START.0), client_non_invite::START.1)
+        };
+        (self.machine, self.method, self.flow, self.kept) = (machine, method, Some(flow), bytes);
+        for &action in actions {
+            self.act(context, id, action, None);
+        }
+        if flow.protocol.is_reliable() && method != Method::Invite {
+            self.kept = Bytes::new(); // nothing repeats it
+        }
+    }
+
     /// Does what of `action` touches this transaction alone; a timer that does not wait happens next.
-    fn act(
+    pub fn act(
         &mut self,
         context: &mut Context<'_>,
         id: ClientId,
@@ -121,7 +152,7 @@ impl<O: Copy> Client<O> {
     }
 
     /// What of `action` the layers above hear; of a CANCEL they hear nothing.
-    fn event(&self, transaction: ClientId, action: Action, message: &mut Option<Message>) -> Option<Event<O>> {
+    pub fn event(&self, transaction: ClientId, action: Action, message: &mut Option<Message>) -> Option<Event<O>> {
         let owner = match self.cancel {
             Cancel::Itself => return None,
             Cancel::None | Cancel::Held(_) | Cancel::By(_) => self.owner,
@@ -136,14 +167,14 @@ impl<O: Copy> Client<O> {
     }
 
     /// True when the first provisional response has just freed a CANCEL that was held back.
-    fn cancel_is_due(&self, happening: Happening) -> bool {
+    pub fn cancel_is_due(&self, happening: Happening) -> bool {
         self.machine == Machine::Invite(client_invite::State::Proceeding)
             && matches!(self.cancel, Cancel::Held(_))
             && happening != Happening::Cancel
     }
 
     /// Drops what an answered transaction needs no more.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         if self.machine != Machine::Invite(client_invite::State::Completed) {
             self.kept = Bytes::new();
         }
@@ -154,7 +185,7 @@ impl<O: Copy> Client<O> {
 }
 
 impl Machine {
-    fn step(self, happening: Happening) -> (Self, &'static [Action]) {
+    pub fn step(self, happening: Happening) -> (Self, &'static [Action]) {
         match self {
             Self::Opened => (self, &[]),
             Self::Invite(state) => match happening.to_invite() {
@@ -174,7 +205,7 @@ impl Machine {
         }
     }
 
-    fn is_answered(self) -> bool {
+    pub fn is_answered(self) -> bool {
         match self {
             Self::Opened => false,
             Self::Invite(state) => match state {
@@ -189,7 +220,7 @@ impl Machine {
         }
     }
 
-    fn is_terminated(self) -> bool {
+    pub fn is_terminated(self) -> bool {
         self == Self::Invite(client_invite::State::Terminated)
             || self == Self::NonInvite(client_non_invite::State::Terminated)
     }

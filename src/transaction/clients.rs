@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use slotmap::{KeyData, SlotMap};
 
-use super::client::{Action, Cancel, Client, Happening};
+use super::client::{Action, Cancel, Client, Happening, Machine};
 use super::context::Context;
 use super::timers::{Due, Timer};
 use super::{Branch, ClientId, Event, messages};
@@ -38,17 +38,7 @@ impl<O: Copy> Clients<O> {
     }
 
     pub fn open(&mut self, rng: &mut Rng, owner: O) -> (ClientId, Branch) {
-        let id = self.clients.insert(Client {
-            machine: Machine::Opened,
-            method: Method::Other,
-            repeats: 0,
-            random: 0,
-            owner,
-            running: Running::default(),
-            cancel: Cancel::None,
-            flow: None,
-            kept: Bytes::new(),
-        });
+        let id = self.clients.insert(Client::new(Method::Other, owner, 0, Cancel::None));
         let branch = Branch::new(id, rng);
         if let Some(client) = self.clients.get_mut(id) {
             client.random = branch.random;
@@ -57,20 +47,10 @@ impl<O: Copy> Clients<O> {
     }
 
     pub fn send(&mut self, context: &mut Context<'_>, id: ClientId, method: Method, flow: Flow, bytes: Bytes) {
-        let Some(client) = self.clients.get_mut(id).filter(|client| client.machine == Machine::Opened) else { return };
-        let (machine, actions) = if method == Method::Invite {
-            (Machine::Invite(client_invite::START.0), client_invite::START.1)
-        } else {
-            (Machine::NonInvite(client_non_invite::START.0), client_non_invite::START.1)
-        };
-        (client.machine, client.method, client.flow, client.kept) = (machine, method, Some(flow), bytes);
+        let opened = |client: &&mut Client<O>| client.machine == Machine::Opened;
+        let Some(client) = self.clients.get_mut(id).filter(opened) else { return };
+        client.start(context, id, method, flow, bytes);
         self.unanswered.insert((Peer::of(flow), id));
-        for &action in actions {
-            client.act(context, id, action, None);
-        }
-        if flow.protocol.is_reliable() && method != Method::Invite {
-            client.kept = Bytes::new();
-        }
     }
 
     pub fn cancel(&mut self, context: &mut Context<'_>, invite: ClientId, reason: Option<&[u8]>) {
@@ -119,7 +99,12 @@ impl<O: Copy> Clients<O> {
         self.drive(context, id, Happening::Timer(timer), None)
     }
 
-    pub fn unreachable(&mut self, context: &mut Context<'_>, listener: ListenerId, remote: SocketAddr) -> Vec<Event<O>> {
+    pub fn unreachable(
+        &mut self,
+        context: &mut Context<'_>,
+        listener: ListenerId,
+        remote: SocketAddr,
+    ) -> Vec<Event<O>> {
         self.lose(context, Peer::Datagram(listener, remote), Happening::Unreachable)
     }
 
@@ -179,17 +164,7 @@ impl<O: Copy> Clients<O> {
         let (Some(flow), Cancel::Held(reason)) = (invite.flow, std::mem::take(&mut invite.cancel)) else { return };
         let Some(bytes) = messages::cancel(context.writer, &invite.kept, reason.as_deref()) else { return };
         let (owner, random) = (invite.owner, invite.random);
-        let cancel = self.clients.insert(Client {
-            machine: Machine::Opened,
-            method: Method::Cancel,
-            repeats: 0,
-            random,
-            owner,
-            running: Running::default(),
-            cancel: Cancel::Itself,
-            flow: None,
-            kept: Bytes::new(),
-        });
+        let cancel = self.clients.insert(Client::new(Method::Cancel, owner, random, Cancel::Itself));
         if let Some(invite) = self.clients.get_mut(id) {
             invite.cancel = Cancel::By(cancel);
         }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::context::Context;
 use super::timers::{Running, Timer, Whose};
 use super::{Event, ServerId, server_invite, server_non_invite};
-use crate::sip::Message;
+use crate::sip::{Message, Method};
 use crate::transport::{Flow, Transmit};
 
 /// What the two server tables ask for.
@@ -52,18 +52,18 @@ pub(super) type Keys = SmallVec<[Arc<[u8]>; 2]>;
 
 /// One request of a peer. Once answered it shrinks to what absorbs repetitions.
 pub(super) struct Server<O> {
-    machine: Machine,
+    pub machine: Machine,
     /// How often timer G fired.
-    repeats: u8,
-    running: Running,
-    owner: Option<O>,
+    pub repeats: u8,
+    pub running: Running,
+    pub owner: Option<O>,
     /// Where responses go.
-    flow: Flow,
+    pub flow: Flow,
     /// Until the final response.
-    request: Option<Box<Message>>,
+    pub request: Option<Box<Message>>,
     /// The last response, while it may have to be repeated.
-    response: Bytes,
-    keys: Keys,
+    pub response: Bytes,
+    pub keys: Keys,
 }
 
 /// What came with a happening.
@@ -74,8 +74,45 @@ pub(super) enum Given {
 }
 
 impl<O: Copy> Server<O> {
+    /// The first state of `request`, whose responses go to `flow`.
+    pub fn new(request: Message, flow: Flow, keys: Keys) -> Self {
+        let machine = if request.method() == Method::Invite {
+            Machine::Invite(server_invite::State::Proceeding)
+        } else {
+            Machine::NonInvite(server_non_invite::START.0)
+        };
+        Self {
+            machine,
+            repeats: 0,
+            running: Running::default(),
+            owner: None,
+            flow,
+            request: Some(Box::new(request)),
+            response: Bytes::new(),
+            keys,
+        }
+    }
+
+    /// The entry of the first state of a non-INVITE request.
+    pub fn start(&mut self, context: &mut Context<'_>, id: ServerId) {
+        for &action in server_non_invite::START.1 {
+            self.act(context, id, action, &mut Given::Nothing);
+        }
+    }
+
+    /// True while an INVITE waits for its final response.
+    pub fn is_open_invite(&self) -> bool {
+        self.machine == Machine::Invite(server_invite::State::Proceeding)
+    }
+
     /// Does what of `action` touches this transaction; a timer that does not wait happens next.
-    fn act(&mut self, context: &mut Context<'_>, id: ServerId, action: Action, given: &mut Given) -> Option<Happening> {
+    pub fn act(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ServerId,
+        action: Action,
+        given: &mut Given,
+    ) -> Option<Happening> {
         match action {
             Action::Send => {
                 if let Given::Response(bytes) = std::mem::replace(given, Given::Nothing) {
@@ -104,7 +141,7 @@ impl<O: Copy> Server<O> {
         }
     }
 
-    fn event(&self, transaction: ServerId, action: Action, given: &mut Given) -> Option<Event<O>> {
+    pub fn event(&self, transaction: ServerId, action: Action, given: &mut Given) -> Option<Event<O>> {
         match action {
             Action::DeliverAck => match std::mem::replace(given, Given::Nothing) {
                 Given::Ack(message, flow) => Some(Event::Ack { message, flow }),
@@ -116,7 +153,7 @@ impl<O: Copy> Server<O> {
     }
 
     /// Drops what the state needs no more.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         use server_invite::State as Invite;
         use server_non_invite::State as NonInvite;
         match self.machine {
@@ -132,7 +169,7 @@ impl<O: Copy> Server<O> {
 }
 
 impl Machine {
-    fn step(self, happening: Happening) -> (Self, &'static [Action]) {
+    pub fn step(self, happening: Happening) -> (Self, &'static [Action]) {
         match self {
             Self::Invite(state) => match happening.to_invite() {
                 Some(event) => {
@@ -151,7 +188,7 @@ impl Machine {
         }
     }
 
-    fn is_terminated(self) -> bool {
+    pub fn is_terminated(self) -> bool {
         self == Self::Invite(server_invite::State::Terminated)
             || self == Self::NonInvite(server_non_invite::State::Terminated)
     }

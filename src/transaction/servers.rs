@@ -54,7 +54,13 @@ impl<O: Copy> Servers<O> {
     }
 
     /// RFC 3261 §9.2. Answered without a transaction: a repeated CANCEL gets the same answer, and by then has no effect.
-    fn cancel(&mut self, context: &mut Context<'_>, invite: Option<ServerId>, message: Message, flow: Flow) -> Option<Event<O>> {
+    fn cancel(
+        &mut self,
+        context: &mut Context<'_>,
+        invite: Option<ServerId>,
+        message: Message,
+        flow: Flow,
+    ) -> Option<Event<O>> {
         let Some((id, server)) = invite.and_then(|id| Some((id, self.servers.get(id)?))) else {
             refuse(context, &message, flow, 481);
             return None;
@@ -62,13 +68,12 @@ impl<O: Copy> Servers<O> {
         // The To tag should be that of the responses to the INVITE.
         let last = Message::parse(server.response.clone()).ok();
         let writer = match last.as_ref().and_then(Message::to_tag) {
-            Some(tag) => crate::sip::reply(context.writer, &message, flow.remote, 200, None, Some(tag)),
+            Some(tag) => sip::reply(context.writer, &message, flow.remote, 200, None, Some(tag)),
             None => messages::stateless(context.writer, &message, flow, 200),
         };
         let bytes = writer.finish();
         context.out.push(Transmit { flow: server.flow, bytes });
-        let is_open = server.machine == Machine::Invite(server_invite::State::Proceeding);
-        is_open.then_some(Event::Cancel { invite: id, owner: server.owner, message })
+        server.is_open_invite().then_some(Event::Cancel { invite: id, owner: server.owner, message })
     }
 
     /// A request not seen before.
@@ -85,34 +90,17 @@ impl<O: Copy> Servers<O> {
             refuse(context, &message, flow, 503);
             return None;
         }
-        let is_invite = message.method() == Method::Invite;
-        let (machine, start) = if is_invite {
-            (Machine::Invite(server_invite::State::Proceeding), &[][..])
-        } else {
-            (Machine::NonInvite(server_non_invite::START.0), server_non_invite::START.1)
-        };
-        let id = self.servers.insert(Server {
-            machine,
-            repeats: 0,
-            running: Running::default(),
-            owner: None,
-            flow: response_flow(&message.top_via(), flow),
-            request: Some(Box::new(message.clone())),
-            response: Bytes::new(),
-            keys: keys.clone(),
-        });
+        let answer_to = response_flow(&message.top_via(), flow);
+        let id = self.servers.insert(Server::new(message.clone(), answer_to, keys.clone()));
         for key in keys {
             self.by_key.insert(key, id);
         }
-        if let Some(server) = self.servers.get_mut(id) {
-            for &action in start {
-                server.act(context, id, action, &mut Given::Nothing);
-            }
-        }
-        if is_invite {
+        if message.method() == Method::Invite {
             // TX-7: at once, since nobody knows how long the layers above will take (RFC 3261 §17.2.1).
             let bytes = messages::trying(context.writer, &message, flow);
             self.respond(context, id, 100, bytes);
+        } else if let Some(server) = self.servers.get_mut(id) {
+            server.start(context, id);
         }
         Some(Event::Request { transaction: id, message, flow })
     }
@@ -127,7 +115,7 @@ impl<O: Copy> Servers<O> {
     fn expect_old_ack(&mut self, id: ServerId, code: u16, bytes: &Bytes) {
         let Some(server) = self.servers.get_mut(id) else { return };
         let Some(invite) = server.request.as_deref() else { return };
-        if code < 300 || server.machine != Machine::Invite(server_invite::State::Proceeding) || keys::has_branch(invite) {
+        if code < 300 || !server.is_open_invite() || keys::has_branch(invite) {
             return;
         }
         let Ok(response) = Message::parse(bytes.clone()) else { return };

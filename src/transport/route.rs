@@ -38,7 +38,11 @@ mod tests {
     fn na_1_rport_absent_or_present() {
         let udp = |via| answer(Protocol::Udp, via);
         assert_eq!(udp("SIP/2.0/UDP 10.0.0.1:5062;rport;branch=z9hG4bKa"), "192.0.2.9:40000");
-        assert_eq!(udp("SIP/2.0/UDP 10.0.0.1:5062;rport=1;branch=z9hG4bKa"), "192.0.2.9:40000", "not the one it claims");
+        assert_eq!(
+            udp("SIP/2.0/UDP 10.0.0.1:5062;rport=1;branch=z9hG4bKa"),
+            "192.0.2.9:40000",
+            "not the one it claims"
+        );
         assert_eq!(udp("SIP/2.0/UDP 10.0.0.1:5062;branch=z9hG4bKa"), "192.0.2.9:5062");
         assert_eq!(udp("SIP/2.0/UDP phone.example;branch=z9hG4bKa"), "192.0.2.9:5060");
         assert_eq!(udp("SIP/2.0/UDP 10.0.0.1;maddr=198.51.100.1;branch=z9hG4bKa"), "192.0.2.9:5060");
