@@ -4,6 +4,7 @@ pub mod admin;
 pub mod base;
 pub mod config;
 pub mod lease;
+pub mod registrar;
 pub mod sip;
 pub mod transaction;
 pub mod transport;

@@ -1,5 +1,6 @@
 //! Addresses of record, in the one spelling that may be compared (RFC 3261 §10.3 step 5).
 
+use crate::sip::{Host, Uri};
 use compact_str::CompactString;
 use std::fmt;
 use std::str::FromStr;
@@ -38,6 +39,16 @@ impl Aor {
             text.push(char::from(byte.to_ascii_lowercase()));
         }
         Some(Self(text))
+    }
+
+    /// From a `sip` or `sips` URI; port, password and parameters do not count (RFC 3261 §10.3 step 5).
+    pub fn from_uri(uri: &Uri<'_>) -> Option<Self> {
+        match uri.host {
+            _ if !uri.is_sip() => None,
+            Host::Name(name) => Self::from_parts(uri.user, name),
+            Host::V4(address) => Self::from_parts(uri.user, address.to_string().as_bytes()),
+            Host::V6(address) => Self::from_parts(uri.user, format!("[{address}]").as_bytes()),
+        }
     }
 
     /// `user@domain`, without scheme.

@@ -27,7 +27,7 @@ use update::{Effect, Visit};
 
 use crate::base::Instant;
 use crate::config::{Aor, Country};
-use crate::sip::{Message, Name, Uri, Writer};
+use crate::sip::{Message, Writer};
 use crate::transport::{ConnId, Flow};
 
 /// Refreshes that only prolonged a binding are written together, this long after the first of them: a crash in between
@@ -46,10 +46,17 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// 200 with `Registrar::write_contacts`; `outbound`: and with `Require: outbound` (RFC 5626 §6).
-    Accepted { outbound: bool },
+    Accepted {
+        outbound: bool,
+    },
     /// 423 with `Min-Expires`.
-    TooBrief { min: Duration },
-    Refused { status: u16, why: &'static str },
+    TooBrief {
+        min: Duration,
+    },
+    Refused {
+        status: u16,
+        why: &'static str,
+    },
 }
 
 /// One binding as operators see it.
@@ -97,7 +104,8 @@ impl Registrar {
         }
     }
 
-    /// Carries out a REGISTER of `user`, whom the node has authenticated. Retransmissions must not get here.
+    /// Carries out a REGISTER for `user`, whom the node has authenticated and found in To (else 403, RFC 3261 §10.3 step 4).
+    /// Retransmissions must not get here.
     pub fn register(&mut self, now: Instant, user: &Aor, request: &Message, flow: Flow) -> Outcome {
         match self.try_register(now, user, request, flow) {
             Ok(outcome) | Err(outcome) => outcome,
@@ -105,11 +113,6 @@ impl Registrar {
     }
 
     fn try_register(&mut self, now: Instant, user: &Aor, request: &Message, flow: Flow) -> Result<Outcome, Refusal> {
-        let to = Uri::parse(request.to().uri).ok().as_ref().and_then(Aor::from_uri);
-        let to = to.ok_or_else(|| refused(400, "To is not an address of record"))?;
-        if to != *user {
-            return Err(refused(403, "registers for somebody else")); // RFC 3261 §10.3 step 4
-        }
         let call_id = request::text(request.call_id()).ok_or_else(|| refused(400, "bad Call-ID"))?;
         let asked = request::read(request, &self.settings)?;
         let user_agent = request::user_agent(request);

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::binding::{Binding, Parts, Quality};
 use super::{Outcome, Settings};
 use crate::base::limits;
-use crate::sip::{Message, Name, NameAddr, Params, Uri, decimal, unfold};
+use crate::sip::{Message, Name, NameAddr, Params, Uri, text::decimal, unfold};
 
 /// A value that is not understood counts as one hour (RFC 3261 §20.10, §20.19).
 const MALFORMED_EXPIRES: Duration = Duration::from_secs(3600);
@@ -71,7 +71,7 @@ pub(super) fn read(request: &Message, settings: &Settings) -> Result<Asked, Refu
 
 /// True when `outbound` is asked for: then the answer to a stream says `Require: outbound` (RFC 5626 §6).
 pub(super) fn supports_outbound(request: &Message) -> bool {
-    request.values(Name::Supported).any(|tag| tag.eq_ignore_ascii_case(b"outbound"))
+    request.lists(Name::Supported, "outbound")
 }
 
 fn wish(value: &[u8], expires: Option<Duration>, settings: &Settings) -> Result<Wish, Refusal> {

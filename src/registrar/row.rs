@@ -55,8 +55,14 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// `urgent`: a new binding or a changed flow, without which a phone would be out of reach after a restart.
-    Put { row: Row, urgent: bool },
-    Delete { key: RowKey, urgent: bool },
+    Put {
+        row: Row,
+        urgent: bool,
+    },
+    Delete {
+        key: RowKey,
+        urgent: bool,
+    },
 }
 
 impl Row {
@@ -93,12 +99,8 @@ impl Row {
             remote: self.remote,
             connection: None,
         };
-        let parts = Parts {
-            uri: &self.contact,
-            params: &self.params,
-            call_id: &self.call_id,
-            user_agent: &self.user_agent,
-        };
+        let parts =
+            Parts { uri: &self.contact, params: &self.params, call_id: &self.call_id, user_agent: &self.user_agent };
         let mut binding = Binding::new(parts, flow, self.slot);
         binding.expires_at = Instant::from_millis(self.expires_at_ms);
         binding.refreshed_at = Instant::from_millis(self.refreshed_at_ms);

@@ -61,7 +61,7 @@ impl Visit<'_> {
             let known = wish.find(bindings).and_then(|at| bindings.get_mut(at));
             match known {
                 Some(binding) => effects.push(self.renew(binding, wish)),
-                None => effects.push(self.add(bindings, wish, &mut effects)),
+                None => self.add(bindings, wish, &mut effects),
             }
         }
         effects
@@ -78,11 +78,12 @@ impl Visit<'_> {
         if same_way { Effect::Prolonged(binding.slot) } else { Effect::Moved(binding.slot) }
     }
 
-    fn add(&self, bindings: &mut Vec<Binding>, wish: &Wish, effects: &mut Effects) -> Effect {
+    fn add(&self, bindings: &mut Vec<Binding>, wish: &Wish, effects: &mut Effects) {
         if bindings.len() >= limits::BINDINGS_PER_USER {
             // The phone that just spoke is worth more than the one that has been silent longest.
             if let Some(oldest) = bindings.iter().min_by_key(|binding| (binding.refreshed_at, binding.slot)) {
-                remove(bindings, oldest.slot, effects);
+                let silent = oldest.slot;
+                remove(bindings, silent, effects);
             }
         }
         let taken = |slot: &u8| bindings.iter().any(|binding| binding.slot == *slot);
@@ -90,7 +91,7 @@ impl Visit<'_> {
         let mut binding = Binding::new(wish.parts(self.call_id, self.user_agent), self.flow, slot);
         self.stamp(&mut binding, wish);
         bindings.push(binding);
-        Effect::Moved(slot)
+        effects.push(Effect::Moved(slot));
     }
 
     fn stamp(&self, binding: &mut Binding, wish: &Wish) {

@@ -56,7 +56,8 @@ pub struct Hex {
 }
 
 impl Hex {
-    fn new(hash: &[u8]) -> Self {
+    /// Of a hash of 16 or 32 bytes.
+    pub fn new(hash: &[u8]) -> Self {
         let mut digits = [0; 64];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(hash) {
             for (digit, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
