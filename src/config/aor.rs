@@ -72,7 +72,7 @@ fn is_user_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte)
 }
 
-fn is_host(host: &[u8]) -> bool {
+pub(super) fn is_host(host: &[u8]) -> bool {
     match host {
         [b'[', inside @ .., b']'] => inside.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte)),
         _ => !host.is_empty() && host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte)),

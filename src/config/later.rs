@@ -1,0 +1,89 @@
+//! Keys whose feature is not in this version: accepted and checked, and never believed in silently.
+//! A feature that arrives takes its line out of the table.
+
+use super::read::Report;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Key path through tables and lists of tables, and what does not happen.
+const LATER: [(&[&str], &str); 13] = [
+    (&["geo", "database"], "geolocation by IP address"),
+    (&["geo", "unreliable"], "geolocation by IP address"),
+    (&["resources", "direct_routes"], "direct routing"),
+    (&["pbxs"], "calls from a trusted PBX"),
+    (&["users", "location"], "sending a configured location"),
+    (&["trunks", "username"], "digest authentication toward a trunk"),
+    (&["trunks", "register"], "registration at a trunk"),
+    (&["trunks", "resource_priority"], "adding Resource-Priority"),
+    (&["trunks", "add_nena_ids"], "adding NENA identifiers"),
+    (&["notify", "url"], "notification by webhook"),
+    (&["callback", "wake_url"], "waking a phone by push"),
+    (&["callback", "desk"], "the desk of last resort"),
+    (&["media", "rtpengine"], "media by rtpengine"),
+];
+
+/// Warns of every key that is set and has no effect yet.
+pub(super) fn check(root: &DeTable<'_>, report: &Report) {
+    for (path, feature) in LATER {
+        let mut found = Vec::new();
+        find(root, path, &mut found, &|value| is_set(value));
+        let key = path.join(".");
+        if let Some(first) = found.first() {
+            let more = if found.len() > 1 { format!(" ({} times)", found.len()) } else { String::new() };
+            let message = format!("`{key}`{more}: {feature} is not in this version, and the key has no effect");
+            report.warning(&first.span(), key, message, None);
+        }
+    }
+    media(root, report);
+}
+
+/// Other modes than `pass` are known by name only.
+fn media(root: &DeTable<'_>, report: &Report) {
+    for path in [&["media", "mode"][..], &["trunks", "media"]] {
+        let mut found = Vec::new();
+        find(root, path, &mut found, &|value| value.as_str().is_some_and(|mode| !mode.is_empty() && mode != "pass"));
+        for value in found {
+            let mode = value.get_ref().as_str().unwrap_or("");
+            let key = path.join(".");
+            let message =
+                format!("`{key}`: media mode {mode:?} is not in this version: SDP passes through, as with \"pass\"");
+            report.warning(&value.span(), key, message, None);
+        }
+    }
+}
+
+type Value<'a> = Spanned<DeValue<'a>>;
+
+fn find<'a>(
+    table: &'a DeTable<'a>,
+    path: &[&str],
+    found: &mut Vec<&'a Value<'a>>,
+    wanted: &dyn Fn(&DeValue<'_>) -> bool,
+) {
+    let Some((key, rest)) = path.split_first() else { return };
+    let Some(value) = table.get(*key) else { return };
+    match value.get_ref() {
+        inner if rest.is_empty() => {
+            if wanted(inner) {
+                found.push(value);
+            }
+        }
+        DeValue::Table(inner) => find(inner, rest, found, wanted),
+        DeValue::Array(items) => {
+            items
+                .iter()
+                .filter_map(|item| item.get_ref().as_table())
+                .for_each(|inner| find(inner, rest, found, wanted));
+        }
+        _ => {}
+    }
+}
+
+fn is_set(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Boolean(flag) => *flag,
+        DeValue::String(text) => !text.is_empty(),
+        DeValue::Array(items) => !items.is_empty(),
+        DeValue::Table(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) => true,
+    }
+}

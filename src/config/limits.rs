@@ -1,0 +1,12 @@
+//! The bounds of a configuration, each with its unit.
+
+use std::time::Duration;
+
+/// Shortest lease of a number after a call (SPEC §3).
+pub(super) const LEASE_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Longest duration any key takes: one Julian year.
+pub(super) const LONGEST: Duration = Duration::from_secs(31_557_600);
+/// `[[sip.listen]]` entries: `transport::ListenerId` is a byte.
+pub(super) const LISTENERS: usize = 255;
+/// Numbers in all pools together.
+pub(super) const POOL_NUMBERS: u64 = 10_000_000;

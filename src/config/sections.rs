@@ -1,0 +1,242 @@
+//! The sections that stand once in a file: node, store, sip, registrar, geo, lease, routing, callback, media, notify, admin.
+
+use super::read::{Fault, Keys};
+use super::types::*;
+use super::{limits, values};
+use compact_str::CompactString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const DAY: Duration = seconds(24 * 3600);
+const ANY: RangeInclusive<Duration> = Duration::ZERO..=limits::LONGEST;
+
+pub(super) fn node(mut keys: Keys<'_>) -> NodeKeys {
+    let node = NodeKeys {
+        name: keys.parsed("name", values::name).map_or("node-1".into(), |at| at.value),
+        drain: keys.duration("drain", seconds(30), ANY),
+    };
+    keys.finish();
+    node
+}
+
+pub(super) fn store(mut keys: Keys<'_>, base_dir: &Path) -> StoreKeys {
+    let sqlite = keys.parsed("url", |text| match text.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() => Ok(base_dir.join(path)),
+        Some(_) => Err(Fault::helped("names no file", r#"as in "sqlite:data/sosbridge.db""#)),
+        None if text.starts_with("postgres:") || text.starts_with("postgresql:") => {
+            Err("is a PostgreSQL address, which is not available in this build: sqlite is".into())
+        }
+        None => Err(Fault::helped("is not the address of a store", r#"as in "sqlite:data/sosbridge.db""#)),
+    });
+    let store = StoreKeys {
+        sqlite: sqlite.map_or_else(|| base_dir.join("data/sosbridge.db"), |at| at.value),
+        write_deadline: keys.duration("write_deadline", millis(200), millis(1)..=seconds(10)),
+    };
+    keys.finish();
+    store
+}
+
+/// `[sip]` with its listeners and timers; `domains` may still be empty.
+pub(super) fn sip(mut keys: Keys<'_>) -> (SipKeys, Vec<Listener>, Timers) {
+    let sip = SipKeys {
+        domains: keys.list("domains", values::host).into_iter().map(|at| at.value).collect(),
+        user_agent: keys.parsed("user_agent", values::line).map_or("sosbridge".into(), |at| at.value),
+    };
+    let tables = keys.tables("listen");
+    if tables.is_empty() && !keys.has("listen") {
+        keys.fault(
+            "listen",
+            &keys.span.clone(),
+            Fault::helped(
+                "is missing: nothing would be listened on",
+                "write [[sip.listen]] with transport and address",
+            ),
+        );
+    }
+    if let Some(table) = tables.get(limits::LISTENERS) {
+        keys.fault("listen", &table.span, format!("has more than {} entries", limits::LISTENERS).into());
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for table in tables {
+        listener(table, &mut listeners);
+    }
+    let timers = timers(keys.section("timers"));
+    keys.finish();
+    (sip, listeners, timers)
+}
+
+fn listener(mut keys: Keys<'_>, listeners: &mut Vec<Listener>) {
+    let protocol = keys.required("transport", values::transport);
+    let address = keys.required("address", values::socket);
+    let advertise = keys.parsed("advertise", values::advertise);
+    for file in ["cert", "key", "client_ca"] {
+        if let Some(path) = keys.parsed(file, values::line) {
+            keys.fault(file, &path.span, "is for tls and wss, which are not available in this build".into());
+        }
+    }
+    if let (Some(protocol), Some(address)) = (protocol, &address) {
+        let twin = |other: &Listener| other.protocol == protocol.value && other.address == address.value;
+        if address.value.port() != 0 && listeners.iter().any(twin) {
+            keys.fault("address", &address.span, "is listened on twice".into());
+        }
+        if address.value.ip().is_unspecified() && !keys.has("advertise") {
+            let help = "write advertise = the address phones and trunks reach this machine at";
+            keys.fault(
+                "address",
+                &address.span,
+                Fault::helped("is every address of the machine, so `advertise` is required", help),
+            );
+        }
+        let own_port = Some(address.value.port()).filter(|&port| port != 0);
+        let (host, port) = advertise.map_or_else(|| (host_of(address.value.ip()), None), |at| at.value);
+        listeners.push(Listener {
+            protocol: protocol.value,
+            address: address.value,
+            advertise_host: host,
+            advertise_port: port.or(own_port),
+        });
+    }
+    keys.finish();
+}
+
+/// As it stands in a URI: IPv6 in brackets.
+pub(super) fn host_of(address: IpAddr) -> CompactString {
+    match address {
+        IpAddr::V4(address) => compact_str::format_compact!("{address}"),
+        IpAddr::V6(address) => compact_str::format_compact!("[{address}]"),
+    }
+}
+
+fn timers(mut keys: Keys<'_>) -> Timers {
+    let timers = Timers {
+        t1: keys.duration("t1", millis(500), millis(10)..=seconds(10)),
+        t2: keys.duration("t2", seconds(4), millis(10)..=seconds(60)),
+        t4: keys.duration("t4", seconds(5), millis(10)..=seconds(60)),
+    };
+    if timers.t2 < timers.t1 {
+        keys.fault("t2", &keys.span_of("t2"), "is shorter than t1".into());
+    }
+    keys.finish();
+    timers
+}
+
+/// `default_realm` when the file names none.
+pub(super) fn registrar(mut keys: Keys<'_>, default_realm: &str) -> RegistrarKeys {
+    let realm = keys.parsed("realm", |text| match values::line(text) {
+        Ok(realm) if !text.contains(['"', '\\']) => Ok(realm),
+        _ => Err("must not hold quotes, backslashes or control characters".into()),
+    });
+    let allowed = || seconds(1)..=DAY * 30;
+    let max = keys.duration("max_expires", seconds(3600), allowed());
+    let registrar = RegistrarKeys {
+        realm: realm.map_or_else(|| default_realm.into(), |at| at.value),
+        min_expires: keys.duration("min_expires", seconds(60).min(max), allowed()),
+        max_expires: max,
+        default_expires: keys.duration("default_expires", seconds(3600).min(max), allowed()),
+    };
+    if registrar.min_expires > registrar.max_expires {
+        keys.fault("min_expires", &keys.span_of("min_expires"), "is longer than max_expires".into());
+    } else if !(registrar.min_expires..=registrar.max_expires).contains(&registrar.default_expires) {
+        keys.fault(
+            "default_expires",
+            &keys.span_of("default_expires"),
+            "is not between min_expires and max_expires".into(),
+        );
+    }
+    keys.finish();
+    registrar
+}
+
+pub(super) fn geo(mut keys: Keys<'_>, base_dir: &Path) -> GeoKeys {
+    let geo = GeoKeys {
+        database: keys.parsed("database", values::line).map(|at| base_dir.join(at.value.as_str())),
+        unreliable: keys.list("unreliable", values::network).into_iter().map(|at| at.value).collect(),
+    };
+    keys.finish();
+    geo
+}
+
+pub(super) fn lease(mut keys: Keys<'_>) -> LeaseKeys {
+    let lease = LeaseKeys {
+        window: keys.duration("window", limits::LEASE_WINDOW, limits::LEASE_WINDOW..=limits::LONGEST),
+        quarantine: keys.duration("quarantine", DAY, ANY),
+        tests_per_hour: keys.integer("tests_per_hour", 10, 0..=1_000_000),
+    };
+    keys.finish();
+    lease
+}
+
+pub(super) fn routing(mut keys: Keys<'_>) -> Routing {
+    let routing = Routing { retry: keys.duration("retry", seconds(30), Duration::ZERO..=seconds(180)) };
+    keys.finish();
+    routing
+}
+
+pub(super) fn callback(mut keys: Keys<'_>) -> Callback {
+    let rings = [("origin-first", Ring::OriginFirst), ("all", Ring::All)];
+    let callback = Callback {
+        hold: keys.duration("hold", seconds(60), Duration::ZERO..=seconds(600)),
+        ring: keys.parsed("ring", |text| values::one_of(text, &rings)).map_or(Ring::default(), |at| at.value),
+        wake_url: keys.parsed("wake_url", values::web_url).map(|at| at.value),
+        desk: keys.parsed("desk", values::desk).map(|at| at.value),
+    };
+    keys.finish();
+    callback
+}
+
+/// `default_address` is the one of the first listener.
+pub(super) fn media(mut keys: Keys<'_>, default_address: Option<IpAddr>) -> Media {
+    let default_address = default_address.filter(|address| !address.is_unspecified());
+    let media = Media {
+        mode: keys.parsed("mode", values::media_mode).map_or(MediaMode::default(), |at| at.value),
+        address: keys
+            .parsed("address", values::ip)
+            .map_or(default_address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), |at| at.value),
+        ports: keys.parsed("ports", values::ports).map_or((20_000, 29_999), |at| at.value),
+        rtpengine: keys
+            .parsed("rtpengine", values::rtpengine)
+            .map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 2223)), |at| at.value),
+        idle: keys.duration("idle", seconds(120), seconds(1)..=limits::LONGEST),
+    };
+    keys.finish();
+    media
+}
+
+pub(super) fn notify(mut keys: Keys<'_>) -> Notify {
+    let notify = Notify { url: keys.parsed("url", values::web_url).map(|at| at.value) };
+    keys.finish();
+    notify
+}
+
+pub(super) fn admin(mut keys: Keys<'_>) -> Admin {
+    let listen = keys.parsed("listen", values::socket);
+    let token = keys.parsed("token", |text| match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(Hidden(text.into())),
+        false => Err("must be printable ASCII without blanks".into()),
+    });
+    if let (Some(listen), None) = (&listen, &token) {
+        if !listen.value.ip().is_loopback() && keys.report.is_clean(&keys.path_of("token")) {
+            let help = "set admin.token, or listen on 127.0.0.1";
+            keys.fault(
+                "listen",
+                &listen.span,
+                Fault::helped("is not a loopback address, so `admin.token` is required", help),
+            );
+        }
+    }
+    keys.finish();
+    Admin {
+        listen: listen.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8060)), |at| at.value),
+        token: token.map(|at| at.value),
+    }
+}

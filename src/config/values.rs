@@ -1,0 +1,240 @@
+//! Single values of the configuration: text to type, with what to write instead when it does not fit.
+
+use super::aor::is_host;
+use super::read::Fault;
+use super::types::{AcceptFrom, MediaMode, NumberRange, Target};
+use super::{Aor, Country};
+use crate::base::{E164, Protocol};
+use compact_str::CompactString;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+type Parsed<T> = Result<T, Fault>;
+
+const NUMBER: &str = r#"write it with its country code, as in "+14255550100""#;
+/// Names end up in metrics, records and log lines.
+const NAME_CHARS: usize = 64;
+
+pub(super) fn name(text: &str) -> Parsed<CompactString> {
+    if text.chars().count() > NAME_CHARS || text.chars().any(char::is_control) {
+        return Err(format!("is not a name: at most {NAME_CHARS} characters, none of them a control character").into());
+    }
+    Ok(text.into())
+}
+
+/// Text that may stand in a header as it is.
+pub(super) fn line(text: &str) -> Parsed<CompactString> {
+    if text.chars().any(char::is_control) { Err("must not hold control characters".into()) } else { Ok(text.into()) }
+}
+
+pub(super) fn number(text: &str) -> Parsed<E164> {
+    text.parse().map_err(|error| Fault::helped(format!("is not a number: {error}"), NUMBER))
+}
+
+pub(super) fn country(text: &str) -> Parsed<Country> {
+    text.parse().map_err(|error| Fault::from(format!("is not a country: {error}")))
+}
+
+pub(super) fn aor(text: &str) -> Parsed<Aor> {
+    text.parse().map_err(|error| {
+        Fault::helped(format!("is not an address of record: {error}"), r#"as in "sip:alice@example.com""#)
+    })
+}
+
+pub(super) fn digits(text: &str) -> Parsed<CompactString> {
+    let fits = (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if fits { Ok(text.into()) } else { Err("must be 1 to 10 digits".into()) }
+}
+
+pub(super) fn dial_code(text: &str) -> Parsed<CompactString> {
+    let fits =
+        (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    if fits { Ok(text.into()) } else { Err("must be a country calling code: 1 to 3 digits without `+`".into()) }
+}
+
+pub(super) fn host(text: &str) -> Parsed<CompactString> {
+    if is_host(text.as_bytes()) {
+        Ok(text.to_ascii_lowercase().into())
+    } else {
+        Err("is not a host: a name, an IPv4 address, or an IPv6 address in brackets".into())
+    }
+}
+
+pub(super) fn socket(text: &str) -> Parsed<SocketAddr> {
+    text.parse().map_err(|_| {
+        Fault::helped("is not an address", r#"an address is IP:port, as in "127.0.0.1:5060" or "[::1]:5060""#)
+    })
+}
+
+pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
+    text.parse().map_err(|_| "is not an IP address".into())
+}
+
+pub(super) fn network(text: &str) -> Parsed<IpNet> {
+    let single = text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or(single)
+        .map_err(|_| Fault::helped("is not a network", r#"as in "198.51.100.0/24" or "2001:db8::/32""#))
+}
+
+/// Host, or host and port.
+pub(super) fn advertise(text: &str) -> Parsed<(CompactString, Option<u16>)> {
+    if let Ok(IpAddr::V6(address)) = text.parse() {
+        return Ok((format!("[{address}]").into(), None));
+    }
+    let (name, port) = split_port(text).ok_or_else(|| Fault::from("must be a host or host:port"))?;
+    Ok((host(name)?, port))
+}
+
+/// Splits `host:port`, minding brackets. `None` when the port is not one.
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            let port = port.parse().ok().filter(|&port: &u16| port != 0)?;
+            Some((host, Some(port)))
+        }
+        _ => Some((text, None)),
+    }
+}
+
+pub(super) fn transport(text: &str) -> Parsed<Protocol> {
+    match Protocol::from_token(text.as_bytes()) {
+        Some(protocol @ (Protocol::Udp | Protocol::Tcp)) => Ok(protocol),
+        Some(_) => Err(format!("is {text:?}, which is not available in this build: udp and tcp are").into()),
+        None => Err(Fault::helped(format!("is not a transport: {text:?}"), "udp and tcp are available")),
+    }
+}
+
+/// A SIP URI calls are sent to: `sip:[user@]host[:port][;transport=…]`.
+pub(super) fn target(text: &str) -> Parsed<Target> {
+    let bad = |why: &str| {
+        Fault::helped(
+            format!("is not a SIP URI to send calls to: {why}"),
+            r#"as in "sip:192.0.2.1:5060;transport=udp""#,
+        )
+    };
+    let rest = match text.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sip") => rest,
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("sips") => {
+            return Err("is a sips URI, and TLS is not available in this build: udp and tcp are".into());
+        }
+        _ => return Err(bad("it does not start with sip:")),
+    };
+    let (address, params) = rest.split_once(';').unwrap_or((rest, ""));
+    if address.contains('?') || params.contains('?') {
+        return Err(bad("it has headers"));
+    }
+    let (user, place) = address.rsplit_once('@').unwrap_or(("", address));
+    if address.contains('@') && Aor::from_parts(user.as_bytes(), b"h").is_none() {
+        return Err(bad("its user part is malformed"));
+    }
+    let (name, port) = split_port(place).ok_or_else(|| bad("its port is not one"))?;
+    let host = host(name).map_err(|_| bad("its host is malformed"))?;
+    let mut protocol = None;
+    for param in params.split(';').filter(|param| !param.is_empty()) {
+        if !param.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(bad("its parameters are malformed"));
+        }
+        if let Some(("transport", value)) = param.split_once('=').map(|(name, value)| (name.trim(), value)) {
+            protocol =
+                Some(transport(value).map_err(|fault| Fault::from(format!("has a transport that {}", fault.message)))?);
+        }
+    }
+    Ok(Target { uri: text.into(), user: user.into(), host, port, protocol, priority: 1, weight: 1 })
+}
+
+pub(super) fn accept_from(text: &str) -> Parsed<AcceptFrom> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(AcceptFrom::Address(SocketAddr::new(address.ip().to_canonical(), address.port())));
+    }
+    if let Ok(network) = network(text) {
+        return Ok(AcceptFrom::Network(network));
+    }
+    let looks_numeric = text.contains(['/', ':']) || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match host(text) {
+        Ok(name) if !looks_numeric => Ok(AcceptFrom::Certificate(name)),
+        _ => Err(Fault::helped(
+            "is not a source of calls",
+            r#"a network ("192.0.2.0/24"), an address with its port ("192.0.2.1:5060") or the name in a certificate"#,
+        )),
+    }
+}
+
+/// `+1…` or `+1…-+1…`.
+pub(super) fn range(text: &str) -> Parsed<NumberRange> {
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (number(first.trim())?, number(last.trim())?),
+        None => (number(text)?, number(text)?),
+    };
+    if first > last {
+        return Err("ends before it starts".into());
+    }
+    if first.digits().ilog10() != last.digits().ilog10() {
+        return Err("has ends of different length".into());
+    }
+    Ok(NumberRange { first, last })
+}
+
+pub(super) fn ports(text: &str) -> Parsed<(u16, u16)> {
+    let ends = text.split_once('-').and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
+    let fits = ends.filter(|&(low, high): &(u16, u16)| low >= 1024 && low < high);
+    fits.ok_or_else(|| Fault::helped("is not a range of ports", r#"two ports from 1024 on, as in "20000-29999""#))
+}
+
+pub(super) fn rtpengine(text: &str) -> Parsed<SocketAddr> {
+    let address = text.strip_prefix("udp:").and_then(|address| address.parse().ok());
+    address.ok_or_else(|| Fault::helped("is not an rtpengine address", r#"as in "udp:127.0.0.1:2223""#))
+}
+
+pub(super) fn media_mode(text: &str) -> Parsed<MediaMode> {
+    one_of(text, &[("relay", MediaMode::Relay), ("pass", MediaMode::Pass), ("rtpengine", MediaMode::Rtpengine)])
+}
+
+/// One of a few words.
+pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Parsed<T> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("is {text:?}, and must be one of: {}", all.join(", ")).into()
+    })
+}
+
+pub(super) fn web_url(text: &str) -> Parsed<CompactString> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let authority = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(""));
+    let place = authority.map(|authority| authority.rsplit_once('@').map_or(authority, |(_, place)| place));
+    let fits = place.is_some_and(|place| advertise(place).is_ok()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits {
+        Ok(text.into())
+    } else {
+        Err(Fault::helped("is not a web address", r#"as in "https://example.com/hook""#))
+    }
+}
+
+/// A number or a SIP URI on site.
+pub(super) fn desk(text: &str) -> Parsed<CompactString> {
+    let internal = text.bytes().all(|byte| byte.is_ascii_digit());
+    if internal || number(text).is_ok() || target(text).is_ok() {
+        return Ok(text.into());
+    }
+    Err(Fault::helped("is neither a number nor a SIP URI", r#"as in "+14255550100" or "sip:desk@192.0.2.1""#))
+}
+
+pub(super) fn header_name(text: &str) -> Parsed<CompactString> {
+    // RFC 3261 §25.1: token
+    let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte));
+    if fits { Ok(text.into()) } else { Err("is not the name of a header".into()) }
+}
+
+/// Hexadecimal digits of exactly `N` bytes.
+pub(super) fn hex<const N: usize>(text: &str) -> Parsed<[u8; N]> {
+    let wrong = || Fault::from(format!("must be {} hexadecimal digits", N * 2));
+    if text.len() != N * 2 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(wrong());
+    }
+    let mut bytes = [0; N];
+    for (byte, at) in bytes.iter_mut().zip((0..text.len()).step_by(2)) {
+        *byte = text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(wrong)?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,196 @@
+//! What would refuse an emergency call although the configuration can be run (SPEC §1, §2; the command `check`).
+
+use super::build::Places;
+use super::read::Report;
+use super::types::*;
+use super::{Country, NumberKind};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub(super) fn check(config: &Config, places: &Places, report: &Report) {
+    resources(config, places, report);
+    users(config, places, report);
+    routes(config, places, report);
+    pools(config, places, report);
+    trunks(config, places, report);
+}
+
+fn warn(report: &Report, span: Option<&Range<usize>>, key: String, message: String, help: &str) {
+    report.warning(span.unwrap_or(&(0..0)), key, message, Some(help.to_owned()));
+}
+
+fn users_of<'c>(config: &'c Config, resource: &'c Arc<Resource>) -> impl Iterator<Item = (usize, &'c User)> {
+    config.users.iter().enumerate().filter(move |(_, user)| Arc::ptr_eq(&user.resource, resource))
+}
+
+/// The country that counts for a user when a call does not tell another.
+fn home(user: &User) -> Option<Country> {
+    user.country.or(user.resource.unknown_country).map(Country::normalised)
+}
+
+fn serves(pool: &Pool, resource: &Arc<Resource>) -> bool {
+    pool.resource.as_ref().is_none_or(|only| Arc::ptr_eq(only, resource))
+}
+
+fn resources(config: &Config, places: &Places, report: &Report) {
+    for (at, resource) in config.resources.iter().enumerate() {
+        let users = users_of(config, resource).count();
+        if users > 0 && !resource.may_call() {
+            let message = format!(
+                "resource {:?} owns no number with make_calls: every emergency call of its {users} users is refused",
+                resource.name
+            );
+            let help = "add make_calls = true to one of its numbers";
+            warn(report, places.resources.get(at), format!("resources[{at}].numbers"), message, help);
+        }
+    }
+}
+
+fn users(config: &Config, places: &Places, report: &Report) {
+    for resource in &config.resources {
+        let unknown: Vec<_> = users_of(config, resource).filter(|(_, user)| home(user).is_none()).collect();
+        if let Some((at, first)) = unknown.first() {
+            let message = format!(
+                "{} without a country, and resource {:?} has no unknown_country: a call that does not tell its country is refused",
+                count(unknown.len(), first),
+                resource.name,
+            );
+            let help = "give the users a country, or the resource an unknown_country";
+            warn(report, places.users.get(*at), format!("users[{at}].country"), message, help);
+        }
+        let abroad = |user: &User| home(user).is_some_and(|country| config.country(country).is_none());
+        let outside: Vec<_> = users_of(config, resource).filter(|(_, user)| abroad(user)).collect();
+        if let (Some((at, first)), OutsideCountries::Reject) = (outside.first(), resource.outside_countries) {
+            let message = format!(
+                "{} in a country without emergency numbers: the calls are refused",
+                count(outside.len(), first)
+            );
+            let help = r#"add [[countries]], or set outside_countries = "best-effort""#;
+            warn(report, places.users.get(*at), format!("users[{at}].country"), message, help);
+        }
+    }
+    let served = |user: &User| config.sip.domains.iter().any(|domain| domain == user.aor.domain());
+    let strange: Vec<_> = config.users.iter().enumerate().filter(|(_, user)| !served(user)).collect();
+    if let Some((at, first)) = strange.first() {
+        let message = format!(
+            "{} of a domain that `sip.domains` does not name, and cannot register",
+            count(strange.len(), first)
+        );
+        warn(report, places.users.get(*at), format!("users[{at}].aor"), message, "add the domain to sip.domains");
+    }
+}
+
+/// `sip:alice@example.com is`, `3 users (the first is sip:alice@example.com) are`.
+fn count(users: usize, first: &User) -> String {
+    if users == 1 { format!("{} is", first.aor) } else { format!("{users} users (the first is {}) are", first.aor) }
+}
+
+fn routes(config: &Config, places: &Places, report: &Report) {
+    let mut unrouted = Vec::new();
+    for row in &config.countries {
+        let missing =
+            |number: &&compact_str::CompactString| config.route(row.code, number, NumberKind::Emergency).is_none();
+        unrouted.extend(row.emergency.iter().filter(missing).map(|number| format!("{} {number}", row.code)));
+    }
+    if !unrouted.is_empty() {
+        let message = format!("no route for {}: these emergency calls are refused", unrouted.join(", "));
+        warn(report, places.routes.first(), "routes".to_owned(), message, "add [[routes]] for them");
+    }
+    for (at, route) in config.routes.iter().enumerate() {
+        let bare: Vec<_> = route
+            .countries
+            .iter()
+            .filter(|country| !config.pools.iter().any(|pool| pool.countries.contains(country)))
+            .collect();
+        if !bare.is_empty() {
+            let countries: Vec<_> = bare.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "no pool has temporary numbers for {}: a call there has no number to be called back at",
+                countries.join(", ")
+            );
+            warn(
+                report,
+                places.routes.get(at),
+                format!("routes[{at}].countries"),
+                message,
+                "add [[pools]] with these countries",
+            );
+        }
+    }
+}
+
+fn pools(config: &Config, places: &Places, report: &Report) {
+    // Users by resource and country, and what they may draw from.
+    let mut demand: BTreeMap<(&str, Country), (&Arc<Resource>, u64)> = BTreeMap::new();
+    for user in &config.users {
+        if let Some(country) = home(user) {
+            demand.entry((&user.resource.name, country)).or_insert((&user.resource, 0)).1 += 1;
+        }
+    }
+    for (at, pool) in config.pools.iter().enumerate() {
+        let drawn = demand
+            .iter()
+            .filter(|((_, country), (resource, _))| pool.countries.contains(country) && serves(pool, resource));
+        let users: u64 = drawn.map(|(_, (_, users))| users).sum();
+        let beside = config.pools.iter().filter(|other| shares(pool, other));
+        let numbers: u64 = beside.map(Pool::len).sum();
+        if users > numbers {
+            let message = format!(
+                "{users} users draw on {numbers} numbers here: when they run out, callbacks may reach only the overflow number"
+            );
+            warn(
+                report,
+                places.pools.get(at),
+                format!("pools[{at}].numbers"),
+                message,
+                "add numbers, at least one for each user",
+            );
+        }
+    }
+    for ((name, country), (resource, users)) in &demand {
+        let has_any = config.pools.iter().any(|pool| pool.countries.contains(country));
+        let has_own = config.pools.iter().any(|pool| pool.countries.contains(country) && serves(pool, resource));
+        if has_any && !has_own {
+            let at = config.resources.iter().position(|other| Arc::ptr_eq(other, resource)).unwrap_or(0);
+            let message = format!(
+                "{users} users of resource {name:?} are in {country}, and no pool for {country} is open to them"
+            );
+            warn(report, places.resources.get(at), "pools".to_owned(), message, "add [[pools]] for this resource");
+        }
+    }
+}
+
+/// Whether users of `pool` can draw on `other` too.
+fn shares(pool: &Pool, other: &Pool) -> bool {
+    let together = match (&pool.resource, &other.resource) {
+        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+        _ => true,
+    };
+    together && pool.countries.iter().any(|country| other.countries.contains(country))
+}
+
+fn trunks(config: &Config, places: &Places, report: &Report) {
+    for (at, trunk) in config.trunks.iter().enumerate() {
+        if trunk.targets.is_empty() {
+            let message = format!("trunk {:?} has no targets: no call can be sent to it", trunk.name);
+            warn(
+                report,
+                places.trunks.get(at),
+                format!("trunks[{at}].targets"),
+                message,
+                r#"add targets = [{ uri = "sip:…" }]"#,
+            );
+        }
+        if trunk.accept_from.is_empty() {
+            let message = format!("trunk {:?} has no accept_from: callbacks from it are refused", trunk.name);
+            warn(
+                report,
+                places.trunks.get(at),
+                format!("trunks[{at}].accept_from"),
+                message,
+                "add the networks its calls come from",
+            );
+        }
+    }
+}
