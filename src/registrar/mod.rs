@@ -12,6 +12,8 @@ mod table;
 mod update;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 pub use auth::{Auth, Verdict};

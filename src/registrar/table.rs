@@ -17,6 +17,7 @@ slotmap::new_key_type! {
 pub(super) struct Table {
     users: slotmap::SlotMap<UserKey, User>,
     keys_by_user: HashMap<Aor, UserKey>,
+    /// Sorted, so that their order does not depend on who spoke last.
     keys_by_flow: HashMap<FlowKey, SmallVec<[UserKey; 2]>>,
     /// One entry for each user: its earliest expiry.
     expiries: BTreeSet<(Instant, UserKey)>,
@@ -102,8 +103,8 @@ impl Table {
         self.expiries.insert((expiry, key));
         for flow in bindings.iter().filter_map(|binding| FlowKey::of(&binding.flow)) {
             let keys = self.keys_by_flow.entry(flow).or_default();
-            if !keys.contains(&key) {
-                keys.push(key);
+            if let Err(place) = keys.binary_search(&key) {
+                keys.insert(place, key);
             }
         }
         user.bindings = bindings;

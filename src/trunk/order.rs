@@ -41,7 +41,7 @@ fn draw<T>(rng: &mut Rng, rivals: &[Choice<T>]) -> usize {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
-    use proptest::prelude::{Strategy as _, any, prop, prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
     #[test]
     fn weights_share_the_calls() {
