@@ -178,7 +178,7 @@ pub(super) fn users(
         if let Some(number) = &number {
             claims.points.push(Claim::number(number, Owner::User, keys.path_of("number")));
         }
-        let secret = secret(&mut keys, aor.as_ref().map_or("", |aor| aor.value.user()), realm);
+        let secret = secret(&mut keys, aor.as_ref().map(|aor| &aor.value), realm);
         let inbound_default = resource.as_ref().is_none_or(|resource| resource.inbound_default);
         let inbound = keys.flag("inbound", inbound_default);
         let country = keys.parsed("country", values::country).map(|at| at.value);
@@ -194,7 +194,7 @@ pub(super) fn users(
 }
 
 /// `password`, or one or both HA1 (RFC 7616 §3.4.2).
-fn secret(keys: &mut Keys<'_>, username: &str, realm: &str) -> Option<Secret> {
+fn secret(keys: &mut Keys<'_>, aor: Option<&Aor>, realm: &str) -> Option<Secret> {
     let password = keys.parsed("password", values::line);
     let ha1_md5 = keys.parsed("ha1_md5", values::hex::<16>);
     let ha1_sha256 = keys.parsed("ha1_sha256", values::hex::<32>);
@@ -205,14 +205,18 @@ fn secret(keys: &mut Keys<'_>, username: &str, realm: &str) -> Option<Secret> {
             None
         }
         Some(password) => {
-            let text = format!("{username}:{realm}:{}", password.value);
+            let (short, whole) = aor.map_or(("", ""), |aor| (aor.user(), aor.as_str()));
+            let text = |username: &str| format!("{username}:{realm}:{}", password.value);
             Some(Secret {
-                ha1_md5: Some(md5::Md5::digest(&text).into()),
-                ha1_sha256: Some(sha2::Sha256::digest(&text).into()),
+                ha1_md5: Some(md5::Md5::digest(text(short)).into()),
+                ha1_sha256: Some(sha2::Sha256::digest(text(short)).into()),
+                whole_ha1_md5: Some(md5::Md5::digest(text(whole)).into()),
+                whole_ha1_sha256: Some(sha2::Sha256::digest(text(whole)).into()),
             })
         }
         None if hashed => {
-            Some(Secret { ha1_md5: ha1_md5.map(|at| at.value), ha1_sha256: ha1_sha256.map(|at| at.value) })
+            let (ha1_md5, ha1_sha256) = (ha1_md5.map(|at| at.value), ha1_sha256.map(|at| at.value));
+            Some(Secret { ha1_md5, ha1_sha256, whole_ha1_md5: None, whole_ha1_sha256: None })
         }
         None => {
             if !keys.has("password") || keys.report.is_clean(&keys.path_of("password")) {

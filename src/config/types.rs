@@ -192,6 +192,9 @@ pub struct User {
 pub struct Secret {
     pub ha1_md5: Option<[u8; 16]>,
     pub ha1_sha256: Option<[u8; 32]>,
+    /// For phones whose username is the whole `user@domain`; there when the password is known.
+    pub whole_ha1_md5: Option<[u8; 16]>,
+    pub whole_ha1_sha256: Option<[u8; 32]>,
 }
 
 impl fmt::Debug for Secret {

@@ -133,8 +133,8 @@ fn ha1_of(user: &User, credentials: &Credentials<'_>) -> Option<Hex> {
     match (credentials.algorithm?, whole) {
         (Algorithm::Md5, false) => secret.ha1_md5.map(|hash| Hex::new(&hash)),
         (Algorithm::Sha256, false) => secret.ha1_sha256.map(|hash| Hex::new(&hash)),
-        (Algorithm::Md5, true) => None,
-        (Algorithm::Sha256, true) => None,
+        (Algorithm::Md5, true) => secret.whole_ha1_md5.map(|hash| Hex::new(&hash)),
+        (Algorithm::Sha256, true) => secret.whole_ha1_sha256.map(|hash| Hex::new(&hash)),
     }
 }
 
@@ -149,5 +149,237 @@ fn is_for(uri: &[u8], request_uri: &[u8]) -> bool {
             one.unescaped_user() == two.unescaped_user() && one.host == two.host
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::path::Path;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::sip::digest::{Qop, ha1, response};
+
+    const START: Instant = Instant::from_millis(1_700_000_000_000);
+
+    fn config(users: &str) -> Config {
+        let text = format!(
+            r#"
+            [sip]
+            domains = ["example.com", "127.0.0.1"]
+            [[sip.listen]]
+            transport = "udp"
+            address = "127.0.0.1:5060"
+            [registrar]
+            realm = "example.com"
+            [[resources]]
+            name = "contoso"
+            {users}"#
+        );
+        crate::config::load(&text, Path::new("/")).unwrap().config
+    }
+
+    fn alice_and_bob() -> Config {
+        let user = |name: &str| {
+            format!(
+                "[[users]]\naor = \"sip:{name}@example.com\"\npassword = \"secret of {name}\"\nresource = \"contoso\"\n"
+            )
+        };
+        config(&(user("alice") + &user("bob")))
+    }
+
+    fn request(method: &str, uri: &str, host: &str, authorization: &str) -> Message {
+        let header =
+            if authorization.is_empty() { String::new() } else { format!("Authorization: {authorization}\r\n") };
+        let text = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:alice@{host}>;tag=1\r\n\
+             To: <sip:alice@{host}>\r\nCall-ID: 1\r\nCSeq: 1 {method}\r\n{header}\r\n"
+        );
+        Message::parse(Bytes::from(text)).unwrap()
+    }
+
+    /// A phone that answers a challenge as RFC 7616 says.
+    struct Phone {
+        username: &'static str,
+        password: &'static str,
+        algorithm: Algorithm,
+        /// `None`: RFC 2069.
+        nc: Option<u32>,
+        uri: &'static str,
+    }
+
+    impl Phone {
+        const ALICE: Self = Self {
+            username: "alice",
+            password: "secret of alice",
+            algorithm: Algorithm::Sha256,
+            nc: Some(1),
+            uri: "sip:example.com",
+        };
+
+        fn answer(&self, nonce: &str) -> String {
+            let ha1 = ha1(self.algorithm, self.username.as_bytes(), b"example.com", self.password.as_bytes());
+            let nc = |count| format!("{count:08x}").into_bytes();
+            let qop = self.nc.map(|count| Qop { nc: Cow::Owned(nc(count)), cnonce: Cow::Borrowed(b"c") });
+            let hash = response(self.algorithm, &ha1, nonce.as_bytes(), qop.as_ref(), b"REGISTER", self.uri.as_bytes());
+            let response = hash.as_bytes().to_vec();
+            let credentials = Credentials {
+                username: Cow::Borrowed(self.username.as_bytes()),
+                realm: Cow::Borrowed(b"example.com"),
+                nonce: Cow::Borrowed(nonce.as_bytes()),
+                uri: Cow::Borrowed(self.uri.as_bytes()),
+                response: Cow::Owned(response),
+                algorithm: Some(self.algorithm),
+                opaque: None,
+                qop,
+            };
+            credentials.to_string()
+        }
+    }
+
+    struct Bench {
+        auth: Auth,
+        config: Config,
+        rng: Rng,
+    }
+
+    impl Bench {
+        fn new(config: Config) -> Self {
+            let mut rng = Rng::from_u64(1);
+            Self { auth: Auth::new(&config, &mut rng), config, rng }
+        }
+
+        fn challenges(&mut self, stale: bool) -> Vec<String> {
+            let mut writer = Writer::new();
+            writer.response(401, b"Unauthorized");
+            self.auth.challenge(START, &mut self.rng, stale, &mut writer);
+            let text = String::from_utf8(writer.finish().to_vec()).unwrap();
+            text.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: ")).map(str::to_owned).collect()
+        }
+
+        fn nonce(&mut self) -> String {
+            let challenges = self.challenges(false);
+            let challenge = Challenge::parse(challenges[0].as_bytes()).unwrap();
+            String::from_utf8(challenge.nonce.to_vec()).unwrap()
+        }
+
+        fn verify(&mut self, at: Instant, authorization: &str) -> Verdict {
+            self.auth.verify(at, &request("REGISTER", "sip:example.com", "example.com", authorization), &self.config)
+        }
+
+        /// The verdict on a first answer to a new challenge.
+        fn first(&mut self, phone: &Phone) -> Verdict {
+            let nonce = self.nonce();
+            self.verify(START, &phone.answer(&nonce))
+        }
+    }
+
+    fn alice() -> Verdict {
+        Verdict::Ok("alice@example.com".parse().unwrap())
+    }
+
+    #[test]
+    fn both_algorithms_are_offered_strongest_first() {
+        let mut bench = Bench::new(alice_and_bob());
+        let [sha256, md5] = &bench.challenges(true)[..] else { unreachable!() };
+        assert!(sha256.starts_with("Digest realm=\"example.com\", nonce=\""), "{sha256}");
+        assert!(sha256.ends_with("algorithm=SHA-256, stale=true, qop=\"auth\""), "{sha256}");
+        assert!(md5.ends_with("algorithm=MD5, stale=true, qop=\"auth\""), "{md5}");
+        assert!(!bench.challenges(false)[0].contains("stale"));
+    }
+
+    #[test]
+    fn only_what_every_user_can_answer_is_offered() {
+        let hashed = "[[users]]\naor = \"sip:carol@example.com\"\nha1_md5 = \"0123456789abcdef0123456789abcdef\"\nresource = \"contoso\"\n";
+        let mut bench = Bench::new(config(hashed));
+        assert_eq!(bench.challenges(false).len(), 1);
+        assert!(bench.challenges(false)[0].contains("algorithm=MD5"));
+    }
+
+    #[test]
+    fn right_answers() {
+        let mut bench = Bench::new(alice_and_bob());
+        for phone in [
+            Phone::ALICE,
+            Phone { algorithm: Algorithm::Md5, ..Phone::ALICE },
+            Phone { username: "alice@example.com", ..Phone::ALICE },
+            Phone { username: "alice@example.com", algorithm: Algorithm::Md5, ..Phone::ALICE },
+            Phone { nc: None, ..Phone::ALICE },
+            Phone { nc: None, algorithm: Algorithm::Md5, ..Phone::ALICE },
+            Phone { uri: "sip:EXAMPLE.com:5060;transport=udp", ..Phone::ALICE },
+        ] {
+            assert_eq!(bench.first(&phone), alice(), "{} {}", phone.username, phone.uri);
+        }
+    }
+
+    #[test]
+    fn the_domain_is_that_of_the_request_or_ours() {
+        let mut bench = Bench::new(alice_and_bob());
+        for host in ["example.com", "127.0.0.1", "elsewhere.invalid"] {
+            let nonce = bench.nonce();
+            let message = request("REGISTER", "sip:example.com", host, &Phone::ALICE.answer(&nonce));
+            assert_eq!(bench.auth.verify(START, &message, &bench.config), alice(), "{host}");
+        }
+    }
+
+    #[test]
+    fn wrong_answers() {
+        let mut bench = Bench::new(alice_and_bob());
+        for phone in [
+            Phone { password: "guess", ..Phone::ALICE },
+            Phone { username: "nobody", ..Phone::ALICE },
+            Phone { username: "alice@example.org", ..Phone::ALICE },
+            Phone { username: "bob", ..Phone::ALICE },
+            Phone { uri: "sip:example.org", ..Phone::ALICE },
+            Phone { uri: "sip:bob@example.com", ..Phone::ALICE },
+        ] {
+            assert_eq!(bench.first(&phone), Verdict::Wrong, "{} {}", phone.username, phone.uri);
+        }
+        let nonce = bench.nonce();
+        let answer = Phone::ALICE.answer(&nonce);
+        let invite = request("INVITE", "sip:example.com", "example.com", &answer);
+        assert_eq!(bench.auth.verify(START, &invite, &bench.config), Verdict::Wrong, "made for another method");
+        assert_eq!(bench.verify(START, &answer.replace("SHA-256", "SHA-512-256")), Verdict::Wrong);
+        for missing in [
+            "",
+            "Basic YTpi",
+            "NoOneKnowsThisScheme opaque-data=here",
+            &answer.replace("realm=\"example.com\"", "realm=\"x\""),
+        ] {
+            assert_eq!(bench.verify(START, missing), Verdict::Missing, "{missing}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_good_for_rising_counts_until_it_is_old() {
+        let mut bench = Bench::new(alice_and_bob());
+        let nonce = bench.nonce();
+        let with = |nc: u32| Phone { nc: Some(nc), ..Phone::ALICE }.answer(&nonce);
+        assert_eq!(bench.verify(START, &with(1)), alice());
+        assert_eq!(bench.verify(START, &with(1)), Verdict::Stale, "replayed");
+        assert_eq!(bench.verify(START, &with(3)), alice());
+        assert_eq!(bench.verify(START, &with(2)), Verdict::Stale);
+        let guess = Phone { password: "guess", nc: Some(9), ..Phone::ALICE }.answer(&nonce);
+        assert_eq!(bench.verify(START, &guess), Verdict::Wrong, "a wrong answer spends nothing");
+        assert_eq!(bench.verify(START, &with(4)), alice());
+        assert_eq!(bench.verify(START + Duration::from_secs(301), &with(5)), Verdict::Stale);
+        let legacy = bench.nonce();
+        let once = Phone { nc: None, ..Phone::ALICE }.answer(&legacy);
+        assert_eq!((bench.verify(START, &once), bench.verify(START, &once)), (alice(), Verdict::Stale));
+    }
+
+    #[test]
+    fn after_a_restart_or_for_another_realm_the_nonce_is_stale() {
+        let mut bench = Bench::new(alice_and_bob());
+        let nonce = bench.nonce();
+        bench.auth.reload(&bench.config);
+        assert_eq!(bench.verify(START, &Phone::ALICE.answer(&nonce)), alice());
+        bench.auth = Auth::new(&bench.config, &mut bench.rng);
+        let later = Phone { nc: Some(2), ..Phone::ALICE };
+        assert_eq!(bench.verify(START, &later.answer(&nonce)), Verdict::Stale);
+        assert_eq!(bench.verify(START, &later.answer("made up")), Verdict::Stale);
     }
 }
