@@ -222,3 +222,120 @@ impl fmt::Debug for Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const INVITE: &str = "INVITE sip:911@x SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nf: <sip:a@x>;tag=1\r\nTo: <sip:911@x>\r\n\
+        Call-ID: c1\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n";
+
+    fn parse(text: &str) -> Result<Message, Malformed> {
+        Message::parse(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn with(lines: &str) -> Result<Message, Malformed> {
+        parse(&format!("{INVITE}{lines}\r\n"))
+    }
+
+    fn fault(text: &str) -> Fault {
+        parse(text).unwrap_err().fault
+    }
+
+    #[test]
+    fn the_body_is_what_content_length_says_or_the_rest() {
+        assert_eq!(parse(&format!("{INVITE}\r\nabc")).unwrap().body(), b"abc");
+        let cut = parse(&format!("\r\n\r\n{INVITE}l: 2\r\n\r\nabcINVITE")).unwrap();
+        assert_eq!((cut.body(), cut.body_bytes()), (&b"ab"[..], Bytes::from_static(b"ab")));
+        assert!(cut.bytes().starts_with(b"INVITE") && cut.bytes().ends_with(b"\r\n\r\nab"));
+        let short = parse(&format!("{INVITE}Content-Length: 4\r\n\r\nabc")).unwrap_err();
+        assert_eq!((short.status, short.fault), (400, Fault::ShortBody));
+        assert_eq!(short.message.unwrap().call_id(), b"c1");
+        for bad in ["-1", "+1", "1 1", "99999999999999999999", "", "1,1"] {
+            assert!(with(&format!("Content-Length: {bad}\r\n")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn header_lines_come_back_as_they_were() {
+        let message =
+            with("X-A :  one\r\n\ttwo \r\nx-b:\r\nContact: <sip:a@h>, \"B, C\" <sip:b@h>\r\nm: *\r\n").unwrap();
+        let lines: Vec<u8> = message.headers().flat_map(|header| header.line.to_vec()).collect();
+        let head = message.bytes().len() - "INVITE sip:911@x SIP/2.0\r\n".len() - 2;
+        assert_eq!(lines.len(), head);
+        assert_eq!(message.header_named("x-A"), Some(&b"one\r\n\ttwo"[..]));
+        assert_eq!(message.header_named("X-B"), Some(&b""[..]));
+        assert_eq!(message.header_named("from"), Some(&b"<sip:a@x>;tag=1"[..]));
+        assert_eq!(message.header_named("X-C"), None);
+        let contacts: Vec<_> = message.values(Name::Contact).collect();
+        assert_eq!(contacts, [&b"<sip:a@h>"[..], b"\"B, C\" <sip:b@h>", b"*"]);
+        assert_eq!(message.slice(message.request_uri()), Bytes::from_static(b"sip:911@x"));
+        assert_eq!(message.slice(b"elsewhere"), Bytes::new());
+    }
+
+    #[test]
+    fn any_byte_survives_outside_the_grammar() {
+        let mut text = INVITE.as_bytes().to_vec();
+        text.extend_from_slice(b"User-Agent: J\xf6rg \xff\x00\x01\r\nX-\r\n");
+        assert!(Message::parse(text.clone().into()).is_err());
+        text.truncate(text.len() - 4);
+        text.extend_from_slice(b"\r\n\xff\x00\r\n\r\n");
+        let message = Message::parse(text.into()).unwrap();
+        assert_eq!(message.header(Name::UserAgent), Some(&b"J\xf6rg \xff\x00\x01"[..]));
+        assert_eq!(message.body(), b"\xff\x00\r\n\r\n");
+    }
+
+    #[test]
+    fn the_first_sin_is_named() {
+        assert_eq!(fault(""), Fault::Empty);
+        assert_eq!(fault("\r\n\r\n"), Fault::Empty);
+        assert_eq!(fault("GET / HTTP/1.1\r\n\r\n"), Fault::StartLine);
+        assert_eq!(fault("\u{16}\u{3}\u{1}"), Fault::Unfinished);
+        assert_eq!(fault(INVITE), Fault::Unfinished);
+        assert_eq!(with("To: <sip:b@x>\r\n").unwrap_err().fault, Fault::Duplicate(Name::To));
+        assert_eq!(with("no colon\r\n").unwrap_err().fault, Fault::HeaderLine { line: 7 });
+        assert_eq!(with(" \r\nX Y: z\r\n").unwrap_err().fault, Fault::HeaderLine { line: 7 });
+        assert!(matches!(with("X: a\nTo: b\r\n").unwrap_err().fault, Fault::BareLineBreak { .. }));
+        assert!(matches!(with("X: a\rTo: b\r\n").unwrap_err().fault, Fault::BareLineBreak { .. }));
+        assert_eq!(fault(&format!("{}\r\n", INVITE.replace("70", "256"))), Fault::Value(Name::MaxForwards));
+        assert_eq!(
+            fault(&format!("{}\r\n", INVITE.replace("1 INVITE", "4294967296 INVITE"))),
+            Fault::Value(Name::CSeq)
+        );
+        assert_eq!(fault(&format!("{}\r\n", INVITE.replace("1 INVITE", "1 ACK"))), Fault::CseqMethod { known: true });
+        assert_eq!(fault(&format!("{}\r\n", INVITE.replace("Call-ID: c1\r\n", ""))), Fault::Missing(Name::CallId));
+        assert_eq!(fault(&format!("{}\r\n", INVITE.replace("SIP/2.0\r", "SIP/3.0\r"))), Fault::Version);
+    }
+
+    #[test]
+    fn bounds_on_lines_and_bytes() {
+        let lines = limits::HEADER_LINES - 6;
+        assert!(with(&"X: y\r\n".repeat(lines)).is_ok());
+        let many = with(&"X: y\r\n".repeat(lines + 1)).unwrap_err();
+        assert_eq!((many.status, many.fault), (513, Fault::TooManyLines));
+        let room = limits::MESSAGE_BYTES - INVITE.len() - 2;
+        assert_eq!(parse(&format!("{INVITE}\r\n{}", "b".repeat(room))).unwrap().body().len(), room);
+        assert_eq!(fault(&format!("{INVITE}\r\n{}", "b".repeat(room + 1))), Fault::TooLong);
+        let long = parse(&format!("{INVITE}X: {}\r\n\r\n", "v".repeat(room - 5))).unwrap();
+        assert_eq!(long.header_named("x").map(<[u8]>::len), Some(room - 5));
+    }
+
+    #[test]
+    fn responses_and_what_is_never_answered() {
+        let ok = "SIP/2.0 200 \r\nv: SIP/2.0/TCP h;branch=z9hG4bK1\r\nf: sip:a@x;tag=1\r\nt: sip:b@x;tag=2\r\ni: c\r\nCSeq: 7\r\n BYE\r\n\r\n";
+        let message = parse(ok).unwrap();
+        assert_eq!(
+            (message.code(), message.method(), message.method_name(), message.cseq()),
+            (200, Method::Bye, &b"BYE"[..], 7)
+        );
+        assert_eq!((message.reason(), message.request_uri(), message.to_tag()), (&b""[..], &b""[..], Some(&b"2"[..])));
+        assert_eq!(parse(&ok.replace("200 ", "200")).unwrap().code(), 200);
+        assert_eq!(parse(&ok.replace("200 ", "480 Nobody home ")).unwrap().reason(), b"Nobody home ");
+        for bad in ["099 x", "700 x", "2000 x", "20 x", "-20 x"] {
+            assert!(parse(&ok.replace("200 ", bad)).unwrap_err().message.is_none(), "{bad}");
+        }
+        let ack = INVITE.replace("INVITE", "ACK").replace("70", "700");
+        assert!(parse(&format!("{ack}\r\n")).unwrap_err().message.is_none());
+    }
+}

@@ -128,3 +128,48 @@ impl fmt::Write for Sink<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_request_with_a_body() {
+        let mut writer = Writer::new();
+        writer.request(b"BYE", b"sip:dropped@x");
+        writer
+            .request(b"INVITE", b"sip:a@x")
+            .header("To", b"<sip:a@x>")
+            .header_fmt("CSeq", format_args!("{} INVITE", 1));
+        let bytes = writer.finish_with(b"text/plain", b"\r\n\0");
+        let text = b"INVITE sip:a@x SIP/2.0\r\nTo: <sip:a@x>\r\nCSeq: 1 INVITE\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\n\r\n\0";
+        assert_eq!(&bytes[..], &text[..]);
+        assert_eq!(&writer.response(200, b"OK").finish()[..], b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn no_value_can_start_a_line() {
+        let mut writer = Writer::new();
+        let evil = "a\r\nRoute: <sip:evil>\r\n\r\nbody\0\n\rX: y";
+        writer.request(b"IN\r\nVITE", b"sip:a@x\r\nRoute: <sip:evil>").header("Sub\r\nject", evil.as_bytes());
+        writer.header_fmt("X", format_args!("{evil}")).header("Y", b"\r\n\r\n");
+        let bytes = writer.finish();
+        assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 6);
+        assert_eq!(bytes.iter().filter(|&&byte| byte == b'\r').count(), 6);
+        assert!(!bytes.contains(&0));
+        let reason = writer.response(486, evil.as_bytes()).finish();
+        assert_eq!(reason.iter().filter(|&&byte| byte == b'\n').count(), 3);
+    }
+
+    #[test]
+    fn lines_are_copied_as_they_came() {
+        let text = "OPTIONS sip:x SIP/2.0\r\nv:  SIP/2.0/UDP\r\n h\r\nf: sip:a@x\r\nt: sip:b@x\r\ni: c\r\nCSeq: 1 OPTIONS\r\nVia: SIP/2.0/UDP g\r\n\r\n";
+        let message = Message::parse(Bytes::from_static(text.as_bytes())).unwrap();
+        let bytes =
+            Writer::new().request(b"OPTIONS", b"sip:y").copy(&message, Name::Via).copy(&message, Name::Route).finish();
+        let copied =
+            b"OPTIONS sip:y SIP/2.0\r\nv:  SIP/2.0/UDP\r\n h\r\nVia: SIP/2.0/UDP g\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(&bytes[..], &copied[..]);
+    }
+}
