@@ -344,3 +344,95 @@ impl fmt::Display for Credentials<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use digest_auth::{AuthContext, WwwAuthenticateHeader};
+
+    use super::*;
+
+    /// RFC 7616 §3.9.1.
+    const MUFASA: &str = r#"Digest username="Mufasa", realm="http-auth@example.org", uri="/dir/index.html", algorithm=ALG,
+        nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", nc=00000001, cnonce="f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ",
+        qop=auth, response="RESPONSE", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS""#;
+
+    #[test]
+    fn the_vectors_of_rfc_7616() {
+        let sha = "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1";
+        for (algorithm, expected) in [(Algorithm::Md5, "8ca523f5e9506fed4657c9700eebdbec"), (Algorithm::Sha256, sha)] {
+            let text = MUFASA.replace("ALG", algorithm.as_str()).replace("RESPONSE", expected);
+            let credentials = Credentials::parse(text.as_bytes()).unwrap();
+            let ha1 = ha1(algorithm, b"Mufasa", b"http-auth@example.org", b"Circle of Life");
+            assert!(credentials.verify(&ha1, b"GET"));
+            assert!(!credentials.verify(&ha1, b"POST"));
+            let printed = credentials.to_string();
+            assert_eq!(Credentials::parse(printed.as_bytes()).unwrap(), credentials);
+            assert_eq!(credentials.qop.unwrap().count(), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_stranger_answers_our_challenges() {
+        for (algorithm, qop) in
+            [(Algorithm::Md5, true), (Algorithm::Md5, false), (Algorithm::Sha256, true), (Algorithm::Sha256, false)]
+        {
+            let challenge = Challenge {
+                realm: Cow::Borrowed(b"sos \"x\".example"),
+                nonce: Cow::Borrowed(b"n0"),
+                opaque: Some(Cow::Borrowed(b"o0")),
+                algorithm: Some(algorithm),
+                stale: true,
+                qop,
+            };
+            let text = challenge.to_string();
+            assert_eq!(Challenge::parse(text.as_bytes()).unwrap(), challenge);
+            let mut stranger = WwwAuthenticateHeader::parse(&text).unwrap();
+            let context = AuthContext::new_with_method("alice", "s\"ecret", "sip:x", None::<&[u8]>, "REGISTER".into());
+            let answer = stranger.respond(&context).unwrap().to_string();
+            let credentials = Credentials::parse(answer.as_bytes()).unwrap();
+            assert_eq!((credentials.algorithm, credentials.qop.is_some()), (Some(algorithm), qop));
+            let ha1 = ha1(algorithm, b"alice", b"sos \"x\".example", b"s\"ecret");
+            assert!(credentials.verify(&ha1, b"REGISTER"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn sloppy_and_wrong_credentials() {
+        let plain =
+            Credentials::parse(b"digest  username=a , realm=r,nonce=n,uri=sip:x,response=0 ,, x=\"y,z\"").unwrap();
+        assert_eq!((&*plain.username, &*plain.uri, plain.algorithm), (&b"a"[..], &b"sip:x"[..], Some(Algorithm::Md5)));
+        let unknown =
+            Credentials::parse(b"Digest username=a,realm=r,nonce=n,uri=u,response=0,algorithm=MD5-sess").unwrap();
+        assert!(unknown.algorithm.is_none() && !unknown.verify(&ha1(Algorithm::Md5, b"a", b"r", b""), b"X"));
+        for (bad, fault) in [
+            ("Basic QWxhZGRpbg==", DigestFault::Scheme),
+            ("Digest", DigestFault::Scheme),
+            ("Digest username", DigestFault::Syntax),
+            ("Digest username=\"a", DigestFault::Syntax),
+            ("Digest username=\"a\" x", DigestFault::Syntax),
+            ("Digest username=a,username=b", DigestFault::Twice("username")),
+            ("Digest username=a,realm=r,nonce=n,uri=u", DigestFault::Missing("response")),
+            ("Digest username=a,realm=r,nonce=n,uri=u,response=0,qop=auth", DigestFault::Missing("nc")),
+            ("Digest username=a,realm=r,nonce=n,uri=u,response=0,qop=auth,nc=1,cnonce=c", DigestFault::Syntax),
+            ("Digest username=a,realm=r,nonce=n,uri=u,response=0,qop=auth-int", DigestFault::Qop),
+        ] {
+            assert_eq!(Credentials::parse(bad.as_bytes()), Err(fault), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hashes_compare_in_any_case_and_show_only_on_purpose() {
+        let hash = ha1(Algorithm::Md5, b"a", b"b", b"c");
+        let text = hash.to_string();
+        assert!(
+            hash.matches(text.to_uppercase().as_bytes())
+                && !hash.matches(b"")
+                && !hash.matches(text.trim_start_matches(|_| true).as_bytes())
+        );
+        assert!(Hex::parse(text.to_uppercase().as_bytes()).unwrap().matches(text.as_bytes()));
+        assert!(Hex::parse(b"xyz").is_none());
+        assert_eq!(format!("{hash:?}"), "Hex(…)");
+        assert!(same_secret(b"one", b"one") && !same_secret(b"one", b"two") && !same_secret(b"one", b"ones"));
+    }
+}

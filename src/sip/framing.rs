@@ -128,3 +128,110 @@ fn content_length(head: &[u8]) -> Result<usize, FramingFault> {
     }
     found.ok_or(FramingFault::NoLength)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
+
+    use super::*;
+
+    type Cut = Vec<Result<Frame, FramingFault>>;
+
+    fn cut<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Cut {
+        let mut framer = Framer::new();
+        let mut frames = Vec::new();
+        for chunk in chunks {
+            framer.push(chunk);
+            frames.extend(std::iter::from_fn(|| framer.next()));
+        }
+        frames
+    }
+
+    fn message(text: &str) -> Result<Frame, FramingFault> {
+        Ok(Frame::Message(Bytes::copy_from_slice(text.as_bytes())))
+    }
+
+    const ONE: &str = "BYE sip:a SIP/2.0\r\nContent-Length: 3\r\n\r\na\r\n";
+    const TWO: &str = "SIP/2.0 200 OK\r\nX: y\r\nl:\r\n 0\r\n\r\n";
+
+    #[test]
+    fn pipelined_with_pings_and_pongs_between() {
+        let stream = format!("\r\n{ONE}{TWO}\r\n\r\n{ONE}\r\n");
+        let frames = cut([stream.as_bytes()]);
+        assert_eq!(frames, [message(ONE), message(TWO), Ok(Frame::Ping), message(ONE)]);
+    }
+
+    #[test]
+    fn lies_about_the_length_are_faults_and_the_end() {
+        let head = |lines: &str| format!("BYE sip:a SIP/2.0\r\n{lines}\r\nabc{ONE}");
+        for (lines, fault) in [
+            ("", FramingFault::NoLength),
+            ("Content-Length: -3\r\n", FramingFault::BadLength),
+            ("Content-Length: 3, 3\r\n", FramingFault::BadLength),
+            ("Content-Length:\r\n", FramingFault::BadLength),
+            ("Content-Length: 99999999999999999999999\r\n", FramingFault::BadLength),
+            ("Content-Length: 18446744073709551615\r\n", FramingFault::TooLong),
+            ("Content-Length: 65535\r\n", FramingFault::TooLong),
+            ("Content-Length: 3\r\nX: y\r\nl: 3\r\n", FramingFault::TwoLengths),
+        ] {
+            assert_eq!(cut([head(lines).as_bytes()]), [Err(fault)], "{lines}");
+        }
+    }
+
+    #[test]
+    fn the_bound_on_a_message() {
+        let head = "BYE sip:a SIP/2.0\r\nl: 65000\r\nX: ";
+        let fill = limits::MESSAGE_BYTES - 65_000 - head.len() - 4;
+        let at_bound = format!("{head}{}\r\n\r\n{}", "x".repeat(fill), "b".repeat(65_000));
+        assert_eq!(cut([at_bound.as_bytes()]), [message(&at_bound)]);
+        let over = format!("{head}{}\r\n\r\n{}", "x".repeat(fill + 1), "b".repeat(65_000));
+        assert_eq!(cut([over.as_bytes()]), [Err(FramingFault::TooLong)]);
+        assert_eq!(cut(std::iter::repeat_n(&b"endless "[..], 9000)), [Err(FramingFault::TooLong)]);
+    }
+
+    #[test]
+    fn an_idle_framer_holds_no_heap_and_a_half_message_is_known() {
+        let mut framer = Framer::new();
+        framer.push(ONE.as_bytes());
+        framer.push(b"B");
+        assert!(framer.next().is_some() && framer.next().is_none() && framer.is_mid_message());
+        framer.push(ONE.get(1..).unwrap().as_bytes());
+        assert!(framer.next().is_some() && framer.next().is_none());
+        assert!(!framer.is_mid_message());
+        assert_eq!(framer.buffer.capacity(), 0);
+    }
+
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            Just(ONE.as_bytes().to_vec()),
+            Just(TWO.as_bytes().to_vec()),
+            Just(b"\r\n".to_vec()),
+            Just(b"\r\n\r\n".to_vec()),
+            Just(b"\r".to_vec()),
+            Just(b"BYE x\r\nContent-Length: 1\r\nl: 2\r\n\r\n".to_vec()),
+            prop::collection::vec(any::<u8>(), 0..6),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_frames(
+            pieces in prop::collection::vec(piece(), 0..8),
+            sizes in prop::collection::vec(1_usize..40, 1..30),
+        ) {
+            let stream = pieces.concat();
+            let whole = cut([stream.as_slice()]);
+            let mut rest = stream.as_slice();
+            let mut chunks = Vec::new();
+            for size in sizes.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (chunk, after) = rest.split_at(*size.min(&rest.len()));
+                chunks.push(chunk);
+                rest = after;
+            }
+            prop_assert_eq!(&cut(chunks), &whole);
+            prop_assert_eq!(&cut(stream.chunks(1)), &whole);
+        }
+    }
+}

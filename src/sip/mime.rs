@@ -111,3 +111,50 @@ fn part_head(part: &[u8]) -> (&[u8], usize) {
     }
     (content_type, part.len())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const MIXED: &str = "multipart/mixed; boundary=\"b1\"";
+    const BODY: &str = "preamble --b1\r\n--b1  \r\nContent-Type: application/pidf+xml\r\n\r\n<xml/>\r\n--b1\r\nc:\r\n application/sdp;x=y\r\n\r\n\
+        v=0\r\n--b10\r\n\r\n--b1--\r\nepilogue\r\n--b1\r\nContent-Type: text/late\r\n\r\nx";
+
+    fn found(content_type: &str, body: &str, wanted: &str) -> Option<String> {
+        locate(content_type.as_bytes(), body.as_bytes(), wanted).map(|range| body.get(range).unwrap().to_owned())
+    }
+
+    #[test]
+    fn parts_are_found_by_type() {
+        assert_eq!(found(MIXED, BODY, "application/sdp").unwrap(), "v=0\r\n--b10\r\n");
+        assert_eq!(found(MIXED, BODY, "application/pidf+xml").unwrap(), "<xml/>");
+        assert_eq!(found(MIXED, BODY, "text/late"), None);
+        assert_eq!(found("Application/SDP ; charset=x", "v=0", "application/sdp").unwrap(), "v=0");
+        assert_eq!(found("multipart/mixed", BODY, "application/sdp"), None);
+        assert_eq!(found(MIXED, "--b1\r\n\r\nplain", "text/plain").unwrap(), "plain");
+        assert_eq!(found(MIXED, "--b1\r\nContent-Type: application/sdp\r\n\r\n--b1--", "application/sdp").unwrap(), "");
+        assert_eq!(found(MIXED, "--b1\r\nContent-Type: application/sdp", "application/sdp"), None);
+    }
+
+    #[test]
+    fn nesting_is_followed_to_a_bound() {
+        let nest = |depth: usize| {
+            (0..depth).fold(("application/sdp".to_owned(), "v=0\r\n".to_owned()), |(kind, body), level| {
+                let body = format!("--n{level}\r\nContent-Type: {kind}\r\n\r\n{body}\r\n--n{level}--\r\n");
+                (format!("multipart/alternative;boundary=n{level}"), body)
+            })
+        };
+        let (kind, body) = nest(DEPTH);
+        assert_eq!(found(&kind, &body, "application/sdp").unwrap(), "v=0\r\n");
+        let (kind, body) = nest(DEPTH + 1);
+        assert_eq!(found(&kind, &body, "application/sdp"), None);
+    }
+
+    #[test]
+    fn replacing_a_part_leaves_the_others_alone() {
+        let range = locate(MIXED.as_bytes(), BODY.as_bytes(), "application/sdp").unwrap();
+        let new = replace(BODY.as_bytes(), range, b"v=0\r\no=x\r\n");
+        assert_eq!(new, BODY.replace("v=0\r\n--b10\r\n", "v=0\r\no=x\r\n").into_bytes());
+    }
+}

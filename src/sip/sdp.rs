@@ -220,3 +220,72 @@ fn media_line(value: &[u8]) -> Option<(&[u8], u16, &[u8], &[u8])> {
     let port = u16::try_from(decimal(port)?).ok()?;
     (!kind.is_empty() && !protocol.is_empty()).then_some((kind, port, protocol, trim_end(formats)))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=alice 2890844526 2890844527 IN IP4 10.0.0.4\r\ns= \r\nc=IN IP4 10.0.0.4\r\nt=0 0\r\na=sendonly\r\n\
+        m=audio 49170/2 RTP/AVP 0 8\r\na=rtpmap:0 PCMU/8000\r\nm=video 0 RTP/SAVP 31\r\na=recvonly\r\nm=text 5000 RTP/AVP 98\r\na=inactive \r\n";
+
+    #[test]
+    fn only_the_origin_line_changes() {
+        let origin = Origin { session_id: 7, version: 8, address: "192.0.2.1".parse().unwrap() };
+        let new = rewrite_origin(OFFER.as_bytes(), &origin);
+        let expected = OFFER.replace("o=alice 2890844526 2890844527 IN IP4 10.0.0.4", "o=- 7 8 IN IP4 192.0.2.1");
+        assert_eq!(new, expected.as_bytes());
+        let v6 = Origin { address: "2001:db8::1".parse().unwrap(), ..origin };
+        assert_eq!(rewrite_origin(b"v=0\no=x\nb", &v6), b"v=0\no=- 7 8 IN IP6 2001:db8::1\nb");
+        assert_eq!(rewrite_origin(b"v=0\r\n\xff", &v6), b"v=0\r\n\xff");
+        let empty = OFFER.replace("o=alice 2890844526 2890844527 IN IP4 10.0.0.4", "o=");
+        assert_eq!(rewrite_origin(empty.as_bytes(), &origin), expected.into_bytes());
+    }
+
+    #[test]
+    fn the_view() {
+        let sdp = Sdp::new(OFFER.as_bytes());
+        assert_eq!((sdp.fault(), sdp.version(), sdp.connection()), (None, Some(2_890_844_527), Some(&b"10.0.0.4"[..])));
+        let media: Vec<_> = sdp.media().map(|media| (media.kind, media.port, media.direction)).collect();
+        let expected: [(&[u8], u16, Direction); 3] = [
+            (b"audio", 49170, Direction::SendOnly),
+            (b"video", 0, Direction::RecvOnly),
+            (b"text", 5000, Direction::Inactive),
+        ];
+        assert_eq!(media, expected);
+        let first = sdp.media().next().unwrap();
+        assert_eq!((first.protocol, first.formats), (&b"RTP/AVP"[..], &b"0 8"[..]));
+    }
+
+    #[test]
+    fn what_phones_get_wrong_is_forgiven_what_cannot_be_used_is_not() {
+        for good in [
+            OFFER.replace("\r\n", "\n"),
+            OFFER.replace("s= \r\n", ""),
+            OFFER.replace("s= \r\n", "X=\r\n").replace("X=", "z=unknown"),
+            format!("{OFFER}\r\n"),
+            OFFER.trim_end().to_owned(),
+            OFFER
+                .replace("c=IN IP4 10.0.0.4\r\n", "")
+                .replace("m=text", "m=text 0 x 0\r\nm=text")
+                .replace("49170/2", "0")
+                .replace("5000", "0"),
+        ] {
+            assert_eq!(Sdp::new(good.as_bytes()).fault(), None, "{good}");
+        }
+        for (bad, fault) in [
+            (String::new(), SdpFault::Version),
+            (OFFER.replace("v=0", "v=1"), SdpFault::Version),
+            (OFFER.replace("v=0\r\n", ""), SdpFault::Version),
+            (OFFER.replace("s= ", "s"), SdpFault::Line(3)),
+            (OFFER.replace("2890844527", "-1"), SdpFault::Origin),
+            (OFFER.replace("IN IP4 10.0.0.4\r\ns", "\r\ns"), SdpFault::Origin),
+            (OFFER.replace("t=0 0\r\n", ""), SdpFault::Time),
+            (OFFER.replace("49170/2", "99999"), SdpFault::Media(1)),
+            (OFFER.replace("RTP/SAVP 31", "RTP/SAVP"), SdpFault::Media(2)),
+            (OFFER.replace("c=IN IP4 10.0.0.4\r\n", ""), SdpFault::Connection(1)),
+        ] {
+            assert_eq!(Sdp::new(bad.as_bytes()).fault(), Some(fault), "{bad}");
+        }
+    }
+}
