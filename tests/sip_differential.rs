@@ -39,12 +39,12 @@ fn sipx(bytes: Bytes) -> Option<Reading> {
         branch: headers.typed_all::<Via>().next()?.ok()?.branch().map(text),
         from_tag: headers.typed::<From>()?.ok()?.0.tag().map(text),
         to_tag: headers.typed::<To>()?.ok()?.0.tag().map(text),
-        cseq: headers.typed::<CSeq>()?.ok()?.number,
+        cseq: headers.typed::<CSeq>()?.ok()?.sequence,
         call_id: text(&headers.typed::<CallId>()?.ok()?.0),
     })
 }
 
-fn rsip_reading(message: &impl HasHeaders) -> Option<Reading> {
+fn rsip_reading(message: &(impl HasHeaders + HeadersExt)) -> Option<Reading> {
     let via = message.via_header().ok()?.typed().ok()?;
     Some(Reading {
         branch: via.branch().map(|branch| branch.value().to_owned()),

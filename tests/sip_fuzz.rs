@@ -134,10 +134,9 @@ fn reprint(message: &Message) {
     }
     let again = Message::parse(writer.finish_body(message.body())).unwrap();
     assert_eq!((again.body(), again.cseq(), again.method()), (message.body(), message.cseq(), message.method()));
-    assert_eq!(
-        (again.from_tag(), again.to_tag(), again.call_id()),
-        (message.from_tag(), message.to_tag(), message.call_id())
-    );
+    assert_eq!(again.call_id(), message.call_id());
+    assert_eq!(again.from_tag(), message.from_tag().map(unfold).as_deref());
+    assert_eq!(again.to_tag(), message.to_tag().map(unfold).as_deref());
     assert_eq!(again.top_via().branch(), message.top_via().branch());
 }
 
@@ -211,7 +210,7 @@ fn fuzz_digest() {
         let digest = [b"Digest realm=\"r\", nonce=n, username=\"u\", response=0, uri=", bytes].concat();
         for text in [bytes, &digest] {
             let printed = Credentials::parse(text).map(|credentials| credentials.to_string());
-            let _ = printed.map(|printed| Credentials::parse(printed.as_bytes()).unwrap());
+            assert!(printed.map_or(true, |printed| Credentials::parse(printed.as_bytes()).is_ok()));
             let _ = Challenge::parse(text).map(|challenge| challenge.to_string());
         }
     });

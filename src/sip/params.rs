@@ -1,8 +1,8 @@
 //! Parameters: `;a=b;c="d"` after an address, a Via, a URI, a media type (RFC 3261 §7.3.1, §25.1 `generic-param`).
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr2};
 
-use super::text::{is_space, quoted, trim, trim_end, trim_start};
+use super::text::{quoted, trim, trim_end, trim_start};
 
 /// The text from the first `;` on, read on demand. Duplicates: the first one counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,17 +116,13 @@ fn well_formed(raw: &[u8]) -> bool {
     let raw = trim(raw);
     let (name, value) = super::text::split_once(raw, b'=').unwrap_or((raw, b"-"));
     let (name, value) = (trim_end(name), trim_start(value));
-    let stray = |byte: &u8| is_space(*byte) || matches!(byte, b'"' | b',' | b'<' | b'>');
+    let stray = |byte: &u8| *byte <= b' ' || matches!(byte, b'"' | b',' | b'<' | b'>');
     if name.is_empty() || name.iter().any(stray) {
         return false;
     }
-    match value.first() {
-        Some(b'"') => quoted(value).is_some_and(|(_, after)| trim(after).is_empty()),
-        _ => {
-            memchr3(b'"', b',', b' ', value).is_none()
-                && memchr(b'\t', value).is_none()
-                && memchr(b'\r', value).is_none()
-        }
+    match quoted(value) {
+        Some((inside, after)) => trim(after).is_empty() && memchr(0, inside).is_none(),
+        None => !value.iter().any(|&byte| byte <= b' ' || matches!(byte, b'"' | b',')),
     }
 }
 

@@ -60,9 +60,8 @@ pub fn stamped(line: &[u8], source: SocketAddr) -> Vec<u8> {
 
 fn stamp(out: &mut Vec<u8>, value: &[u8], via: Via<'_>, source: SocketAddr) {
     let source_ip = source.ip().to_canonical();
-    let sent_by = value.len().saturating_sub(via.params.raw().len());
     let value = trim_end(value);
-    let sent_by = value.get(..sent_by.min(value.len())).unwrap_or_default();
+    let sent_by = value.get(..value.len().saturating_sub(via.params.raw().len())).unwrap_or_default();
     out.extend_from_slice(trim_end(sent_by));
     for param in via.params.iter().filter(|param| !is_stamp(param.name)) {
         out.push(b';');

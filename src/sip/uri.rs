@@ -190,18 +190,19 @@ fn escaped(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// RFC 3261 §19.1.4: parameters in both must match; `user`, `ttl`, `method`, `maddr` (and `transport`, by RFC 3261 §19.1.4
-/// examples) may not stand in one only.
+/// RFC 3261 §19.1.4: what stands in both must match; `user`, `ttl`, `method`, `maddr`, `transport` may not stand in one only.
+/// Of a parameter that stands twice the first counts.
 fn params_match(one: Params<'_>, two: Params<'_>) -> bool {
-    let same = |name: &[u8], value: Option<&[u8]>| {
-        let other = two.iter().find(|param| param.name.eq_ignore_ascii_case(name));
-        other.map(|param| {
-            unescape(param.value.unwrap_or_default()).eq_ignore_ascii_case(&unescape(value.unwrap_or_default()))
-        })
+    let first = |params: Params<'_>, name: &[u8]| {
+        let found = params.iter().find(|param| param.name.eq_ignore_ascii_case(name));
+        found.map(|param| unescape(param.value.unwrap_or_default()).to_ascii_lowercase())
+    };
+    let same = |name: &[u8]| {
+        let (here, there) = (first(one, name), first(two, name));
+        there.is_none() || here == there
     };
     let alone = |name: &str| one.has(name) != two.has(name);
-    one.iter().all(|param| same(param.name, param.value) != Some(false))
-        && !["user", "ttl", "method", "maddr", "transport"].into_iter().any(alone)
+    one.iter().all(|param| same(param.name)) && !["user", "ttl", "method", "maddr", "transport"].into_iter().any(alone)
 }
 
 /// Header components count, in any order.

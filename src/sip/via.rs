@@ -90,7 +90,7 @@ fn host_port(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
         Some((host, number)) => (trim_end(host), Some(port(trim_start(number.get(1..)?))?)),
         None => (text, None),
     };
-    let stray = host.iter().any(|&byte| is_space(byte)) || memchr3(b',', b'"', b'@', host).is_some();
+    let stray = host.iter().any(|&byte| byte <= b' ') || memchr3(b',', b'"', b'@', host).is_some();
     (!host.is_empty() && !stray).then_some((host, number))
 }
 

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 
-use super::text::{is_token, unfold};
+use super::text::{is_token, line_end, unfold};
 use super::{Header, Message, Name};
 
 /// Prints one message after the other: `request` or `response`, then headers, then `finish`.
@@ -40,13 +40,13 @@ impl Writer {
 
     /// One header line. Folds in `value` are undone.
     pub fn header(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        self.name(name);
+        self.name(name.as_bytes());
         self.value(value);
         self.end_line()
     }
 
     pub fn header_fmt(&mut self, name: &str, value: fmt::Arguments<'_>) -> &mut Self {
-        self.name(name);
+        self.name(name.as_bytes());
         let start = self.scratch.len();
         self.print(value);
         self.tame(start);
@@ -61,10 +61,16 @@ impl Writer {
         self
     }
 
-    /// One line as it came.
+    /// One line as it came. A line of a malformed message that is not one clean line is printed anew.
     pub fn copy_line(&mut self, header: &Header<'_>) -> &mut Self {
-        self.scratch.extend_from_slice(header.line); // parsed: it holds no line break but folds and the last
-        self
+        if line_end(header.line) == header.line.len().checked_sub(2) && only_folds(header.line) {
+            self.scratch.extend_from_slice(header.line);
+            return self;
+        }
+        let name = if header.name == Name::Other { header.raw_name } else { header.name.as_str().as_bytes() };
+        self.name(name);
+        self.value(header.value);
+        self.end_line()
     }
 
     /// The message without a body.
@@ -92,8 +98,8 @@ impl Writer {
         bytes
     }
 
-    fn name(&mut self, name: &str) {
-        self.scratch.extend(name.bytes().filter(|byte| is_token(&[*byte])));
+    fn name(&mut self, name: &[u8]) {
+        self.scratch.extend(name.iter().filter(|byte| is_token(&[**byte])));
         self.scratch.extend_from_slice(b": ");
     }
 
@@ -118,6 +124,15 @@ impl Writer {
         self.scratch.extend_from_slice(b"\r\n");
         self
     }
+}
+
+/// True when every CR is before a LF and every LF behind a CR.
+fn only_folds(line: &[u8]) -> bool {
+    let breaks = memchr::memchr2_iter(b'\r', b'\n', line);
+    breaks.into_iter().all(|at| match line.get(at) {
+        Some(b'\r') => line.get(at + 1) == Some(&b'\n'),
+        _ => at > 0 && line.get(at - 1) == Some(&b'\r'),
+    })
 }
 
 struct Sink<'a>(&'a mut Vec<u8>);
