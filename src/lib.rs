@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod base;
 pub mod config;
+pub mod geo;
 pub mod lease;
 pub mod registrar;
 pub mod sip;
