@@ -2,7 +2,8 @@
 
 use crate::sip::{Host, Uri};
 use compact_str::CompactString;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// A user's address of record, canonical: `user@domain`, the domain in lower case, the user part with every escape
@@ -35,9 +36,7 @@ impl Aor {
             rest = after;
         }
         text.push('@');
-        for byte in host {
-            text.push(char::from(byte.to_ascii_lowercase()));
-        }
+        push_host(&mut text, host);
         Some(Self(text))
     }
 
@@ -79,6 +78,18 @@ pub(super) fn is_host(host: &[u8]) -> bool {
     }
 }
 
+/// In lower case; an IPv6 address in its one canonical form (RFC 5952).
+fn push_host(text: &mut CompactString, host: &[u8]) {
+    let inside = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
+    let address = inside.and_then(|inside| std::str::from_utf8(inside).ok()?.parse::<Ipv6Addr>().ok());
+    match address {
+        Some(address) => {
+            let _ = write!(text, "[{address}]");
+        }
+        None => host.iter().for_each(|byte| text.push(char::from(byte.to_ascii_lowercase()))),
+    }
+}
+
 fn hex_pair(high: u8, low: u8) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
     Some(digit(high)? << 4 | digit(low)?)
@@ -88,7 +99,6 @@ fn push_user_byte(text: &mut CompactString, byte: u8) {
     if is_user_byte(byte) {
         text.push(char::from(byte));
     } else {
-        use fmt::Write as _;
         let _ = write!(text, "%{byte:02X}");
     }
 }
@@ -146,6 +156,7 @@ mod tests {
         assert_ne!(Aor::from_parts(b"Alice", b"example.com"), Some(alice)); // RFC 3261 §19.1.4: the user part is case-sensitive
         let odd = Aor::from_parts(b"a%20%62%2f%40", b"[2001:DB8::1]").unwrap();
         assert_eq!(odd.as_str(), "a%20b/%40@[2001:db8::1]");
+        assert_eq!(Aor::from_parts(b"a", b"[2001:db8:0:0::1]"), Aor::from_parts(b"a", b"[2001:DB8::1]"));
         assert_eq!(odd.to_string().parse::<Aor>().unwrap(), odd);
     }
 

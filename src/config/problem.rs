@@ -3,6 +3,7 @@
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// More than this many are counted, not shown.
 const SHOWN: usize = 50;
@@ -50,10 +51,11 @@ pub fn render(problems: &[Problem], file_name: &str, text: &str) -> String {
         .with_links(false)
         .without_syntax_highlighting();
     let mut shown = String::new();
+    let text: Arc<str> = text.into();
     for problem in problems.iter().take(SHOWN) {
-        let report = report(problem).with_source_code(NamedSource::new(file_name, text.to_owned()));
+        let report = report(problem).with_source_code(NamedSource::new(file_name, Arc::clone(&text)));
         if handler.render_report(&mut shown, report.as_ref()).is_err() {
-            let (line, column) = problem.position(text);
+            let (line, column) = problem.position(&text);
             let _ = writeln!(shown, "{file_name}:{line}:{column}: {}", problem.message);
         }
         shown.push('\n');

@@ -3,7 +3,6 @@
 use super::read::{Fault, Keys};
 use super::types::*;
 use super::{limits, values};
-use compact_str::CompactString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -98,7 +97,7 @@ fn listener(mut keys: Keys<'_>, listeners: &mut Vec<Listener>) {
             );
         }
         let own_port = Some(address.value.port()).filter(|&port| port != 0);
-        let (host, port) = advertise.map_or_else(|| (host_of(address.value.ip()), None), |at| at.value);
+        let (host, port) = advertise.map_or_else(|| (values::host_of(address.value.ip()), None), |at| at.value);
         listeners.push(Listener {
             protocol: protocol.value,
             address: address.value,
@@ -107,14 +106,6 @@ fn listener(mut keys: Keys<'_>, listeners: &mut Vec<Listener>) {
         });
     }
     keys.finish();
-}
-
-/// As it stands in a URI: IPv6 in brackets.
-pub(super) fn host_of(address: IpAddr) -> CompactString {
-    match address {
-        IpAddr::V4(address) => compact_str::format_compact!("{address}"),
-        IpAddr::V6(address) => compact_str::format_compact!("[{address}]"),
-    }
 }
 
 fn timers(mut keys: Keys<'_>) -> Timers {

@@ -170,8 +170,7 @@ pub(super) fn users(
             if seen.insert(aor.value.clone(), ()).is_some() {
                 keys.fault("aor", &aor.span, format!("is {}, another user already", aor.value).into());
             }
-            let digits = aor.value.user().trim_start_matches('+');
-            if countries.iter().any(|row| row.kind_of(digits).is_some()) {
+            if countries.iter().any(|row| is_service(row, aor.value.user())) {
                 keys.fault("aor", &aor.span, "is an emergency or test number, which no device may register".into());
             }
         }
@@ -193,12 +192,19 @@ pub(super) fn users(
     users
 }
 
+/// A number, `+` and number, or `+`, country code and number: no device may register as one (SPEC §1).
+fn is_service(row: &CountryRow, user: &str) -> bool {
+    let global = user.strip_prefix('+');
+    let national = global.and_then(|digits| digits.strip_prefix(row.dial_code.as_str()));
+    [Some(user), global, national].into_iter().flatten().any(|digits| row.kind_of(digits).is_some())
+}
+
 /// `password`, or one or both HA1 (RFC 7616 §3.4.2).
 fn secret(keys: &mut Keys<'_>, aor: Option<&Aor>, realm: &str) -> Option<Secret> {
     let password = keys.parsed("password", values::line);
     let ha1_md5 = keys.parsed("ha1_md5", values::hex::<16>);
     let ha1_sha256 = keys.parsed("ha1_sha256", values::hex::<32>);
-    let hashed = keys.has("ha1_md5") || keys.has("ha1_sha256");
+    let hashed = ha1_md5.is_some() || ha1_sha256.is_some();
     match password {
         Some(password) if hashed => {
             keys.fault("password", &password.span, Fault::helped("stands beside an HA1", "keep one kind of secret"));
@@ -219,7 +225,7 @@ fn secret(keys: &mut Keys<'_>, aor: Option<&Aor>, realm: &str) -> Option<Secret>
             Some(Secret { ha1_md5, ha1_sha256, whole_ha1_md5: None, whole_ha1_sha256: None })
         }
         None => {
-            if !keys.has("password") || keys.report.is_clean(&keys.path_of("password")) {
+            if ["password", "ha1_md5", "ha1_sha256"].iter().all(|key| keys.report.is_clean(&keys.path_of(key))) {
                 let help = "write password, or ha1_md5 and ha1_sha256";
                 keys.fault("password", &keys.span_of("password"), Fault::helped("is missing or empty", help));
             }

@@ -477,6 +477,24 @@ fn pools_know_their_numbers() {
     assert_eq!(pool.numbers.iter().flat_map(NumberRange::iter).count(), 101);
 }
 
+/// 100,000 users and a pool of as many, and the same with a fault in each: neither is slow.
+#[test]
+fn a_hundred_thousand_users() {
+    use std::fmt::Write as _;
+    let mut text = BASE.replace("-+14255551099", "-+14255651099");
+    for at in 0..100_000 {
+        write!(text, "[[users]]\naor = \"sip:user{at}@example.com\"\npassword = \"secret{at}\"\nresource = \"contoso\"\nnumber = \"+1206{at:07}\"\ncountry = \"US\"\n").unwrap();
+    }
+    let config = good(&text).config;
+    assert_eq!((config.users.len(), config.pools[0].len()), (100_001, 100_100));
+    let user = config.user(&"sip:user77777@example.com".parse().unwrap()).unwrap();
+    assert_eq!(config.user_by_number("+12060077777".parse().unwrap()).unwrap().aor, user.aor);
+    let faulty = text.replace("password", "pasword");
+    let problems = load(&faulty).unwrap_err();
+    assert_eq!(problems.len(), 200_002);
+    assert!(render(&problems, "config.toml", &faulty).ends_with("and 199952 more\n"));
+}
+
 /// Any mutation of the sample loads or is refused with problems that can be shown; never a panic.
 #[test]
 fn mutations_of_the_sample_never_panic() {

@@ -5,7 +5,8 @@ use super::read::Fault;
 use super::types::{AcceptFrom, MediaMode, NumberRange, Target};
 use super::{Aor, Country};
 use crate::base::{E164, Protocol};
-use compact_str::CompactString;
+use crate::sip::{Host, Scheme, Uri};
+use compact_str::{CompactString, format_compact};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -107,40 +108,39 @@ pub(super) fn transport(text: &str) -> Parsed<Protocol> {
 
 /// A SIP URI calls are sent to: `sip:[user@]host[:port][;transport=…]`.
 pub(super) fn target(text: &str) -> Parsed<Target> {
-    let bad = |why: &str| {
-        Fault::helped(
-            format!("is not a SIP URI to send calls to: {why}"),
-            r#"as in "sip:192.0.2.1:5060;transport=udp""#,
-        )
+    let example = r#"as in "sip:192.0.2.1:5060;transport=udp""#;
+    let bad = |why: String| Fault::helped(format!("is not a SIP URI to send calls to: {why}"), example);
+    let uri = Uri::parse(text.as_bytes()).map_err(|fault| bad(fault.to_string()))?;
+    match uri.scheme {
+        Scheme::Sip => {}
+        Scheme::Sips => return Err("is a sips URI, and TLS is not available in this build: udp and tcp are".into()),
+        Scheme::Tel | Scheme::Urn | Scheme::Other => return Err(bad("it does not start with sip:".to_owned())),
+    }
+    if !uri.headers.is_empty() {
+        return Err(bad("it has headers".to_owned()));
+    }
+    let protocol = match uri.params.value("transport") {
+        Some(token) => {
+            let named = |fault: Fault| Fault::from(format!("has a transport that {}", fault.message));
+            Some(transport(&String::from_utf8_lossy(token)).map_err(named)?)
+        }
+        None => None,
     };
-    let rest = match text.split_once(':') {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sip") => rest,
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("sips") => {
-            return Err("is a sips URI, and TLS is not available in this build: udp and tcp are".into());
-        }
-        _ => return Err(bad("it does not start with sip:")),
+    let host = match uri.host {
+        Host::Name(name) => CompactString::from_utf8_lossy(name).to_ascii_lowercase().into(),
+        Host::V4(address) => host_of(address.into()),
+        Host::V6(address) => host_of(address.into()),
     };
-    let (address, params) = rest.split_once(';').unwrap_or((rest, ""));
-    if address.contains('?') || params.contains('?') {
-        return Err(bad("it has headers"));
+    let user = CompactString::from_utf8_lossy(uri.user);
+    Ok(Target { uri: text.into(), user, host, port: uri.port, protocol, priority: 1, weight: 1 })
+}
+
+/// As it stands in a URI: IPv6 in brackets.
+pub(super) fn host_of(address: IpAddr) -> CompactString {
+    match address {
+        IpAddr::V4(address) => format_compact!("{address}"),
+        IpAddr::V6(address) => format_compact!("[{address}]"),
     }
-    let (user, place) = address.rsplit_once('@').unwrap_or(("", address));
-    if address.contains('@') && Aor::from_parts(user.as_bytes(), b"h").is_none() {
-        return Err(bad("its user part is malformed"));
-    }
-    let (name, port) = split_port(place).ok_or_else(|| bad("its port is not one"))?;
-    let host = host(name).map_err(|_| bad("its host is malformed"))?;
-    let mut protocol = None;
-    for param in params.split(';').filter(|param| !param.is_empty()) {
-        if !param.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(bad("its parameters are malformed"));
-        }
-        if let Some(("transport", value)) = param.split_once('=').map(|(name, value)| (name.trim(), value)) {
-            protocol =
-                Some(transport(value).map_err(|fault| Fault::from(format!("has a transport that {}", fault.message)))?);
-        }
-    }
-    Ok(Target { uri: text.into(), user: user.into(), host, port, protocol, priority: 1, weight: 1 })
 }
 
 pub(super) fn accept_from(text: &str) -> Parsed<AcceptFrom> {
