@@ -1,1 +1,246 @@
+//! Trunks as an operator would see them fail and come back.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
+
+use super::*;
+
+const START: Instant = Instant::from_millis(1_700_000_000_000);
+
+fn after(seconds: u64) -> Instant {
+    START + Duration::from_secs(seconds)
+}
+
+/// `(name, keys, [(uri, priority, weight)])`
+type Line<'a> = (&'a str, &'a str, &'a [(&'a str, u16, u16)]);
+
+fn config(trunks: &[Line<'_>]) -> Arc<Config> {
+    let mut text = String::from("[[sip.listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:5060\"\n");
+    for (name, keys, targets) in trunks {
+        let target = |(uri, priority, weight): &(&str, u16, u16)| {
+            format!("{{ uri = \"{uri}\", priority = {priority}, weight = {weight} }}")
+        };
+        let targets: Vec<String> = targets.iter().map(target).collect();
+        text += &format!("[[trunks]]\nname = \"{name}\"\n{keys}\ntargets = [{}]\n", targets.join(", "));
+    }
+    Arc::new(crate::config::load(&text, Path::new("/")).unwrap().config)
+}
+
+const A: &str = "sip:10.0.0.1:5080";
+const B: &str = "sip:10.0.0.2:5080";
+const C: &str = "sip:10.0.0.3:5080";
+
+fn address(uri: &str) -> SocketAddr {
+    uri.strip_prefix("sip:").unwrap().parse().unwrap()
+}
+
+fn uris(trunks: &Trunks, order: &[TargetId]) -> Vec<String> {
+    order.iter().map(|id| trunks.target(*id).unwrap().config.uri.to_string()).collect()
+}
+
+fn candidates(trunks: &Trunks, which: &[u32]) -> Vec<String> {
+    let which: Vec<TrunkIdx> = which.iter().copied().map(TrunkIdx).collect();
+    uris(trunks, &trunks.candidates(&mut Rng::from_u64(1), &which))
+}
+
+/// Tells the same of every target with this URI.
+fn report(trunks: &mut Trunks, now: Instant, uri: &str, sign: Sign) {
+    let all: Vec<TargetId> = trunks.ids.concat();
+    for id in all {
+        if trunks.target(id).unwrap().config.uri == uri {
+            trunks.report(now, id, address(uri), sign);
+        }
+    }
+}
+
+fn states(trunks: &Trunks) -> Vec<State> {
+    trunks.views().flat_map(|view| view.targets).map(|target| target.state).collect()
+}
+
+fn probed(trunks: &mut Trunks, now: Instant) -> Vec<SocketAddr> {
+    trunks.handle_timeout(now, &mut Rng::from_u64(1)).into_iter().map(|probe| probe.remote).collect()
+}
+
+#[test]
+fn trunk_by_trunk_and_those_that_are_down_last() {
+    let mut trunks =
+        Trunks::new(config(&[("first", "", &[(B, 2, 1), (A, 1, 1)]), ("second", "", &[(C, 1, 1)])]), START);
+    assert_eq!(candidates(&trunks, &[0, 1]), [A, B, C]);
+    assert_eq!(candidates(&trunks, &[1, 0, 1, 7]), [C, A, B]);
+    report(&mut trunks, START, A, Sign::Silent);
+    assert_eq!(candidates(&trunks, &[0, 1]), [B, C, A]);
+    report(&mut trunks, START, B, Sign::Unreachable);
+    report(&mut trunks, START, C, Sign::Answered(503));
+    assert_eq!(candidates(&trunks, &[0, 1]), [A, B, C], "all are down: all are tried");
+    report(&mut trunks, START, B, Sign::Answered(404));
+    assert_eq!(candidates(&trunks, &[0, 1]), [B, A, C]);
+    assert_eq!(states(&trunks), [State::Up, State::Down, State::Down]);
+}
+
+#[test]
+fn what_a_sign_means() {
+    let cases = [
+        (Sign::Answered(100), State::Up),
+        (Sign::Answered(200), State::Up),
+        (Sign::Answered(401), State::Up),
+        (Sign::Answered(405), State::Up),
+        (Sign::Answered(486), State::Up),
+        (Sign::Answered(500), State::Up),
+        (Sign::Answered(603), State::Up),
+        (Sign::Answered(408), State::Down),
+        (Sign::Answered(430), State::Down),
+        (Sign::Answered(503), State::Down),
+        (Sign::Silent, State::Down),
+        (Sign::Unreachable, State::Down),
+    ];
+    for (sign, state) in cases {
+        let mut trunks = Trunks::new(config(&[("t", "", &[(A, 1, 1)])]), START);
+        assert_eq!(states(&trunks), [State::Unknown]);
+        let id = trunks.targets_of(TrunkIdx(0))[0];
+        assert_eq!(trunks.report(after(1), id, address(A), sign), Some((State::Unknown, state)), "{sign:?}");
+        let view = trunks.views().next().unwrap().targets.remove(0);
+        assert_eq!(view.last_ok.is_some(), state == State::Up, "{sign:?}");
+        assert_eq!(view.last_status, if let Sign::Answered(code) = sign { Some(code) } else { None });
+    }
+}
+
+#[test]
+fn probes_at_start_then_in_the_interval_and_faster_while_down() {
+    let mut trunks = Trunks::new(config(&[("t", "options_interval = \"30s\"", &[(A, 1, 1)])]), START);
+    assert_eq!(trunks.next_deadline(), Some(START));
+    assert_eq!(probed(&mut trunks, START), [address(A)]);
+    assert_eq!(probed(&mut trunks, START), []);
+    report(&mut trunks, after(1), A, Sign::Answered(200));
+    let next = trunks.next_deadline().unwrap();
+    assert!((after(27)..=after(33)).contains(&next), "{next:?}");
+    assert_eq!(probed(&mut trunks, next), [address(A)]);
+    report(&mut trunks, next, A, Sign::Silent);
+    let soon = trunks.next_deadline().unwrap();
+    assert!(soon <= next + Duration::from_secs(5));
+    assert_eq!(probed(&mut trunks, soon), [address(A)]);
+    let again = trunks.next_deadline().unwrap();
+    assert!(again <= soon + Duration::from_secs(6));
+    assert_eq!(probed(&mut trunks, again), [], "one probe at a time");
+    assert_eq!(
+        probed(&mut trunks, again + Duration::from_secs(40)),
+        [address(A)],
+        "and no waiting for one that got lost"
+    );
+}
+
+#[test]
+fn without_probes_a_failure_is_forgiven() {
+    let mut trunks = Trunks::new(config(&[("t", "options_interval = \"0s\"", &[(A, 1, 1)])]), START);
+    assert_eq!((probed(&mut trunks, START), trunks.next_deadline()), (vec![], None));
+    report(&mut trunks, START, A, Sign::Silent);
+    assert_eq!(states(&trunks), [State::Down]);
+    let forgiven = trunks.next_deadline().unwrap();
+    assert_eq!(
+        (probed(&mut trunks, forgiven), states(&trunks), trunks.next_deadline()),
+        (vec![], vec![State::Unknown], None)
+    );
+}
+
+#[test]
+fn names_are_resolved_and_old_answers_outlive_a_failing_dns() {
+    let name = "sip:sbc.example.com;transport=tcp";
+    let mut trunks = Trunks::new(config(&[("t", "", &[(name, 1, 1), (A, 2, 1)])]), START);
+    assert_eq!(candidates(&trunks, &[0]), [A, name], "nowhere to send yet");
+    let query = trunks.wants_resolve(START).unwrap();
+    assert_eq!((query.host.as_str(), query.port, trunks.wants_resolve(START)), ("sbc.example.com", 5060, None));
+    let addresses: [SocketAddr; 2] = ["10.1.0.1:5060".parse().unwrap(), "10.1.0.2:5060".parse().unwrap()];
+    trunks.resolved(query.id, &addresses, after(1));
+    assert_eq!(candidates(&trunks, &[0]), [name, A]);
+    let id = trunks.targets_of(TrunkIdx(0))[0];
+    let known = |trunks: &Trunks| trunks.target(id).unwrap().addresses().collect::<Vec<_>>();
+    assert_eq!(known(&trunks), addresses);
+
+    trunks.report(after(2), id, addresses[0], Sign::Silent);
+    assert_eq!(known(&trunks), [addresses[1], addresses[0]]);
+    assert_eq!(trunks.target(id).unwrap().state(), State::Unknown, "the other address may live");
+    trunks.report(after(2), id, addresses[1], Sign::Unreachable);
+    assert_eq!((trunks.target(id).unwrap().state(), known(&trunks)), (State::Down, addresses.to_vec()));
+
+    let again = trunks.wants_resolve(after(61)).unwrap();
+    trunks.resolved(again.id, &[], after(62));
+    assert_eq!(known(&trunks), addresses);
+    assert!(trunks.wants_resolve(after(71)).is_none());
+    let third = trunks.wants_resolve(after(72)).unwrap();
+    trunks.resolved(query.id, &[], after(72)); // answered long ago
+    trunks.resolved(third.id, &addresses[1..], after(72));
+    assert_eq!(known(&trunks), addresses[1..]);
+    assert_eq!(trunks.target(id).unwrap().state(), State::Down, "what is known of an address stays");
+}
+
+#[test]
+fn a_reload_keeps_what_was_learnt() {
+    let mut trunks = Trunks::new(config(&[("one", "", &[(A, 1, 1), (B, 2, 1)]), ("two", "", &[(A, 1, 1)])]), START);
+    let before = trunks.ids.concat();
+    trunks.report(after(1), before[0], address(A), Sign::Answered(200));
+    trunks.report(after(1), before[2], address(A), Sign::Silent);
+    trunks.reload(config(&[("new", "", &[(C, 1, 1)]), ("two", "", &[(A, 1, 1)]), ("one", "", &[(A, 9, 1)])]), after(2));
+    assert_eq!(states(&trunks), [State::Unknown, State::Down, State::Up]);
+    assert_eq!(trunks.targets_of(TrunkIdx(2)), [before[0]]);
+    assert_eq!(trunks.target(before[0]).map(|target| (target.trunk, target.config.priority)), Some((TrunkIdx(2), 9)));
+    assert!(trunks.target(before[1]).is_none(), "gone from the config");
+    assert_eq!(trunks.report(after(3), before[1], address(B), Sign::Silent), None);
+}
+
+#[test]
+fn calls_come_only_from_where_the_config_says() {
+    let trunks =
+        Trunks::new(config(&[("t", "accept_from = [\"10.0.0.1:5080\", \"10.2.0.0/16\"]", &[(A, 1, 1)])]), START);
+    assert_eq!(trunks.accepts(address(A)), Some(TrunkIdx(0)));
+    assert_eq!(trunks.accepts("10.2.3.4:999".parse().unwrap()), Some(TrunkIdx(0)));
+    assert_eq!(trunks.accepts("10.0.0.1:5081".parse().unwrap()), None);
+}
+
+fn a_sign(kind: u8) -> Sign {
+    match kind {
+        0 => Sign::Silent,
+        1 => Sign::Unreachable,
+        2 => Sign::Answered(503),
+        _ => Sign::Answered(200),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_target_is_ever_lost(
+        seed: u64,
+        shape in prop::collection::vec(prop::collection::vec((1u16..4, 0u16..100), 1..4), 1..4),
+        signs in prop::collection::vec((any::<prop::sample::Index>(), 0u8..4), 0..20),
+    ) {
+        let uri = |trunk: usize, target: usize| format!("sip:10.0.{trunk}.{target}:5080");
+        let targets: Vec<Vec<(String, u16, u16)>> = shape.iter().enumerate()
+            .map(|(at, keys)| keys.iter().enumerate().map(|(place, key)| (uri(at, place), key.0, key.1)).collect())
+            .collect();
+        let targets: Vec<Vec<(&str, u16, u16)>> =
+            targets.iter().map(|list| list.iter().map(|(uri, priority, weight)| (uri.as_str(), *priority, *weight)).collect()).collect();
+        let names = ["a", "b", "c", "d"];
+        let lines: Vec<Line<'_>> = targets.iter().zip(names).map(|(list, name)| (name, "", list.as_slice())).collect();
+        let mut trunks = Trunks::new(config(&lines), START);
+        let mut all = trunks.ids.concat();
+        for (which, kind) in signs {
+            let id = all[which.index(all.len())];
+            let remote = trunks.target(id).unwrap().addresses().next().unwrap();
+            trunks.report(START, id, remote, a_sign(kind));
+        }
+        let which: Vec<TrunkIdx> = (0..).take(shape.len()).map(TrunkIdx).collect();
+        let mut rng = Rng::from_u64(seed);
+        let order = trunks.candidates(&mut rng, &which);
+        let key = |id: &TargetId| {
+            let target = trunks.target(*id).unwrap();
+            (target.state() == State::Down, target.trunk, target.config.priority)
+        };
+        prop_assert!(order.is_sorted_by_key(key));
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        all.sort_unstable();
+        prop_assert_eq!(sorted, all);
+    }
+}
