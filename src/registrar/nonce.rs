@@ -118,7 +118,7 @@ impl Issue {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     const START: Instant = Instant::from_millis(1_700_000_000_000);

@@ -1,5 +1,6 @@
 //! What a REGISTER asks for, read before anything is changed (RFC 3261 §10.3 steps 6 and 7, RFC 5626 §6).
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -137,10 +138,13 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
 }
 
 /// User-Agent as one printable line, cut to what we keep.
-pub(super) fn user_agent(request: &Message) -> String {
+pub(super) fn user_agent(request: &Message) -> Cow<'_, str> {
     let value = request.header(Name::UserAgent).unwrap_or_default();
-    let kept = value.get(..value.len().min(limits::KEPT_VALUE_BYTES)).unwrap_or_default();
-    String::from_utf8_lossy(kept).chars().filter(|letter| !letter.is_control()).collect()
+    let kept = String::from_utf8_lossy(value.get(..value.len().min(limits::KEPT_VALUE_BYTES)).unwrap_or_default());
+    if kept.contains(char::is_control) {
+        return Cow::Owned(kept.chars().filter(|letter| !letter.is_control()).collect());
+    }
+    kept
 }
 
 fn other_params(params: Params<'_>) -> Option<String> {

@@ -99,6 +99,7 @@ impl Table {
             return;
         };
         bindings.sort_by_key(Binding::rank);
+        bindings.shrink_to_fit(); // most users have one phone
         self.bindings += bindings.len();
         self.expiries.insert((expiry, key));
         for flow in bindings.iter().filter_map(|binding| FlowKey::of(&binding.flow)) {
