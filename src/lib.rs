@@ -6,6 +6,7 @@ pub mod config;
 pub mod geo;
 pub mod lease;
 pub mod registrar;
+pub mod shell;
 pub mod sip;
 pub mod transaction;
 pub mod transport;

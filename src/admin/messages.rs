@@ -91,7 +91,7 @@ impl fmt::Debug for Messages {
 impl Collector for Messages {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let mut family =
-            encoder.encode_descriptor("messages", "SIP messages received and sent.", None, MetricType::Counter)?;
+            encoder.encode_descriptor("messages", "SIP messages received and sent", None, MetricType::Counter)?;
         for direction in DIRECTIONS {
             for protocol in PROTOCOLS {
                 let counts = self.counts.iter().skip(slot(direction, protocol) * WORDS).take(WORDS);

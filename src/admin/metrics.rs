@@ -125,36 +125,32 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("sosbridge");
         let calls: Family<[Label; 2], Counter> = Family::default();
-        registry.register("calls", "Calls that ended, by kind and outcome.", calls.clone());
+        registry.register("calls", "Calls that ended, by kind and outcome", calls.clone());
         let active: Family<[Label; 1], Gauge> = Family::default();
-        registry.register("calls_active", "Calls up now.", active.clone());
+        registry.register("calls_active", "Calls up now", active.clone());
         // 50 µs to 3.3 s, doubling.
         let setup = Histogram::new(doubling(50e-6, 17));
-        registry.register("call_setup_seconds", "From the INVITE in to the INVITE out.", setup.clone());
+        registry.register("call_setup_seconds", "From the INVITE in to the INVITE out", setup.clone());
         let leases = Family::default();
-        registry.register("leases", "Leased numbers, by state and pool.", leases.clone());
+        registry.register("leases", "Leased numbers, by state and pool", leases.clone());
         let pool_free = Family::default();
-        registry.register("pool_free", "Numbers of a pool that are free and rested.", pool_free.clone());
+        registry.register("pool_free", "Numbers of a pool that are free and rested", pool_free.clone());
         let registrations = Gauge::default();
-        registry.register("registrations", "Contacts registered now.", registrations.clone());
+        registry.register("registrations", "Contacts registered now", registrations.clone());
         let trunk_up = Family::default();
-        registry.register("trunk_up", "1 while a trunk target answers.", trunk_up.clone());
+        registry.register("trunk_up", "1 while a trunk target answers", trunk_up.clone());
         let messages = Arc::new(Messages::new());
         registry.register_collector(Box::new(Arc::clone(&messages)));
         let parse_errors = Family::default();
-        registry.register("parse_errors", "Messages refused by the parser, by reason.", parse_errors.clone());
+        registry.register("parse_errors", "Messages refused by the parser, by reason", parse_errors.clone());
         let store_write = Histogram::new(doubling(100e-6, 16));
-        registry.register(
-            "store_write_seconds",
-            "From a write handed to the store to its commit.",
-            store_write.clone(),
-        );
+        registry.register("store_write_seconds", "From a write handed to the store to its commit", store_write.clone());
         let store_errors = Counter::default();
-        registry.register("store_errors", "Writes the store could not commit.", store_errors.clone());
+        registry.register("store_errors", "Writes the store could not commit", store_errors.clone());
         let callbacks: Family<[Label; 1], Counter> = Family::default();
-        registry.register("callbacks", "Callbacks from trunks, by outcome.", callbacks.clone());
+        registry.register("callbacks", "Callbacks from trunks, by outcome", callbacks.clone());
         let dropped: Family<[Label; 1], Counter> = Family::default();
-        registry.register("dropped", "Thrown away at a bound of the daemon, by what.", dropped.clone());
+        registry.register("dropped", "Thrown away at a bound of the daemon, by what", dropped.clone());
 
         let outcomes = |kind: &CallKind| {
             let labels = |outcome: &Outcome| [("kind", kind.as_str()), ("outcome", outcome.as_str())];

@@ -246,7 +246,7 @@ pub enum Answer {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn stamp(ms: u64) -> Stamp {

@@ -1,0 +1,10 @@
+//! The thin shell around the node: the only place with sockets, files, threads, tasks and clocks.
+//!
+//! One thread runs everything SIP (`run`); HTTP, logging and the store have their own.
+#![allow(clippy::disallowed_methods, reason = "clocks, tasks and threads live here and nowhere else")]
+
+pub mod ask;
+pub mod file;
+pub mod http;
+pub mod log;
+pub mod mmsg;
