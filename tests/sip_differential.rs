@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use bytes::Bytes;
-use rsip::prelude::{HasHeaders, HeadersExt, ToTypedHeader, UntypedHeader};
+use rsip::prelude::{HeadersExt, ToTypedHeader, UntypedHeader};
 use sipx_sip::{Limits, parse_datagram};
 use sosbridge::sip::{Message, compat};
 
@@ -44,7 +44,7 @@ fn sipx(bytes: Bytes) -> Option<Reading> {
     })
 }
 
-fn rsip_reading(message: &(impl HasHeaders + HeadersExt)) -> Option<Reading> {
+fn rsip_reading(message: &impl HeadersExt) -> Option<Reading> {
     let via = message.via_header().ok()?.typed().ok()?;
     Some(Reading {
         branch: via.branch().map(|branch| branch.value().to_owned()),

@@ -196,7 +196,7 @@ fn fuzz_framer() {
             let mut frames = Vec::new();
             for chunk in chunks {
                 framer.push(chunk);
-                frames.extend(std::iter::from_fn(|| framer.next()));
+                frames.extend(framer.by_ref());
             }
             frames
         };

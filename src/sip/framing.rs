@@ -52,20 +52,6 @@ impl Framer {
         }
     }
 
-    /// The next whole message or ping; `None` until more is pushed. After a fault only `None`.
-    #[allow(clippy::should_implement_trait)] // more may come after `None`
-    pub fn next(&mut self) -> Option<Result<Frame, FramingFault>> {
-        let frame = self.cut().transpose();
-        if let Some(Err(_)) = frame {
-            self.broken = true;
-            self.buffer = BytesMut::new();
-        }
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new(); // an idle connection holds no heap
-        }
-        frame
-    }
-
     /// A message has started and not ended: the clock of `limits::HALF_MESSAGE` runs.
     pub fn is_mid_message(&self) -> bool {
         !self.buffer.is_empty()
@@ -110,6 +96,23 @@ impl Framer {
     }
 }
 
+/// The next whole message or ping; `None` until more is pushed, then there may be more. After a fault only `None`.
+impl Iterator for Framer {
+    type Item = Result<Frame, FramingFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let frame = self.cut().transpose();
+        if let Some(Err(_)) = frame {
+            self.broken = true;
+            self.buffer = BytesMut::new();
+        }
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new(); // an idle connection holds no heap
+        }
+        frame
+    }
+}
+
 fn content_length(head: &[u8]) -> Result<usize, FramingFault> {
     let mut found = None;
     let mut rest = head;
@@ -143,7 +146,7 @@ mod tests {
         let mut frames = Vec::new();
         for chunk in chunks {
             framer.push(chunk);
-            frames.extend(std::iter::from_fn(|| framer.next()));
+            frames.extend(framer.by_ref());
         }
         frames
     }

@@ -32,8 +32,8 @@ impl<'a> Params<'a> {
         while !rest.is_empty() {
             let inner = rest.strip_prefix(b";")?;
             let (param, after) = split(inner);
-            let last = after.is_empty();
-            if !well_formed(param) && !(last && trim(param).is_empty()) {
+            let forgiven = after.is_empty() && trim(param).is_empty();
+            if !forgiven && !well_formed(param) {
                 return None;
             }
             rest = after;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use super::text::{decimal, trim_end};
+use super::text::{decimal, split_once, trim_end};
 use super::{Message, mime};
 
 /// Where the SDP of a message is in its body: the whole body, or a part of a multipart.
@@ -144,10 +144,9 @@ impl<'a> Sdp<'a> {
                 b'm' if !own_c && !session_c => return Some(SdpFault::Connection(sections)),
                 b'm' => {
                     sections += 1;
-                    let Some((_, port, _, _)) = media_line(line.value).filter(|parts| !parts.3.is_empty()) else {
-                        return Some(SdpFault::Media(sections));
-                    };
-                    own_c = port == 0;
+                    let media = media_line(line.value, Direction::SendRecv).filter(|media| !media.formats.is_empty());
+                    let Some(media) = media else { return Some(SdpFault::Media(sections)) };
+                    own_c = media.port == 0;
                 }
                 _ => {}
             }
@@ -179,13 +178,13 @@ impl<'a> Sdp<'a> {
         }
         std::iter::from_fn(move || {
             loop {
-                let (kind, port, protocol, formats) = media_line(lines.next()?.value).unwrap_or_default();
+                let first = lines.next()?;
                 let mut own = session;
                 while let Some(line) = lines.next_if(|line| line.kind != b'm') {
                     own = direction(line).unwrap_or(own);
                 }
-                if !kind.is_empty() {
-                    return Some(Media { kind, port, protocol, formats, direction: own });
+                if let Some(media) = media_line(first.value, own) {
+                    return Some(media);
                 }
             }
         })
@@ -212,13 +211,14 @@ fn direction(line: Line<'_>) -> Option<Direction> {
 }
 
 /// `kind port[/count] protocol formats…` (RFC 8866 §5.14).
-fn media_line(value: &[u8]) -> Option<(&[u8], u16, &[u8], &[u8])> {
-    let (kind, rest) = super::text::split_once(value, b' ')?;
-    let (port, rest) = super::text::split_once(rest, b' ')?;
+fn media_line(value: &[u8], direction: Direction) -> Option<Media<'_>> {
+    let (kind, rest) = split_once(value, b' ')?;
+    let (port, rest) = split_once(rest, b' ')?;
     let port = port.get(..memchr(b'/', port).unwrap_or(port.len()))?;
-    let (protocol, formats) = super::text::split_once(rest, b' ').unwrap_or((rest, &[]));
     let port = u16::try_from(decimal(port)?).ok()?;
-    (!kind.is_empty() && !protocol.is_empty()).then_some((kind, port, protocol, trim_end(formats)))
+    let (protocol, formats) = split_once(rest, b' ').unwrap_or((rest, &[]));
+    let media = Media { kind, port, protocol, formats: trim_end(formats), direction };
+    (!kind.is_empty() && !protocol.is_empty()).then_some(media)
 }
 
 #[cfg(test)]
