@@ -1,5 +1,7 @@
 //! Header field names: long and compact forms (RFC 3261 §7.3.3, §20 and the extensions we meet).
 
+use std::sync::LazyLock;
+
 macro_rules! names {
     ($($(#[single $single:tt])? $variant:ident $long:literal $($compact:literal)?,)*) => {
         /// A header name we know, or `Other`: the text of an unknown one is `Header::raw_name`.
@@ -143,33 +145,11 @@ names! {
 /// The longest name in the table is shorter than this.
 const LENGTHS: usize = 32;
 
-/// All names in order of length, and where each length starts.
-struct ByLength {
-    names: [Name; ALL.len()],
-    starts: [u8; LENGTHS + 1],
-}
-
-#[allow(clippy::indexing_slicing)] // evaluated by the compiler: an index out of range does not compile
-const fn by_length() -> ByLength {
-    let mut sorted = ByLength { names: [Name::Other; ALL.len()], starts: [0; LENGTHS + 1] };
-    let (mut length, mut filled) = (0, 0);
-    while length < LENGTHS {
-        sorted.starts[length] = filled as u8;
-        let mut at = 0;
-        while at < ALL.len() {
-            if ALL[at].as_str().len() == length {
-                sorted.names[filled] = ALL[at];
-                filled += 1;
-            }
-            at += 1;
-        }
-        length += 1;
-    }
-    sorted.starts[LENGTHS] = filled as u8;
-    sorted
-}
-
-static BY_LENGTH: ByLength = by_length();
+/// The names of each length: few are left to compare with.
+static BY_LENGTH: LazyLock<[Vec<(&'static [u8], Name)>; LENGTHS]> = LazyLock::new(|| {
+    let of_length = |length| ALL.iter().filter(move |name| name.as_str().len() == length);
+    std::array::from_fn(|length| of_length(length).map(|&name| (name.as_str().as_bytes(), name)).collect())
+});
 
 impl Name {
     /// Case-insensitive; knows the compact forms.
@@ -178,14 +158,10 @@ impl Name {
         if name.len() == 1 {
             return Self::from_compact(first.to_ascii_lowercase());
         }
-        let starts = BY_LENGTH.starts.get(name.len()).zip(BY_LENGTH.starts.get(name.len() + 1));
-        let Some((&start, &end)) = starts else { return Self::Other };
-        let candidates = BY_LENGTH.names.get(usize::from(start)..usize::from(end)).unwrap_or_default();
-        let same = |known: &&Self| {
-            let known = known.as_str().as_bytes();
-            known.first().is_some_and(|letter| letter | 0x20 == first | 0x20) && known.eq_ignore_ascii_case(name)
-        };
-        candidates.iter().find(same).copied().unwrap_or(Self::Other)
+        let Some(candidates) = BY_LENGTH.get(name.len()) else { return Self::Other };
+        let same = |known: &[u8]| known.first().map(|letter| letter | 0x20) == Some(first | 0x20);
+        let found = candidates.iter().find(|(known, _)| same(known) && known.eq_ignore_ascii_case(name));
+        found.map_or(Self::Other, |&(_, name)| name)
     }
 
     /// This name as a bit of a set.
