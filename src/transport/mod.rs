@@ -2,9 +2,11 @@
 
 pub mod flow;
 mod route;
+pub mod streams;
 
 pub use flow::{ConnId, Flow, ListenerId};
 pub use route::response_flow;
+pub use streams::Streams;
 
 use bytes::Bytes;
 

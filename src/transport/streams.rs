@@ -1,0 +1,148 @@
+//! Stream connections: which are open, what has half arrived on them, and which one leads where (RFC 3261 §18.1.1, §18.3).
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::{ConnId, Flow, ListenerId};
+use crate::base::{Instant, Protocol, limits};
+use crate::sip::framing::{Frame, Framer, FramingFault};
+
+/// A connection to be opened by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect {
+    pub connection: ConnId,
+    pub protocol: Protocol,
+    pub listener: ListenerId,
+    pub remote: SocketAddr,
+}
+
+/// What came over a connection.
+#[derive(Debug)]
+pub enum Arrival {
+    Message(Flow, Bytes),
+    /// A double CRLF, to be answered by a single one (RFC 5626 §3.5.1).
+    Ping(Flow),
+    /// The stream makes no sense any more; the connection has to go, and only it (CONFORMANCE NA-9).
+    Broken(FramingFault),
+}
+
+struct Connection {
+    flow: Flow,
+    framer: Framer,
+    /// A message has begun and must end by then.
+    half_until: Option<Instant>,
+}
+
+/// All stream connections of the node.
+#[derive(Default)]
+pub struct Streams {
+    connections: HashMap<ConnId, Connection>,
+    by_remote: HashMap<(Protocol, SocketAddr), ConnId>,
+    half: BTreeSet<(Instant, ConnId)>,
+    last: u64,
+    connects: Vec<Connect>,
+}
+
+impl Streams {
+    /// A peer connected.
+    pub fn accepted(&mut self, connection: ConnId, protocol: Protocol, listener: ListenerId, remote: SocketAddr) {
+        self.insert(Flow { protocol, listener, remote, connection: Some(connection) });
+    }
+
+    fn insert(&mut self, flow: Flow) {
+        let Some(connection) = flow.connection else { return };
+        self.by_remote.insert((flow.protocol, flow.remote), connection);
+        self.connections.insert(connection, Connection { flow, framer: Framer::new(), half_until: None });
+    }
+
+    /// The flow with its connection: the one it names while that is open, else another to the same remote, else a new one.
+    pub fn settle(&mut self, flow: Flow) -> Flow {
+        if !flow.protocol.is_reliable() || flow.connection.is_some_and(|open| self.connections.contains_key(&open)) {
+            return flow;
+        }
+        let settled = self.existing(flow).unwrap_or_else(|| {
+            self.last += 1;
+            let connection = ConnId(self.last);
+            let Flow { protocol, listener, remote, .. } = flow;
+            self.connects.push(Connect { connection, protocol, listener, remote });
+            let flow = Flow { connection: Some(connection), ..flow };
+            self.insert(flow);
+            flow
+        });
+        Flow { listener: flow.listener, ..settled }
+    }
+
+    /// The flow over a connection that is open already; `None` when there is none to its remote.
+    pub fn existing(&self, flow: Flow) -> Option<Flow> {
+        let open = flow.connection.filter(|connection| self.connections.contains_key(connection));
+        let connection = open.or_else(|| self.by_remote.get(&(flow.protocol, flow.remote)).copied())?;
+        Some(Flow { connection: Some(connection), ..flow })
+    }
+
+    /// Takes bytes in; [`Streams::next`] gives what they complete.
+    pub fn push(&mut self, connection: ConnId, bytes: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.framer.push(bytes);
+        }
+    }
+
+    /// What has arrived whole on a connection; call until `None`.
+    pub fn next(&mut self, now: Instant, id: ConnId) -> Option<Arrival> {
+        let connection = self.connections.get_mut(&id)?;
+        let arrival = match connection.framer.next() {
+            Some(Ok(Frame::Message(bytes))) => Some(Arrival::Message(connection.flow, bytes)),
+            Some(Ok(Frame::Ping)) => Some(Arrival::Ping(connection.flow)),
+            Some(Err(fault)) => Some(Arrival::Broken(fault)),
+            None => None,
+        };
+        let is_half = arrival.is_none() && connection.framer.is_mid_message();
+        match (is_half, connection.half_until) {
+            (true, None) => {
+                let until = now + limits::HALF_MESSAGE;
+                connection.half_until = Some(until);
+                self.half.insert((until, id));
+            }
+            (false, Some(until)) => {
+                connection.half_until = None;
+                self.half.remove(&(until, id));
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+        arrival
+    }
+
+    pub fn closed(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let place = (connection.flow.protocol, connection.flow.remote);
+        if self.by_remote.get(&place) == Some(&id) {
+            self.by_remote.remove(&place);
+        }
+        if let Some(until) = connection.half_until {
+            self.half.remove(&(until, id));
+        }
+    }
+
+    /// Connections to open, in the order they were asked for.
+    pub fn take_connects(&mut self) -> Vec<Connect> {
+        std::mem::take(&mut self.connects)
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.half.first().map(|(until, _)| *until)
+    }
+
+    /// A connection whose half message has waited too long; call until `None`.
+    pub fn overdue(&mut self, now: Instant) -> Option<ConnId> {
+        self.half.first().filter(|(until, _)| *until <= now).map(|(_, id)| *id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+}
