@@ -10,7 +10,7 @@ use super::nonce::Nonces;
 use crate::base::{Instant, Rng};
 use crate::config::{Aor, Config, User};
 use crate::sip::digest::{Algorithm, Challenge, Credentials, Hex};
-use crate::sip::{Message, Method, Name, Uri, Writer, unfold};
+use crate::sip::{Lines, Message, Method, Name, Uri, unfold};
 
 /// What the credentials of a request are worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +56,8 @@ impl Auth {
         }
     }
 
-    /// Writes the `WWW-Authenticate` headers of a 401, strongest first (RFC 8760 §2.4).
-    pub fn challenge(&self, now: Instant, rng: &mut Rng, stale: bool, writer: &mut Writer) {
+    /// The `WWW-Authenticate` headers of a 401, strongest first (RFC 8760 §2.4).
+    pub fn challenge(&self, now: Instant, rng: &mut Rng, stale: bool, lines: &mut Lines) {
         let nonce = self.nonces.issue(now, rng);
         for algorithm in self.offered {
             let challenge = Challenge {
@@ -68,7 +68,7 @@ impl Auth {
                 stale,
                 qop: true,
             };
-            writer.header_fmt("WWW-Authenticate", format_args!("{challenge}"));
+            lines.push(b"WWW-Authenticate", challenge.to_string().as_bytes());
         }
     }
 

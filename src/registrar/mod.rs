@@ -27,7 +27,7 @@ use request::{Asked, Refusal, Wish, refused};
 use table::{Table, UserKey};
 use update::{Effect, Visit};
 
-use crate::base::Instant;
+use crate::base::{Instant, Protocol};
 use crate::config::{Aor, Country};
 use crate::sip::{Message, Writer};
 use crate::transport::{ConnId, Flow};
@@ -66,7 +66,7 @@ pub enum Outcome {
 pub struct View<'a> {
     pub user: &'a Aor,
     pub contact: &'a str,
-    pub transport: &'static str,
+    pub transport: Protocol,
     pub source: SocketAddr,
     pub expires_at: Instant,
     pub user_agent: &'a str,
@@ -270,7 +270,7 @@ impl Registrar {
         self.table.iter().map(|(user, binding)| View {
             user,
             contact: binding.contact(),
-            transport: binding.flow.protocol.uri_token(),
+            transport: binding.flow.protocol,
             source: binding.flow.remote,
             expires_at: binding.expires_at,
             user_agent: binding.user_agent(),

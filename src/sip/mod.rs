@@ -11,6 +11,7 @@ pub mod compat;
 pub mod digest;
 mod fault;
 pub mod framing;
+mod lines;
 mod message;
 mod method;
 pub mod mime;
@@ -27,6 +28,7 @@ mod via;
 mod writer;
 
 pub use fault::{Fault, Malformed};
+pub use lines::Lines;
 pub use message::{Header, Message};
 pub use method::Method;
 pub use name::Name;

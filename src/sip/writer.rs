@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use bytes::Bytes;
 
 use super::text::{is_token, line_end, unfold};
-use super::{Header, Message, Name};
+use super::{Header, Lines, Message, Name};
 
 /// Prints one message after the other: `request` or `response`, then headers, then `finish`.
 #[derive(Default)]
@@ -71,6 +71,12 @@ impl Writer {
         self.name(name);
         self.value(header.value);
         self.end_line()
+    }
+
+    /// Lines made elsewhere.
+    pub fn lines(&mut self, lines: &Lines) -> &mut Self {
+        self.scratch.extend_from_slice(lines.as_bytes());
+        self
     }
 
     /// The message without a body.
