@@ -46,8 +46,9 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             Event::Provisional => (State::Proceeding, &[Deliver, Stop]),
             Event::Success => (State::Accepted, &[Deliver, Stop, Start(Timer::M)]),
             Event::Failure => (State::Completed, &[Ack, Deliver, Stop, Start(Timer::D)]),
-            // RFC 3261 §9.1: no CANCEL before a provisional response.
-            Event::Cancel => (state, &[HoldCancel]),
+            // RFC 3261 §9.1: no CANCEL before a provisional response. Nor is the INVITE repeated: whoever has not heard it
+            // by now must not ring any more.
+            Event::Cancel => (state, &[HoldCancel, Stop, Start(Timer::B)]),
             Event::Unreachable | Event::Closed => (State::Terminated, &[Unreachable]),
             Event::TimerD | Event::TimerM | Event::TimerCancelled => (state, &[]),
         },

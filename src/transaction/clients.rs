@@ -73,6 +73,11 @@ impl<O: Copy> Clients<O> {
         }
     }
 
+    pub fn is_own_branch(&self, branch: &[u8]) -> bool {
+        let Some(branch) = Branch::parse(branch) else { return false };
+        self.clients.get(branch.id()).is_some_and(|client| client.random == branch.random)
+    }
+
     /// A response. One that belongs to nothing is dropped (TX-11).
     pub fn response(&mut self, context: &mut Context<'_>, message: Message) -> Option<Event<O>> {
         let branch = Branch::parse(message.top_via().branch()?)?;

@@ -138,6 +138,11 @@ impl<O: Copy> Transactions<O> {
         None
     }
 
+    /// True when `branch` is that of a request of ours that is still alive: whoever sends it to us loops it back.
+    pub fn is_own_branch(&self, branch: &[u8]) -> bool {
+        self.clients.is_own_branch(branch)
+    }
+
     /// How many transactions there are.
     pub fn len(&self) -> usize {
         self.clients.len() + self.servers.len()

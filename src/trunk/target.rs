@@ -108,6 +108,11 @@ impl Target {
         self.config.protocol.unwrap_or(Protocol::Udp) // RFC 3263 §4.1, without NAPTR
     }
 
+    /// False when `options_interval` is zero: its state is only what calls have shown.
+    pub fn is_probed(&self) -> bool {
+        self.interval.is_some()
+    }
+
     pub fn port(&self) -> u16 {
         self.config.port.unwrap_or(self.protocol().default_port())
     }
