@@ -1,0 +1,178 @@
+//! User agents: one leg of a call each (RFC 3261 §13 to §15; RFC 7092 for the two together).
+//!
+//! A leg is a dialog with an INVITE usage. What a peer does comes up as [`Event`]s; what the call wants goes down as methods of
+//! [`Ua`]. This floor acknowledges, repeats 2xx answers, refuses what does not fit the dialog, and lets abandoned legs die
+//! properly: a late answer to one is acknowledged and hung up at once. It never decides what a call is for.
+
+mod content;
+mod dialogue;
+mod leg;
+mod local;
+mod refusal;
+mod uac;
+mod uas;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use slotmap::SlotMap;
+
+use crate::base::{Instant, Rng};
+use crate::sip::{Message, Writer};
+use crate::transaction::{ClientId, ServerId, Transactions};
+use crate::transport::{Flow, Outbox, Streams};
+
+pub use content::{Content, Unacceptable};
+pub use leg::{Leg, Side, Stage};
+pub use local::Local;
+pub use refusal::Refusal;
+pub use uac::Invitation;
+
+slotmap::new_key_type! {
+    /// One leg.
+    pub struct LegId;
+    /// The call a leg belongs to; the floor above owns the calls.
+    pub struct CallId;
+}
+
+/// Who gets what a transaction reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Leg(LegId),
+    /// Not a leg's: an OPTIONS probe, numbered by the node.
+    Probe(u32),
+}
+
+/// What everything that acts needs: the time, chance, the transactions and the way out.
+pub struct Context<'a> {
+    pub now: Instant,
+    pub rng: &'a mut Rng,
+    pub transactions: &'a mut Transactions<Owner>,
+    pub streams: &'a mut Streams,
+    pub out: &'a mut Outbox,
+}
+
+/// What happened on a leg.
+#[derive(Debug)]
+pub enum Event {
+    /// A provisional response to our INVITE, 100 included.
+    Progress { message: Message },
+    /// 2xx to our first INVITE. When we made the offer it is acknowledged already.
+    Answered { message: Message },
+    /// Our first INVITE failed: a final response, or none (408), or nowhere to send it (503). The leg is gone.
+    Failed { refusal: Refusal },
+    /// The caller gave up before an answer; it has its 487. The leg is gone.
+    Cancelled { reason: Option<Bytes> },
+    /// ACK to our 2xx.
+    Acknowledged { message: Message },
+    /// A request inside the dialog that the other leg has to hear of: re-INVITE, INFO, MESSAGE, UPDATE.
+    Request { server: ServerId, message: Message, flow: Flow },
+    /// The peer took back a re-INVITE; it has its 487.
+    Withdrawn { server: ServerId },
+    /// The final response to a request we carried across; `None`: there was none in time.
+    Reply { client: ClientId, message: Option<Message> },
+    /// The peer hung up, or the dialog is over for the reason given (RFC 3326). The leg is gone or going.
+    Ended { reason: Option<Bytes>, cause: Cause },
+}
+
+/// Why a leg ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Bye,
+    /// Our 2xx was never acknowledged (CONFORMANCE TX-6).
+    NoAck,
+    /// 408 or 481 to a request inside the dialog (CONFORMANCE DI-12).
+    Gone,
+}
+
+/// Settings of this floor.
+pub struct Settings {
+    pub t1: Duration,
+    pub t2: Duration,
+    /// The Server and User-Agent header.
+    pub product: String,
+    /// One per listener, by [`crate::transport::ListenerId`].
+    pub locals: Vec<Local>,
+}
+
+/// All legs of the node.
+pub struct Ua {
+    legs: SlotMap<LegId, Leg>,
+    settings: Settings,
+    writer: Writer,
+    events: VecDeque<(LegId, CallId, Event)>,
+    retransmissions: BinaryHeap<Reverse<(Instant, LegId)>>,
+}
+
+impl Ua {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            legs: SlotMap::with_key(),
+            settings,
+            writer: Writer::new(),
+            events: VecDeque::new(),
+            retransmissions: BinaryHeap::new(),
+        }
+    }
+
+    pub fn leg(&self, id: LegId) -> Option<&Leg> {
+        self.legs.get(id)
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The shared printer, for the few messages that other floors send outside a leg.
+    pub fn writer(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
+    /// What happened since the last call; poll until `None`.
+    pub fn poll_event(&mut self) -> Option<(LegId, CallId, Event)> {
+        self.events.pop_front()
+    }
+
+    /// Lets a leg go its own way: it ends itself, and nothing more is heard of it.
+    pub fn orphan(&mut self, id: LegId) {
+        if let Some(leg) = self.legs.get_mut(id) {
+            leg.call = None;
+        }
+    }
+
+    /// Drops a prepared leg whose INVITE was never sent.
+    pub fn discard(&mut self, id: LegId) {
+        self.legs.remove(id);
+    }
+
+    pub fn len(&self) -> usize {
+        self.legs.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.legs.is_empty()
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.retransmissions.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Repeats 2xx answers that are due; call until the next deadline lies ahead.
+    pub fn handle_timeout(&mut self, context: &mut Context<'_>) {
+        while let Some(&Reverse((at, id))) = self.retransmissions.peek() {
+            if at > context.now {
+                return;
+            }
+            self.retransmissions.pop();
+            self.repeat_answer(context, id, at);
+        }
+    }
+
+    fn report(&mut self, id: LegId, event: Event) {
+        if let Some(call) = self.legs.get(id).and_then(|leg| leg.call) {
+            self.events.push_back((id, call, event));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A final answer that is not a success, as it travels from one leg to the other.
+
+use bytes::Bytes;
+
+use crate::sip::{Message, Name};
+
+/// Status and the headers that explain it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// 300..=699.
+    pub status: u16,
+    /// Reason phrase of our own; `None`: the standard one.
+    pub phrase: Option<&'static str>,
+    /// Text of a `Warning: 399`.
+    pub warning: Option<String>,
+    /// Value of a Reason header (RFC 3326).
+    pub reason: Option<Bytes>,
+    /// Seconds for Retry-After.
+    pub retry_after: Option<u32>,
+}
+
+impl Refusal {
+    pub const fn new(status: u16) -> Self {
+        Self { status, phrase: None, warning: None, reason: None, retry_after: None }
+    }
+
+    pub fn warn(status: u16, warning: impl Into<String>) -> Self {
+        Self { warning: Some(warning.into()), ..Self::new(status) }
+    }
+
+    /// What a peer's final response says.
+    pub fn of(response: &Message) -> Self {
+        Self { reason: response.header(Name::Reason).map(Bytes::copy_from_slice), ..Self::new(response.code()) }
+    }
+
+    /// The Reason value that carries this status to the other leg (RFC 3326 §2): the peer's own, or one made of the status.
+    pub fn as_reason(&self) -> Bytes {
+        self.reason.clone().unwrap_or_else(|| {
+            let text = crate::sip::reason_phrase(self.status);
+            Bytes::from(format!("SIP;cause={};text=\"{text}\"", self.status))
+        })
+    }
+}
+
+impl Refusal {
+    /// Prints the headers that explain the status: Warning (RFC 3261 §20.43), Reason, Retry-After, Allow.
+    pub fn print(&self, writer: &mut crate::sip::Writer, agent: &str) {
+        if let Some(warning) = &self.warning {
+            let text = warning.replace(['"', '\\', '\r', '\n'], "'");
+            writer.header_fmt("Warning", format_args!("399 {agent} \"{text}\""));
+        }
+        if let Some(reason) = &self.reason {
+            writer.header("Reason", reason);
+        }
+        if let Some(seconds) = self.retry_after {
+            writer.header_fmt("Retry-After", format_args!("{seconds}"));
+        }
+        if matches!(self.status, 405 | 501) {
+            writer.header("Allow", super::uas::ALLOW);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The side that calls: our INVITEs, what comes back, and the ACKs (RFC 3261 §13.2, §14.1).
+
+use compact_str::CompactString;
+
+use super::content::{Content, Origin};
+use super::leg::{Leg, Side, Stage, Uac};
+use super::uas::{finish, tag_of};
+use super::{CallId, Cause, Context, Event, LegId, Owner, Refusal, Ua};
+use crate::dialog::Dialog;
+use crate::sip::{Lines, Message, Method};
+use crate::transaction::{Branch, ClientId};
+use crate::transport::Flow;
+
+/// A first INVITE of ours, ready to be sent.
+pub struct Invitation<'a> {
+    pub flow: Flow,
+    /// Later requests follow route set and Contact (trunks), or stay on `flow` (phones).
+    pub follows_target: bool,
+    pub request_uri: &'a [u8],
+    /// From and To values without tag.
+    pub from: &'a [u8],
+    pub to: &'a [u8],
+    pub contact_user: &'a str,
+}
+
+impl Ua {
+    /// Makes a leg for an INVITE that [`Ua::invite`] will send; its session description can be printed meanwhile.
+    pub fn prepare(&mut self, context: &mut Context<'_>, call: CallId, invitation: &Invitation<'_>) -> LegId {
+        let (random, session) = (context.rng.u64(), context.rng.u64());
+        let call_id = format!("{:016x}{:016x}", context.rng.u64(), context.rng.u64());
+        self.legs.insert_with_key(|id| {
+            let tag = tag_of(id, random);
+            let mut local = Vec::with_capacity(invitation.from.len() + 5 + tag.len());
+            local.extend_from_slice(invitation.from);
+            local.extend_from_slice(b";tag=");
+            local.extend_from_slice(tag.as_bytes());
+            let dialog =
+                Dialog::to_target(call_id.as_bytes(), &local, tag.as_bytes(), invitation.to, invitation.request_uri);
+            Leg {
+                call: Some(call),
+                side: Side::Callee,
+                stage: Stage::Inviting,
+                dialog,
+                flow: invitation.flow,
+                follows_target: invitation.follows_target,
+                contact_user: CompactString::from(invitation.contact_user),
+                uas: None,
+                uac: None,
+                requests: smallvec::SmallVec::new(),
+                origin: Origin::new(session),
+                farewell: None,
+                ack_with_answer: None,
+            }
+        })
+    }
+
+    /// Sends the first INVITE of a prepared leg to where its invitation said.
+    pub fn invite(&mut self, context: &mut Context<'_>, id: LegId, lines: &Lines, content: Option<&Content>) {
+        self.send_invite(context, id, lines, content, true);
+    }
+
+    /// Sends an INVITE inside the dialog. `None`: another INVITE is under way on this leg (§14.1; CONFORMANCE OA-4).
+    pub fn reinvite(&mut self, context: &mut Context<'_>, id: LegId, content: Option<&Content>) -> Option<ClientId> {
+        let leg = self.legs.get(id)?;
+        if leg.uac.is_some() || leg.uas.is_some() || leg.stage != Stage::Confirmed {
+            return None;
+        }
+        self.send_invite(context, id, &Lines::default(), content, false)
+    }
+
+    fn send_invite(
+        &mut self,
+        context: &mut Context<'_>,
+        id: LegId,
+        lines: &Lines,
+        content: Option<&Content>,
+        first: bool,
+    ) -> Option<ClientId> {
+        let leg = self.legs.get_mut(id)?;
+        let flow = context.streams.settle(if first { leg.flow } else { leg.next_flow() });
+        let local = self.settings.locals.get(usize::from(flow.listener.0))?;
+        let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
+        let cseq = leg.dialog.next_cseq();
+        let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
+        leg.dialog.print_request(&mut self.writer, "INVITE", cseq, via);
+        self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user)));
+        self.writer.header("Allow", super::uas::ALLOW);
+        self.writer.header("User-Agent", self.settings.product.as_bytes());
+        self.writer.lines(lines);
+        let bytes = finish(&mut self.writer, content);
+        leg.uac = Some(Uac { client, cseq, first, offered: content.is_some(), answered: false });
+        context.transactions.send(context.now, client, Method::Invite, flow, bytes, context.out);
+        Some(client)
+    }
+
+    /// A response to a request of ours on leg `id`.
+    pub fn responded(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, response: &Message) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let inviting = leg.uac.as_ref().filter(|uac| uac.client == client && !uac.answered).map(|uac| uac.first);
+        match (inviting, response.code()) {
+            (Some(_), 100..=199) => self.provisional(context, id, response),
+            (Some(first), 200..=299) => self.accepted(context, id, response, first),
+            (Some(true), 300..) => self.failed(id, Refusal::of(response)),
+            (Some(false), 300..) => self.reinvite_refused(context, id, client, Some(response)),
+            (None, 200..=299) if response.method() == Method::Invite => self.accepted_again(context, id, response),
+            (None, 200..) => self.request_done(context, id, client, Some(response)),
+            (_, _) => {}
+        }
+    }
+
+    /// No response came in time, or none can come (RFC 3261 §8.1.3.1: as if 408, or 503).
+    pub fn unanswered(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, status: u16) {
+        let Some(leg) = self.legs.get(id) else { return };
+        match leg.uac.as_ref().filter(|uac| uac.client == client).map(|uac| uac.first) {
+            Some(true) => self.failed(id, Refusal::new(status)),
+            Some(false) => self.reinvite_refused(context, id, client, None),
+            None => self.request_done(context, id, client, None),
+        }
+    }
+
+    fn provisional(&mut self, context: &mut Context<'_>, id: LegId, response: &Message) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        if leg.call.is_none() {
+            self.abort_invite(context, id, None);
+            return;
+        }
+        if leg.uac.as_ref().is_some_and(|uac| uac.first) {
+            self.report(id, Event::Progress { message: response.clone() });
+        }
+    }
+
+    fn accepted(&mut self, context: &mut Context<'_>, id: LegId, response: &Message, first: bool) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        if first {
+            leg.dialog.establish(response);
+            leg.stage = Stage::Confirmed;
+        } else {
+            leg.dialog.refresh_target(response);
+        }
+        let Some(uac) = &mut leg.uac else { return };
+        uac.answered = true;
+        let (offered, client) = (uac.offered, uac.client);
+        if offered || leg.call.is_none() {
+            self.acknowledge(context, id, None);
+        }
+        // RFC 6026 §7.2, CONFORMANCE CA-3: the late answer to an abandoned call is ended at once.
+        if self.legs.get(id).is_some_and(|leg| leg.call.is_none()) {
+            self.hang_up(context, id, Some(b"SIP;cause=487;text=\"Call abandoned\""));
+            return;
+        }
+        self.report(
+            id,
+            match first {
+                true => Event::Answered { message: response.clone() },
+                false => Event::Reply { client, message: Some(response.clone()) },
+            },
+        );
+    }
+
+    /// A repeated 2xx gets its ACK again; one from another fork gets ACK and BYE (CONFORMANCE TX-5, TX-14).
+    fn accepted_again(&mut self, context: &mut Context<'_>, id: LegId, response: &Message) {
+        let Some(leg) = self.legs.get(id) else { return };
+        if response.to_tag() != Some(leg.dialog.remote_tag()) {
+            self.end_fork(context, id, response);
+        } else if leg.uac.is_none() {
+            match leg.ack_with_answer.as_ref().filter(|(cseq, _)| *cseq == response.cseq()) {
+                Some((_, bytes)) => {
+                    let (flow, bytes) = (context.streams.settle(leg.next_flow()), bytes.clone());
+                    context.out.push(crate::transport::Transmit { flow, bytes });
+                }
+                None => self.send_ack(context, id, response.cseq(), None),
+            }
+        }
+    }
+
+    /// Acknowledges the 2xx that waits for it; with the answer, where the peer made the offer (CONFORMANCE OA-2).
+    pub fn acknowledge(&mut self, context: &mut Context<'_>, id: LegId, content: Option<&Content>) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let Some(uac) = leg.uac.take_if(|uac| uac.answered) else { return };
+        self.send_ack(context, id, uac.cseq, content);
+    }
+
+    fn send_ack(&mut self, context: &mut Context<'_>, id: LegId, cseq: u32, content: Option<&Content>) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let flow = context.streams.settle(leg.next_flow());
+        let Some(local) = self.settings.locals.get(usize::from(flow.listener.0)) else { return };
+        let branch = Branch::of_ack(context.rng);
+        let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
+        leg.dialog.print_request(&mut self.writer, "ACK", cseq, via);
+        let bytes = finish(&mut self.writer, content);
+        if content.is_some() {
+            leg.ack_with_answer = Some((cseq, bytes.clone()));
+        }
+        context.out.push(crate::transport::Transmit { flow, bytes });
+    }
+
+    /// ACK and BYE to an answer that came from another branch of a forking trunk.
+    fn end_fork(&mut self, context: &mut Context<'_>, id: LegId, response: &Message) {
+        let Some(leg) = self.legs.get(id) else { return };
+        let mut fork = leg.dialog.fork();
+        fork.establish(response);
+        let flow = context.streams.settle(leg.next_flow());
+        let Some(local) = self.settings.locals.get(usize::from(flow.listener.0)) else { return };
+        let (token, sent_by) = (flow.protocol.via_token(), local.sent_by());
+        let branch = Branch::of_ack(context.rng);
+        let via = format_args!("SIP/2.0/{token} {sent_by};branch={branch};rport");
+        fork.print_request(&mut self.writer, "ACK", response.cseq(), via);
+        context.out.push(crate::transport::Transmit { flow, bytes: self.writer.finish() });
+        let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
+        let cseq = fork.next_cseq();
+        let via = format_args!("SIP/2.0/{token} {sent_by};branch={branch};rport");
+        fork.print_request(&mut self.writer, "BYE", cseq, via);
+        let bytes = self.writer.finish();
+        context.transactions.send(context.now, client, Method::Bye, flow, bytes, context.out);
+    }
+
+    fn failed(&mut self, id: LegId, refusal: Refusal) {
+        self.report(id, Event::Failed { refusal });
+        self.legs.remove(id);
+    }
+
+    fn reinvite_refused(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, response: Option<&Message>) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.uac = None;
+        self.report(id, Event::Reply { client, message: response.cloned() });
+        // RFC 3261 §12.2.1.2; CONFORMANCE DI-12.
+        if response.is_none_or(|response| matches!(response.code(), 408 | 481)) {
+            self.gone(context, id, response);
+        }
+    }
+
+    pub(super) fn gone(&mut self, context: &mut Context<'_>, id: LegId, response: Option<&Message>) {
+        let status = response.map_or(408, Message::code);
+        let reason = Refusal::new(status).as_reason();
+        self.hang_up(context, id, Some(&reason));
+        self.report(id, Event::Ended { reason: Some(reason), cause: Cause::Gone });
+    }
+
+    /// Takes back our first INVITE. The leg goes its own way from here: a late answer is acknowledged and hung up.
+    pub(super) fn abort_invite(&mut self, context: &mut Context<'_>, id: LegId, reason: Option<&[u8]>) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.call = None;
+        if let Some(uac) = &leg.uac {
+            context.transactions.cancel(context.now, uac.client, reason, context.out);
+        }
+    }
+
+    /// A finished request of ours other than INVITE.
+    fn request_done(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, response: Option<&Message>) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let Some(at) = leg.requests.iter().position(|request| *request == client) else { return };
+        leg.requests.remove(at);
+        if leg.stage == Stage::Ending {
+            if leg.requests.is_empty() {
+                self.legs.remove(id);
+            }
+            return;
+        }
+        self.report(id, Event::Reply { client, message: response.cloned() });
+        let refreshes = response.is_some_and(|response| response.method() == Method::Update);
+        if refreshes && response.is_some_and(|response| matches!(response.code(), 408 | 481)) {
+            self.gone(context, id, response);
+        }
+    }
+}
