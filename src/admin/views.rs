@@ -34,51 +34,7 @@ macro_rules! words {
     };
 }
 
-words! {
-    /// What a call is for.
-    CallKind {
-        Emergency = "emergency",
-        Test = "test",
-        Callback = "callback",
-        Internal = "internal",
-        Outbound = "outbound",
-        Inbound = "inbound",
-    }
-}
-
-words! {
-    /// Where a call stands.
-    CallState {
-        /// Deciding: identity, number, the durable grant.
-        Setup = "setup",
-        /// An INVITE is out; no phone rings yet.
-        Trying = "trying",
-        Ringing = "ringing",
-        /// Nobody to ring right now: a callback holds for a phone, an emergency call between rounds of its trunks.
-        Waiting = "waiting",
-        Answered = "answered",
-        /// BYE or CANCEL is out.
-        Ending = "ending",
-        /// Only in records.
-        Ended = "ended",
-    }
-}
-
-words! {
-    /// How a call ended.
-    Outcome {
-        /// Both sides spoke.
-        Answered = "answered",
-        /// The caller gave up before an answer.
-        Cancelled = "cancelled",
-        /// Nobody answered in time.
-        Unanswered = "unanswered",
-        /// This daemon, or the called party, said no.
-        Refused = "refused",
-        /// No path left to try.
-        Failed = "failed",
-    }
-}
+pub use crate::call::{Kind as CallKind, Outcome, State as CallState};
 
 words! {
     /// The life of a leased number (SPEC §3).

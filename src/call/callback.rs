@@ -1,0 +1,196 @@
+//! The call back to a leased number: the device that called, then the user's others, then whatever registers in time
+//! (SPEC §6, RFC 7090).
+
+use std::time::Duration;
+
+use compact_str::format_compact;
+
+use super::dial::for_caller;
+use super::history::{Kind, Outcome};
+use super::ring::{Hold, Ringing, device_of};
+use super::{Alarm, Call, Calls, Parts, Stage};
+use crate::base::E164;
+use crate::config::{Aor, Ring, TrunkIdx};
+use crate::lease::Device;
+use crate::sip::Message;
+use crate::transaction::ServerId;
+use crate::transport::Flow;
+use crate::ua::{CallId, Refusal};
+
+/// How long the device that called rings alone before the user's others join.
+const ORIGIN_ALONE: Duration = Duration::from_secs(20);
+/// Between tries of the last known flow of a phone that is offline.
+const REDIAL: Duration = Duration::from_secs(5);
+
+impl Calls {
+    pub(super) fn start_callback(
+        &mut self,
+        parts: &mut Parts<'_>,
+        server: ServerId,
+        invite: &Message,
+        flow: Flow,
+        _trunk: TrunkIdx,
+        number: E164,
+    ) {
+        let now = parts.context.now;
+        let Some(lease) = parts.leases.find(number).cloned() else { return };
+        let Ok(user) = format!("sip:{}", lease.user).parse::<Aor>() else {
+            parts.ua.reply(&mut parts.context, server, invite, flow, &Refusal::new(404));
+            return;
+        };
+        parts.leases.call_up(number);
+        let hold =
+            Hold { until: now + parts.config.callback.hold, origin: lease.device, others_rung: false, queued: false };
+        let call = Call {
+            user: Some(user.clone()),
+            number: Some(number),
+            country: Some(lease.country),
+            dialled: format_compact!("{number}"),
+            callback_of: Some(format_compact!("{number}")),
+            stage: Stage::Ringing(Box::new(Ringing::new(invite.clone(), user.clone(), Some(hold)))),
+            ..Call::new(Kind::Callback, now)
+        };
+        let id = self.admit(parts, call, server, invite, flow, true);
+        self.waiting.entry(user).or_default().push(id);
+        self.wake(now + parts.config.callback.hold, id, Alarm::HoldOver);
+        match parts.config.callback.ring {
+            Ring::OriginFirst => {
+                self.ring_origin(parts, id);
+                self.wake(now + ORIGIN_ALONE, id, Alarm::RingOthers);
+            }
+            Ring::All => {
+                self.ring_origin(parts, id);
+                self.ring_others(parts, id);
+            }
+        }
+    }
+
+    /// Rings the device that made the emergency call: where it is registered now, else where it was last seen.
+    fn ring_origin(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return };
+        let Some(hold) = &ringing.hold else { return };
+        let bindings = parts.registrar.bindings(&ringing.user);
+        let registered = bindings.iter().map(device_of).find(|device| device.key == hold.origin.key);
+        let device = registered.unwrap_or_else(|| hold.origin.clone());
+        self.ring(parts, id, &device);
+    }
+
+    /// Rings the user's other devices beside the one that called.
+    pub(super) fn ring_others(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(hold) = self.hold(id) else { return };
+        if std::mem::replace(&mut hold.others_rung, true) {
+            return;
+        }
+        let origin = hold.origin.key.clone();
+        let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return };
+        let bindings = parts.registrar.bindings(&ringing.user);
+        let others: Vec<Device> = bindings.iter().map(device_of).filter(|device| device.key != origin).collect();
+        for device in others {
+            self.ring(parts, id, &device);
+        }
+    }
+
+    /// The device that called has said nothing: the others join, the trunk is told to wait, and the device is still tried.
+    pub(super) fn origin_silent(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        self.ring_others(parts, id);
+        if self.calls.get(id).is_some_and(|call| call.branches.iter().all(|branch| !branch.heard)) {
+            self.say_queued(parts, id);
+        }
+    }
+
+    pub(super) fn callback_branch_failed(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: &Refusal) {
+        self.ring_others(parts, id);
+        let now = parts.context.now;
+        let Some(call) = self.calls.get(id) else { return };
+        if !call.branches.is_empty() {
+            return;
+        }
+        let Some(hold) = self.hold(id) else { return };
+        if is_refusal_of_a_person(refusal.status) {
+            self.refuse_caller(parts, id, &for_caller(refusal.clone()), Outcome::Unanswered);
+        } else if now < hold.until {
+            self.say_queued(parts, id);
+            self.wake(now + REDIAL, id, Alarm::Redial);
+        } else {
+            self.give_up_callback(parts, id);
+        }
+    }
+
+    /// The last known flow is tried again: the phone may be back without having registered.
+    pub(super) fn redial(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
+            self.ring_origin(parts, id);
+        }
+    }
+
+    pub(super) fn hold_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        // What rings by now may ring on: the call taker decides how long.
+        if matches!(call.stage, Stage::Ringing(_)) && !call.branches.iter().any(|branch| branch.alerting) {
+            self.give_up_callback(parts, id);
+        }
+    }
+
+    fn give_up_callback(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        self.hang_up_branches(parts, id, None, None);
+        let refusal = Refusal::warn(480, "The phone that called is not reachable");
+        self.refuse_caller(parts, id, &refusal, Outcome::Unanswered);
+    }
+
+    /// 182 to the trunk, once: the call is held for a phone (RFC 3261 §21.1.4).
+    fn say_queued(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(hold) = self.hold(id) else { return };
+        if std::mem::replace(&mut hold.queued, true) {
+            return;
+        }
+        if let Some(call) = self.calls.get(id) {
+            parts.ua.progress(&mut parts.context, call.caller, 182, None);
+        }
+    }
+
+    /// A user's phone has registered: callbacks that look for it ring it at once.
+    pub fn registered(&mut self, parts: &mut Parts<'_>, user: &Aor, flow: &Flow) {
+        let Some(waiting) = self.waiting.get(user).cloned() else { return };
+        let Some(device) = parts.registrar.binding_on_flow(flow, user).map(device_of) else { return };
+        for id in waiting {
+            let Some(call) = self.calls.get(id).filter(|call| matches!(call.stage, Stage::Ringing(_))) else {
+                continue;
+            };
+            let reached = call.branches.iter().any(|branch| {
+                let target = call.attempts.get(branch.attempt).map(|attempt| &attempt.target);
+                branch.heard && target == Some(&device.contact)
+            });
+            let is_origin = self.hold(id).is_some_and(|hold| hold.origin.key == device.key);
+            let looking = self.calls.get(id).is_some_and(|call| call.branches.iter().all(|branch| !branch.heard));
+            if !reached && (is_origin || looking) {
+                self.drop_silent(parts, id, &device);
+                self.ring(parts, id, &device);
+            }
+        }
+    }
+
+    /// Ends unanswered tries toward a device that has just shown where it is.
+    fn drop_silent(&mut self, parts: &mut Parts<'_>, id: CallId, device: &Device) {
+        let Some(call) = self.calls.get(id) else { return };
+        let is_stale = |branch: &&super::Branch| {
+            !branch.heard && call.attempts.get(branch.attempt).is_some_and(|attempt| attempt.target == device.contact)
+        };
+        let stale: Vec<_> = call.branches.iter().filter(is_stale).map(|branch| branch.leg).collect();
+        for leg in stale {
+            self.close_branch(parts, id, leg, 408);
+            parts.ua.hang_up(&mut parts.context, leg, None);
+        }
+    }
+
+    fn hold(&mut self, id: CallId) -> Option<&mut Hold> {
+        match &mut self.calls.get_mut(id)?.stage {
+            Stage::Ringing(ringing) => ringing.hold.as_mut(),
+            Stage::Granting(_) | Stage::Dialling(_) | Stage::TestLine | Stage::Bridged => None,
+        }
+    }
+}
+
+/// True for what only a person (or a device that is surely there) answers; the rest means that the phone is away.
+fn is_refusal_of_a_person(status: u16) -> bool {
+    !matches!(status, 408 | 410 | 430 | 480 | 481 | 500 | 502 | 503 | 504)
+}

@@ -1,0 +1,299 @@
+//! What an INVITE asks for, before anything is done about it (SPEC §1, §2, §5, §6).
+
+use compact_str::CompactString;
+
+use super::Parts;
+use super::history::{CountrySource, Kind};
+use super::identify::{Sender, aor_of, identify};
+use crate::base::E164;
+use crate::config::{Aor, Country, NumberKind, OutsideCountries, Route, RouteAction, TrunkIdx, User};
+use crate::geo::{self, Dialled, Service};
+use crate::sip::{Message, Scheme, Uri};
+use crate::transport::Flow;
+use crate::ua::Refusal;
+
+/// The verdict on an INVITE outside any dialog.
+pub(super) enum Decision {
+    Emergency(Box<Emergency>),
+    Callback(TrunkIdx, E164),
+    Ordinary(Box<Ordinary>),
+    Outbound(Box<Outbound>),
+    Challenge { stale: bool },
+    Refuse { kind: Kind, dialled: CompactString, refusal: Refusal },
+}
+
+/// An emergency (or test) call that may be made.
+pub(super) struct Emergency {
+    pub user: Aor,
+    pub kind: Kind,
+    /// The number and URN of the country's emergency service.
+    pub service: Service,
+    pub country: Country,
+    pub source: CountrySource,
+    pub action: RouteAction,
+}
+
+/// A call that rings a user as any phone would.
+pub(super) struct Ordinary {
+    pub kind: Kind,
+    pub callee: Aor,
+    pub trunk: Option<TrunkIdx>,
+}
+
+/// A call of a user out over the configured trunk.
+pub(super) struct Outbound {
+    pub user: Aor,
+    pub trunk: TrunkIdx,
+    pub number: CompactString,
+}
+
+pub(super) fn classify(parts: &mut Parts<'_>, invite: &Message, flow: Flow) -> Decision {
+    let dialled = dialled_text(invite.request_uri());
+    match identify(parts, invite, &flow) {
+        Sender::User(aor) => from_user(parts, invite, &flow, &aor, dialled),
+        Sender::Trunk(trunk) => from_trunk(parts, invite, trunk, dialled),
+        Sender::Unknown { stale, wrong, live_source } => {
+            let is_emergency = parts.countries.is_emergency(invite.request_uri());
+            if let Some(refusal) = leased_number(parts, invite) {
+                return Decision::Refuse { kind: Kind::Callback, dialled, refusal };
+            }
+            match (is_emergency, wrong, live_source) {
+                // AU-2: wrong credentials do not stop an emergency call from a source that is registered.
+                (true, true, Some(aor)) => from_user(parts, invite, &flow, &aor, dialled),
+                (true, true, None) => Decision::Refuse {
+                    kind: Kind::Emergency,
+                    dialled,
+                    refusal: Refusal::warn(
+                        403,
+                        "Emergency call refused: wrong credentials and no registration from this source",
+                    ),
+                },
+                (false, true, _) => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403) },
+                (_, false, _) => unknown_sender(parts, invite, stale, dialled),
+            }
+        }
+    }
+}
+
+/// A challenge for whoever claims to be of ours; 403 for the rest of the world.
+fn unknown_sender(parts: &Parts<'_>, invite: &Message, stale: bool, dialled: CompactString) -> Decision {
+    let claims_ours = Uri::parse(invite.from().uri).is_ok_and(|from| {
+        let host = super::routing::host_text(&from.host).to_lowercase();
+        parts.config.sip.domains.iter().any(|domain| *domain == host) || host.ends_with(".invalid")
+    });
+    if claims_ours {
+        return Decision::Challenge { stale };
+    }
+    let refusal = Refusal::warn(403, "Calls are accepted from registered users and configured trunks only");
+    Decision::Refuse { kind: Kind::Inbound, dialled, refusal }
+}
+
+/// SPEC §6: a leased number is called back by trusted trunks only.
+fn leased_number(parts: &Parts<'_>, invite: &Message) -> Option<Refusal> {
+    let number = number_of(invite)?;
+    parts.leases.find(number)?;
+    Some(Refusal::warn(403, "A callback to an emergency number is accepted from configured trunks only"))
+}
+
+fn from_user(parts: &Parts<'_>, invite: &Message, flow: &Flow, aor: &Aor, dialled: CompactString) -> Decision {
+    let config = parts.config.clone();
+    let Some(user) = config.user(aor) else {
+        return Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403) };
+    };
+    let place = country_of(parts, invite, flow, user);
+    let wishes = geo::Wishes {
+        outside_line_prefix: user.resource.outside_line_prefix.as_deref(),
+        foreign_numbers: user.resource.foreign_numbers,
+    };
+    let country = place.map(|(country, _)| country);
+    match (parts.countries.classify(invite.request_uri(), country, wishes), place) {
+        (Dialled::Ordinary, _) => from_user_ordinary(parts, invite, user, dialled),
+        (Dialled::Emergency(service), Some(place)) => emergency(parts, user, service, place, dialled),
+        (Dialled::Outside(service) | Dialled::NoCountry(service) | Dialled::Emergency(service), place) => {
+            outside(parts, user, service, place, dialled)
+        }
+        (Dialled::Foreign(service), _) => {
+            let why = "Emergency number of another country, which this resource does not treat as its own";
+            Decision::Refuse { kind: kind_of(&service), dialled, refusal: Refusal::warn(403, why) }
+        }
+    }
+}
+
+/// An emergency number in a country where it can be dialled: the resource and the routes decide (SPEC §2, §5).
+fn emergency(
+    parts: &Parts<'_>,
+    user: &User,
+    service: Service,
+    (country, source): (Country, CountrySource),
+    dialled: CompactString,
+) -> Decision {
+    if let Some(refusal) = may_not_call(user) {
+        return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
+    }
+    let Some(route) = parts.config.route(country, &service.number, service.kind) else {
+        let why = format!("No route for {} in {country}", service.number);
+        let refusal = Refusal { retry_after: Some(30), ..Refusal::warn(503, why) };
+        return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
+    };
+    let (action, user) = (route.action.clone(), user.aor.clone());
+    Decision::Emergency(Box::new(Emergency { user, kind: kind_of(&service), service, country, source, action }))
+}
+
+/// SPEC §1, last rows: outside the supported countries the call is refused, unless the resource sends it to the first route.
+fn outside(
+    parts: &Parts<'_>,
+    user: &User,
+    service: Service,
+    place: Option<(Country, CountrySource)>,
+    dialled: CompactString,
+) -> Decision {
+    if let Some(refusal) = may_not_call(user) {
+        return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
+    }
+    let to_trunks = |route: &&Route| matches!(route.action, RouteAction::Trunks(_)) && !route.countries.is_empty();
+    if let (OutsideCountries::BestEffort, Some(route)) =
+        (user.resource.outside_countries, parts.config.routes.iter().find(to_trunks))
+        && let Some(country) = route.countries.first()
+    {
+        let source = place.map_or(CountrySource::Resource, |(_, source)| source);
+        let country = place.map_or(*country, |(country, _)| country);
+        let (action, user) = (route.action.clone(), user.aor.clone());
+        return Decision::Emergency(Box::new(Emergency {
+            user,
+            kind: kind_of(&service),
+            service,
+            country,
+            source,
+            action,
+        }));
+    }
+    let why = match place {
+        Some((country, _)) => format!("Emergency calling is not available in {country}"),
+        None => "Emergency calling is not available: the country of the caller is not known".to_owned(),
+    };
+    Decision::Refuse { kind: kind_of(&service), dialled, refusal: Refusal::warn(403, why) }
+}
+
+/// SPEC §2: without a number enabled for outbound calls the resource makes no emergency calls.
+fn may_not_call(user: &User) -> Option<Refusal> {
+    let why = || format!("Resource {} owns no number enabled for outbound calls (make_calls)", user.resource.name);
+    (!user.resource.may_call()).then(|| Refusal::warn(403, why()))
+}
+
+fn kind_of(service: &Service) -> Kind {
+    match service.kind {
+        NumberKind::Emergency => Kind::Emergency,
+        NumberKind::Test => Kind::Test,
+    }
+}
+
+/// The caller's country and what told it, in the order of SPEC §1.
+fn country_of(parts: &Parts<'_>, invite: &Message, flow: &Flow, user: &User) -> Option<(Country, CountrySource)> {
+    let header = invite.header_named("X-Country-Code").and_then(Country::parse);
+    let body = || geo::country_from_body(invite.content_type().unwrap_or_default(), invite.body());
+    let registration = || {
+        let bindings = parts.registrar.bindings(&user.aor);
+        parts.registrar.binding_on_flow(flow, &user.aor).or(bindings.first()).and_then(|binding| binding.country)
+    };
+    None.or(header.map(|country| (country, CountrySource::CallHeader)))
+        .or_else(|| body().map(|country| (country, CountrySource::Location)))
+        .or_else(|| registration().map(|country| (country, CountrySource::Registration)))
+        .or_else(|| user.country.map(|country| (country, CountrySource::User)))
+        .or_else(|| user.resource.unknown_country.map(|country| (country, CountrySource::Resource)))
+        .map(|(country, source)| (country.normalised(), source))
+}
+
+/// A user calls something that is no emergency number.
+fn from_user_ordinary(parts: &Parts<'_>, invite: &Message, user: &User, dialled: CompactString) -> Decision {
+    if let Some(refusal) = leased_number(parts, invite) {
+        return Decision::Refuse { kind: Kind::Callback, dialled, refusal };
+    }
+    if parts.draining {
+        let refusal = Refusal { retry_after: Some(60), ..Refusal::warn(503, "Shutting down") };
+        return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
+    }
+    if let Some(callee) = callee_of(parts, invite) {
+        if !parts.config.other_calls.users {
+            let refusal = Refusal::warn(403, "Calls between users are switched off");
+            return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
+        }
+        return ring_user(callee, Kind::Internal, None, dialled);
+    }
+    let digits = Uri::parse(invite.request_uri()).ok().and_then(|uri| digits_of(&uri));
+    match (parts.config.other_calls.trunk, digits) {
+        (Some(trunk), Some(number)) => Decision::Outbound(Box::new(Outbound { user: user.aor.clone(), trunk, number })),
+        (None, Some(_)) => {
+            let refusal = Refusal::warn(403, "Only emergency numbers and users of this system can be called");
+            Decision::Refuse { kind: Kind::Outbound, dialled, refusal }
+        }
+        (_, None) => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(404) },
+    }
+}
+
+/// A trunk calls: a callback when the number is leased or rests, else an ordinary call to a user (SPEC §6).
+fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: CompactString) -> Decision {
+    if let Some(number) = number_of(invite)
+        && parts.leases.find(number).is_some()
+    {
+        return Decision::Callback(trunk, number);
+    }
+    match callee_of(parts, invite) {
+        Some(_) if parts.draining => {
+            let refusal = Refusal { retry_after: Some(60), ..Refusal::warn(503, "Shutting down") };
+            Decision::Refuse { kind: Kind::Inbound, dialled, refusal }
+        }
+        Some(callee) => ring_user(callee, Kind::Inbound, Some(trunk), dialled),
+        None => Decision::Refuse { kind: Kind::Inbound, dialled, refusal: Refusal::new(404) },
+    }
+}
+
+fn ring_user(callee: &User, kind: Kind, trunk: Option<TrunkIdx>, dialled: CompactString) -> Decision {
+    if !callee.inbound {
+        let refusal = Refusal::warn(403, "Inbound calling is disabled for this user");
+        return Decision::Refuse { kind, dialled, refusal };
+    }
+    Decision::Ordinary(Box::new(Ordinary { kind, callee: callee.aor.clone(), trunk }))
+}
+
+/// The user an INVITE is for: by address of record, or by own number.
+fn callee_of<'a>(parts: &'a Parts<'_>, invite: &Message) -> Option<&'a User> {
+    let uri = Uri::parse(invite.request_uri()).ok()?;
+    let by_number = || number_of(invite).and_then(|number| parts.config.user_by_number(number));
+    aor_of(parts, &uri).and_then(|aor| parts.config.user(&aor)).or_else(by_number)
+}
+
+/// Digits as dialled, visual separators removed; `None` for names.
+fn digits_of(uri: &Uri<'_>) -> Option<CompactString> {
+    if matches!(uri.scheme, Scheme::Urn | Scheme::Other) {
+        return None;
+    }
+    let user = uri.unescaped_user();
+    let mut digits = CompactString::default();
+    for byte in user.split(|byte| *byte == b';').next()? {
+        match byte {
+            b'0'..=b'9' | b'*' | b'#' | b'+' => digits.push(char::from(*byte)),
+            b'-' | b'.' | b'(' | b')' => {}
+            _ => return None,
+        }
+    }
+    (!digits.is_empty() && digits.len() <= 32).then_some(digits)
+}
+
+/// The user part of the Request-URI, or all of it where there is none; bounded.
+fn dialled_text(request_uri: &[u8]) -> CompactString {
+    let uri = Uri::parse(request_uri).ok().filter(|uri| uri.is_sip() && !uri.user.is_empty());
+    let user = uri.map(|uri| uri.unescaped_user());
+    let shown = user.as_deref().unwrap_or(request_uri);
+    CompactString::from_utf8_lossy(shown.get(..128).unwrap_or(shown))
+}
+
+fn number_of(invite: &Message) -> Option<E164> {
+    let uri = Uri::parse(invite.request_uri()).ok()?;
+    match uri.scheme {
+        Scheme::Sip | Scheme::Sips | Scheme::Tel => {
+            let user = uri.unescaped_user();
+            E164::from_dialled(user.split(|byte| *byte == b';').next().unwrap_or_default())
+        }
+        Scheme::Urn | Scheme::Other => None,
+    }
+}

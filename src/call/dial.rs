@@ -1,0 +1,293 @@
+//! Out to the trunks: targets in order, the next one on silence or failure, round after round while the caller holds on (SPEC §5).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use compact_str::{CompactString, format_compact};
+
+use super::history::{Attempt, Kind, Outcome, Report};
+use super::rewrite::{self, Secrets};
+use super::routing::{flow_to, hostport};
+use super::{Alarm, Branch, Call, Calls, Parts, Stage, classify};
+use crate::base::Instant;
+use crate::config::{RequestUri, Trunk, TrunkIdx};
+use crate::lease::Shown;
+use crate::sip::Message;
+use crate::transaction::ServerId;
+use crate::transport::Flow;
+use crate::trunk::{Sign, TargetId};
+use crate::ua::{CallId, Invitation, LegId, Refusal};
+
+/// The pause between two rounds over all trunks: the first, doubled up to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(4);
+
+/// A call on its way over trunks.
+pub(super) struct Dialling {
+    /// The caller's INVITE, which every attempt is made from.
+    invite: Message,
+    /// Who the trunk sees: the temporary number, or on a call that is no emergency the user itself.
+    identity: CompactString,
+    /// What the trunk is asked for.
+    number: CompactString,
+    service: Option<CompactString>,
+    secrets: Option<Secrets>,
+    trunks: Vec<TrunkIdx>,
+    hops: VecDeque<Hop>,
+    pause: Duration,
+    /// No new round after this.
+    give_up: Instant,
+    last: Option<Refusal>,
+}
+
+struct Hop {
+    target: TargetId,
+    remote: SocketAddr,
+}
+
+impl Dialling {
+    pub(super) fn emergency(
+        parts: &Parts<'_>,
+        shown: Shown,
+        emergency: classify::Emergency,
+        invite: Message,
+        trunks: Vec<TrunkIdx>,
+    ) -> Self {
+        let own = parts.config.user(&emergency.user).and_then(|user| user.number);
+        Self {
+            secrets: Some(Secrets::of(&invite, own)),
+            identity: format_compact!("{}", shown.number()),
+            number: emergency.service.number,
+            service: Some(emergency.service.urn),
+            give_up: parts.context.now + parts.config.routing.retry,
+            ..Self::new(invite, trunks, parts.context.now)
+        }
+    }
+
+    fn new(invite: Message, trunks: Vec<TrunkIdx>, now: Instant) -> Self {
+        Self {
+            invite,
+            identity: CompactString::default(),
+            number: CompactString::default(),
+            service: None,
+            secrets: None,
+            trunks,
+            hops: VecDeque::new(),
+            pause: FIRST_PAUSE,
+            give_up: now,
+            last: None,
+        }
+    }
+}
+
+impl Calls {
+    /// A user calls out over the configured trunk: an ordinary call, under the user's own identity.
+    pub(super) fn start_outbound(
+        &mut self,
+        parts: &mut Parts<'_>,
+        server: ServerId,
+        invite: &Message,
+        flow: Flow,
+        outbound: classify::Outbound,
+    ) {
+        let now = parts.context.now;
+        let own = parts.config.user(&outbound.user).and_then(|user| user.number);
+        let identity = own.map_or_else(|| outbound.user.user().into(), |number| format_compact!("{number}"));
+        let dialling = Dialling {
+            identity,
+            number: outbound.number.clone(),
+            ..Dialling::new(invite.clone(), vec![outbound.trunk], now)
+        };
+        let call = Call { user: Some(outbound.user), dialled: outbound.number, ..Call::new(Kind::Outbound, now) };
+        let id = self.admit(parts, call, server, invite, flow, false);
+        self.start_dialling(parts, id, dialling);
+    }
+
+    pub(super) fn start_dialling(&mut self, parts: &mut Parts<'_>, id: CallId, mut dialling: Dialling) {
+        dialling.hops = hops(parts, &dialling.trunks);
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.stage = Stage::Dialling(Box::new(dialling));
+        self.next_target(parts, id);
+    }
+
+    /// Tries the next target; after the last one pauses for another round, or gives up.
+    pub(super) fn next_target(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        loop {
+            let Some(call) = self.calls.get_mut(id) else { return };
+            let Stage::Dialling(dialling) = &mut call.stage else { return };
+            let Some(hop) = dialling.hops.pop_front() else { break };
+            if call.attempts.len() < crate::base::limits::ATTEMPTS_PER_CALL && self.attempt(parts, id, &hop) {
+                return;
+            }
+        }
+        self.round_over(parts, id);
+    }
+
+    fn round_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let now = parts.context.now;
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let Stage::Dialling(dialling) = &mut call.stage else { return };
+        if now + dialling.pause <= dialling.give_up && call.attempts.len() < crate::base::limits::ATTEMPTS_PER_CALL {
+            let at = now + dialling.pause;
+            dialling.pause = (dialling.pause * 2).min(LAST_PAUSE);
+            self.wake(at, id, Alarm::NextRound);
+            return;
+        }
+        let last = dialling.last.take();
+        let refusal = match call.kind {
+            Kind::Emergency | Kind::Test => {
+                self.reports.push(Report::NoPath { dialled: call.dialled.clone() });
+                let reason = last.map(|last| last.as_reason());
+                Refusal { reason, retry_after: Some(5), ..Refusal::warn(503, "No trunk took the call") }
+            }
+            _ => for_caller(last.unwrap_or(Refusal::new(503))),
+        };
+        self.refuse_caller(parts, id, &refusal, Outcome::Failed);
+    }
+
+    pub(super) fn next_round(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let Stage::Dialling(dialling) = &mut call.stage else { return };
+        dialling.hops = hops(parts, &dialling.trunks);
+        self.next_target(parts, id);
+    }
+
+    /// Sends the INVITE to one target; false when it cannot even be built.
+    fn attempt(&mut self, parts: &mut Parts<'_>, id: CallId, hop: &Hop) -> bool {
+        let config = parts.config.clone();
+        let Some(target) = parts.trunks.target(hop.target) else { return false };
+        let Some(trunk) = config.trunk(target.trunk) else { return false };
+        let Some(flow) = flow_to(&config, target.protocol(), hop.remote) else { return false };
+        let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return false };
+        let Some(call) = self.calls.get(id) else { return false };
+        let Stage::Dialling(dialling) = &call.stage else { return false };
+
+        let request_uri = request_uri(dialling, trunk, target, flow);
+        let from = format_compact!("<{}>", rewrite::sip_identity(&dialling.identity, &local.host));
+        let to = format_compact!("<{request_uri}>");
+        let invitation = Invitation {
+            flow,
+            follows_target: true,
+            request_uri: request_uri.as_bytes(),
+            from: from.as_bytes(),
+            to: to.as_bytes(),
+            contact_user: &dialling.identity,
+        };
+        let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
+        let edit = |description: &[u8]| dialling.secrets.as_ref().and_then(|secrets| secrets.remove_from(description));
+        let Ok(content) = parts.ua.relayed(leg, &dialling.invite, edit) else {
+            parts.ua.discard(leg);
+            return false;
+        };
+        let lines = rewrite::lines_for(trunk, &dialling.identity, &local.host, &dialling.invite);
+        let attempt = Attempt {
+            trunk: trunk.name.clone(),
+            target: target.config.uri.clone(),
+            status: 0,
+            started_at: parts.context.now,
+            ended_at: None,
+        };
+        let wait = trunk.answer_wait;
+        self.launch(parts, id, leg, attempt, wait, Some((hop.target, hop.remote)));
+        parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref());
+        true
+    }
+
+    /// Enters a prepared leg as a branch of the call.
+    pub(super) fn launch(
+        &mut self,
+        parts: &Parts<'_>,
+        id: CallId,
+        leg: LegId,
+        attempt: Attempt,
+        wait: Duration,
+        target: Option<(TargetId, SocketAddr)>,
+    ) {
+        let now = parts.context.now;
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if call.attempts.is_empty() {
+            self.reports.push(Report::Sent { started: call.started_at, sent: now });
+        }
+        call.branches.push(Branch { leg, attempt: call.attempts.len(), target, heard: false, alerting: false });
+        call.attempts.push(attempt);
+        self.wake(now + wait, id, Alarm::Silent(leg));
+    }
+
+    /// A leg has had no response within its wait: to the next target, and whatever comes late is ended (SPEC §5).
+    pub(super) fn branch_silent(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
+        let Some(branch) = self.branch(id, leg).filter(|branch| !branch.heard) else { return };
+        if let Some((target, remote)) = branch.target {
+            parts.trunks.report(parts.context.now, target, remote, Sign::Silent);
+            self.close_branch(parts, id, leg, 408);
+            parts.ua.hang_up(&mut parts.context, leg, None);
+            if let Some(Call { stage: Stage::Dialling(dialling), .. }) = self.calls.get_mut(id) {
+                dialling.last = Some(Refusal::new(408));
+            }
+            self.next_target(parts, id);
+        } else {
+            self.device_silent(parts, id);
+        }
+    }
+
+    /// Takes a branch off the call and notes how it ended.
+    pub(super) fn close_branch(&mut self, parts: &Parts<'_>, id: CallId, leg: LegId, status: u16) -> Option<Branch> {
+        let call = self.calls.get_mut(id)?;
+        let at = call.branches.iter().position(|branch| branch.leg == leg)?;
+        let branch = call.branches.remove(at);
+        if let Some(attempt) = call.attempts.get_mut(branch.attempt) {
+            attempt.status = status;
+            attempt.ended_at = Some(parts.context.now);
+        }
+        Some(branch)
+    }
+
+    /// The leg of a branch failed and is gone.
+    pub(super) fn branch_failed(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, refusal: &Refusal) {
+        let Some(branch) = self.close_branch(parts, id, leg, refusal.status) else { return };
+        if let Some((target, remote)) = branch.target {
+            parts.trunks.report(parts.context.now, target, remote, Sign::Answered(refusal.status));
+        }
+        let Some(call) = self.calls.get_mut(id) else { return };
+        match &mut call.stage {
+            Stage::Dialling(dialling) => {
+                dialling.last = Some(refusal.clone());
+                self.next_target(parts, id);
+            }
+            Stage::Ringing(_) => self.device_failed(parts, id, refusal),
+            Stage::Granting(_) | Stage::TestLine | Stage::Bridged => {}
+        }
+    }
+}
+
+fn hops(parts: &mut Parts<'_>, trunks: &[TrunkIdx]) -> VecDeque<Hop> {
+    let targets = parts.trunks.candidates(parts.context.rng, trunks);
+    let addresses = |id: &TargetId| {
+        let target = *id;
+        parts
+            .trunks
+            .target(target)
+            .into_iter()
+            .flat_map(|target| target.addresses())
+            .map(move |remote| Hop { target, remote })
+    };
+    targets.iter().flat_map(addresses).collect()
+}
+
+fn request_uri(dialling: &Dialling, trunk: &Trunk, target: &crate::trunk::Target, flow: Flow) -> CompactString {
+    match (trunk.request_uri, &dialling.service) {
+        (RequestUri::Urn, Some(service)) => service.clone(),
+        _ if !target.config.user.is_empty() => target.config.uri.clone(),
+        _ => format_compact!("sip:{}@{}", dialling.number, hostport(flow.remote, flow.protocol)),
+    }
+}
+
+/// A peer's refusal as the caller may see it: no redirections, no challenges of the other side (CONFORMANCE DI-14, AU-3).
+pub(super) fn for_caller(refusal: Refusal) -> Refusal {
+    let status = match refusal.status {
+        300..=399 => 480,
+        401 | 407 => 500,
+        status => status,
+    };
+    Refusal { reason: Some(refusal.as_reason()), warning: None, phrase: None, status, retry_after: refusal.retry_after }
+}

@@ -1,0 +1,136 @@
+//! An emergency call up to its number: lease, wait for the disk within the deadline, go all the same after it (SPEC §3).
+
+use compact_str::CompactString;
+
+use super::classify;
+use super::dial::Dialling;
+use super::history::{Kind, Report};
+use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
+use crate::config::RouteAction;
+use crate::lease::{Ask, Device, Grant, Overdue, Shown, WriteAck};
+use crate::sip::Message;
+use crate::transaction::ServerId;
+use crate::transport::Flow;
+use crate::ua::{CallId, Refusal};
+
+/// A call whose number is on its way to the disk.
+pub(super) struct Granting {
+    grant: Grant,
+    id: GrantId,
+    invite: Message,
+    emergency: classify::Emergency,
+}
+
+impl Calls {
+    pub(super) fn start_emergency(
+        &mut self,
+        parts: &mut Parts<'_>,
+        server: ServerId,
+        invite: &Message,
+        flow: Flow,
+        emergency: classify::Emergency,
+    ) {
+        let Some(grant) = self.grant(parts, invite, flow, &emergency) else {
+            let refusal = Refusal::warn(503, "No number is free for a test call; emergency calls come first");
+            parts.ua.reply(&mut parts.context, server, invite, flow, &Refusal { retry_after: Some(60), ..refusal });
+            return;
+        };
+        let now = parts.context.now;
+        let grant_id = GrantId(self.next_grant);
+        self.next_grant += 1;
+        self.writes.push((grant_id, grant.row()));
+        if grant.kind() != crate::lease::Kind::Pooled {
+            self.reports.push(Report::PoolExhausted { number: grant.number(), kind: grant.kind() });
+        }
+        let (number, kind) = (grant.number(), emergency.kind);
+        let call = Call {
+            kind,
+            user: Some(emergency.user.clone()),
+            number: Some(number),
+            country: Some(emergency.country),
+            country_source: Some(emergency.source),
+            dialled: emergency.service.number.clone(),
+            stage: Stage::Granting(Box::new(Granting { grant, id: grant_id, invite: invite.clone(), emergency })),
+            ..Call::new(kind, now)
+        };
+        let id = self.admit(parts, call, server, invite, flow, false);
+        self.granting.insert(grant_id, id);
+        self.wake(now + parts.config.store.write_deadline, id, Alarm::Write);
+    }
+
+    /// The number for the call; `None` only for a test call while numbers are scarce.
+    fn grant(
+        &self,
+        parts: &mut Parts<'_>,
+        invite: &Message,
+        flow: Flow,
+        emergency: &classify::Emergency,
+    ) -> Option<Grant> {
+        let config = parts.config.clone();
+        let user = config.user(&emergency.user)?;
+        let device = device_of(parts, invite, flow, emergency);
+        let own_numbers = user.resource.numbers.iter().filter(|number| number.make_calls).map(|number| number.number);
+        let ask = Ask {
+            user: emergency.user.as_str(),
+            device: &device,
+            resource: &user.resource.name,
+            country: emergency.country,
+            own: user.number,
+            overflow: user.resource.overflow.or(own_numbers.min())?,
+        };
+        match emergency.kind {
+            Kind::Test => parts.leases.acquire_test(parts.context.now, &ask),
+            _ => Some(parts.leases.acquire(parts.context.now, &ask)),
+        }
+    }
+
+    /// The store answered for the row of a call.
+    pub fn stored(&mut self, parts: &mut Parts<'_>, grant: GrantId, is_durable: bool) {
+        let Some(id) = self.granting.remove(&grant) else { return };
+        self.show(parts, id, |grant| match is_durable {
+            true => grant.durable(WriteAck::stored()),
+            false => grant.volatile(Overdue::Fault),
+        });
+    }
+
+    /// The store took too long: the call goes out on a lease in memory, with an alarm.
+    pub(super) fn write_overdue(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        self.show(parts, id, |grant| grant.volatile(Overdue::Deadline));
+    }
+
+    fn show(&mut self, parts: &mut Parts<'_>, id: CallId, prove: impl FnOnce(Grant) -> Shown) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if !matches!(call.stage, Stage::Granting(_)) {
+            return;
+        }
+        let Stage::Granting(granting) = std::mem::replace(&mut call.stage, Stage::Bridged) else { return };
+        let Granting { grant, id: grant_id, invite, emergency } = *granting;
+        self.granting.remove(&grant_id);
+        let shown = prove(grant);
+        if let Some(why) = shown.overdue() {
+            self.reports.push(Report::VolatileGrant { number: shown.number(), why });
+        }
+        match &emergency.action {
+            RouteAction::TestLine => self.answer_test(parts, id, shown, &invite),
+            RouteAction::Trunks(trunks) => {
+                let trunks = trunks.clone();
+                let dialling = Dialling::emergency(parts, shown, emergency, invite, trunks);
+                self.start_dialling(parts, id, dialling);
+            }
+        }
+    }
+}
+
+/// What is needed to ring the calling device again (SPEC §6): its registration on this flow, else what the INVITE says.
+fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, emergency: &classify::Emergency) -> Device {
+    let contact = invite.contact();
+    let invite_uri = contact.as_ref().map(|contact| CompactString::from_utf8_lossy(contact.uri)).unwrap_or_default();
+    let instance = contact.as_ref().and_then(|contact| contact.params.value("+sip.instance"));
+    if let Some(instance) = instance {
+        return Device { key: CompactString::from_utf8_lossy(instance), contact: invite_uri, flow };
+    }
+    match parts.registrar.binding_on_flow(&flow, &emergency.user) {
+        Some(binding) => Device { key: super::ring::key_of(binding), contact: binding.contact().into(), flow },
+        None => Device { key: invite_uri.clone(), contact: invite_uri, flow },
+    }
+}

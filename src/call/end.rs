@@ -1,0 +1,117 @@
+//! The one beginning and the one end of every call: what is counted up here is counted down here.
+
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+use super::history::{Kind, Outcome, Report};
+use super::{Call, Calls, Parts, Stage};
+use crate::base::Instant;
+use crate::sip::Message;
+use crate::transaction::ServerId;
+use crate::transport::Flow;
+use crate::ua::{CallId, LegId, Refusal};
+
+impl Call {
+    /// A call of which only its kind is known; the leg comes with [`Calls::admit`].
+    pub(super) fn new(kind: Kind, now: Instant) -> Self {
+        Self {
+            kind,
+            user: None,
+            number: None,
+            country: None,
+            country_source: None,
+            dialled: CompactString::default(),
+            started_at: now,
+            answered_at: None,
+            callback_of: None,
+            caller: LegId::default(),
+            callee: None,
+            branches: SmallVec::new(),
+            attempts: Vec::new(),
+            crossings: SmallVec::new(),
+            stage: Stage::Bridged,
+        }
+    }
+}
+
+impl Calls {
+    /// Takes a call in, with the leg of its caller.
+    pub(super) fn admit(
+        &mut self,
+        parts: &mut Parts<'_>,
+        call: Call,
+        server: ServerId,
+        invite: &Message,
+        flow: Flow,
+        is_trunk: bool,
+    ) -> CallId {
+        self.reports.push(Report::Started { kind: call.kind });
+        let id = self.calls.insert(call);
+        let caller = parts.ua.accept(&mut parts.context, id, server, invite, flow, is_trunk);
+        if let Some(call) = self.calls.get_mut(id) {
+            call.caller = caller;
+        }
+        id
+    }
+
+    /// The caller cancelled, or hung up before the answer; its leg is gone.
+    pub(super) fn caller_gave_up(&mut self, parts: &mut Parts<'_>, id: CallId, reason: Option<&[u8]>) {
+        let answered = self.calls.get(id).is_some_and(|call| call.answered_at.is_some());
+        self.hang_up_branches(parts, id, reason, None);
+        match answered {
+            true => self.finish(parts, id, Outcome::Answered, 200),
+            false => self.finish(parts, id, Outcome::Cancelled, 487),
+        }
+    }
+
+    /// Refuses the caller's INVITE, and the call is over.
+    pub(super) fn refuse_caller(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: &Refusal, outcome: Outcome) {
+        let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return };
+        parts.ua.refuse(&mut parts.context, caller, refusal);
+        self.finish(parts, id, outcome, refusal.status);
+    }
+
+    /// Takes back every INVITE that is not answered. `elsewhere`: because another one was (RFC 3326 §3).
+    pub(super) fn hang_up_branches(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        reason: Option<&[u8]>,
+        elsewhere: Option<u16>,
+    ) {
+        let Some(call) = self.calls.get(id) else { return };
+        let legs: SmallVec<[LegId; 4]> = call.branches.iter().map(|branch| branch.leg).collect();
+        let elsewhere = elsewhere.map(|status| super::reason_bytes(status, "Call completed elsewhere"));
+        let own = super::reason_bytes(487, "Call cancelled");
+        let reason = reason.or(elsewhere.as_deref()).unwrap_or(&own);
+        for leg in legs {
+            self.close_branch(parts, id, leg, 487);
+            parts.ua.hang_up(&mut parts.context, leg, Some(reason));
+            parts.ua.orphan(leg);
+        }
+    }
+
+    /// A callback no longer looks for its phone.
+    pub(super) fn stop_waiting(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let Stage::Ringing(ringing) = &call.stage else { return };
+        if let Some(waiting) = self.waiting.get_mut(&ringing.user) {
+            waiting.retain(|waiting| *waiting != id);
+            if waiting.is_empty() {
+                self.waiting.remove(&ringing.user);
+            }
+        }
+    }
+
+    /// Ends the call: its lease begins to run out, its history is told.
+    pub(super) fn finish(&mut self, parts: &mut Parts<'_>, id: CallId, outcome: Outcome, status: u16) {
+        self.stop_waiting(id);
+        let Some(history) = self.history(id) else { return };
+        let Some(call) = self.calls.remove(id) else { return };
+        if let Some(number) = call.number {
+            parts.leases.call_down(parts.context.now, number);
+        }
+        let history = Box::new(history);
+        self.reports.push(Report::Ended { history, outcome, status, ended_at: parts.context.now });
+    }
+}

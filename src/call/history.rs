@@ -1,0 +1,220 @@
+//! What is told of calls: live views, the history of an ended one, and events worth counting or an alarm (SPEC §9).
+
+use compact_str::CompactString;
+
+use super::{Call, Calls, Stage, name_of};
+use crate::base::{E164, Instant};
+use crate::config::{Aor, Country};
+use crate::transport::Flow;
+use crate::ua::{CallId, Refusal};
+
+/// An enum of words: `as_str` for metrics and tables, the same word in JSON.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $name { $($(#[$variant_doc])* #[serde(rename = $word)] $variant),+ }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// What a call is for.
+    Kind {
+        Emergency = "emergency",
+        Test = "test",
+        Callback = "callback",
+        /// User to user.
+        Internal = "internal",
+        /// User to a trunk, not an emergency.
+        Outbound = "outbound",
+        /// Trunk to user, not a callback.
+        Inbound = "inbound",
+    }
+}
+
+words! {
+    /// Where a call stands.
+    State {
+        /// Deciding: identity, number, the durable grant.
+        Setup = "setup",
+        /// An INVITE is out; no phone rings yet.
+        Trying = "trying",
+        Ringing = "ringing",
+        /// Nobody to ring right now: a callback holds for a phone, an emergency call between rounds of its trunks.
+        Waiting = "waiting",
+        Answered = "answered",
+        /// Only in records.
+        Ended = "ended",
+    }
+}
+
+words! {
+    /// How a call ended.
+    Outcome {
+        /// Both sides spoke.
+        Answered = "answered",
+        /// The caller gave up before an answer.
+        Cancelled = "cancelled",
+        /// Nobody answered in time.
+        Unanswered = "unanswered",
+        /// This daemon, or the called party, said no.
+        Refused = "refused",
+        /// No path left to try.
+        Failed = "failed",
+    }
+}
+
+/// What decided the caller's country (SPEC §1), most trusted first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountrySource {
+    /// `X-Country-Code` in the INVITE.
+    CallHeader,
+    /// The civic country of the PIDF-LO body.
+    Location,
+    /// `X-Country-Code` in the REGISTER.
+    Registration,
+    /// `[[users]] country`.
+    User,
+    /// `[[resources]] unknown_country`.
+    Resource,
+}
+
+impl CountrySource {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CallHeader => "header",
+            Self::Location => "pidf",
+            Self::Registration => "registration",
+            Self::User => "user",
+            Self::Resource => "resource",
+        }
+    }
+}
+
+/// One try to reach a target or a device.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Trunk name; empty toward a phone.
+    pub trunk: CompactString,
+    pub target: CompactString,
+    /// Final status; 0 while it lasts, 408 when nothing came back.
+    pub status: u16,
+    pub started_at: Instant,
+    pub ended_at: Option<Instant>,
+}
+
+/// A call as it is now, or as it was when it ended.
+#[derive(Clone, Debug)]
+pub struct History {
+    pub id: CompactString,
+    pub kind: Kind,
+    pub user: Option<Aor>,
+    pub number: Option<E164>,
+    pub country: Option<Country>,
+    pub country_source: Option<CountrySource>,
+    pub dialled: CompactString,
+    /// The trunk in use, or last used.
+    pub trunk: CompactString,
+    pub state: State,
+    pub started_at: Instant,
+    pub answered_at: Option<Instant>,
+    pub attempts: Vec<Attempt>,
+    pub callback_of: Option<CompactString>,
+}
+
+/// Something the node counts, records or raises an alarm about.
+#[derive(Debug)]
+pub enum Report {
+    Started {
+        kind: Kind,
+    },
+    /// The first INVITE of a call left; microseconds after the caller's came in are `sent - started`.
+    Sent {
+        started: Instant,
+        sent: Instant,
+    },
+    Refused {
+        kind: Kind,
+        dialled: CompactString,
+        refusal: Refusal,
+        source: Flow,
+    },
+    Ended {
+        history: Box<History>,
+        outcome: Outcome,
+        status: u16,
+        ended_at: Instant,
+    },
+    /// An emergency call left on a lease that is only in memory.
+    VolatileGrant {
+        number: E164,
+        why: crate::lease::Overdue,
+    },
+    /// The number is shared, or the user's own: the pools are exhausted.
+    PoolExhausted {
+        number: E164,
+        kind: crate::lease::Kind,
+    },
+    /// No trunk took an emergency call.
+    NoPath {
+        dialled: CompactString,
+    },
+}
+
+impl Calls {
+    /// The calls that are up, in the order of their keys.
+    pub fn views(&self) -> impl Iterator<Item = History> {
+        self.calls.keys().filter_map(|id| self.history(id))
+    }
+
+    pub(super) fn history(&self, id: CallId) -> Option<History> {
+        let call = self.calls.get(id)?;
+        Some(History {
+            id: name_of(id, call.started_at),
+            kind: call.kind,
+            user: call.user.clone(),
+            number: call.number,
+            country: call.country,
+            country_source: call.country_source,
+            dialled: call.dialled.clone(),
+            trunk: call
+                .attempts
+                .iter()
+                .rev()
+                .map(|attempt| attempt.trunk.clone())
+                .find(|name| !name.is_empty())
+                .unwrap_or_default(),
+            state: state_of(call),
+            started_at: call.started_at,
+            answered_at: call.answered_at,
+            attempts: call.attempts.clone(),
+            callback_of: call.callback_of.clone(),
+        })
+    }
+}
+
+fn state_of(call: &Call) -> State {
+    let is_alerting = call.branches.iter().any(|branch| branch.alerting);
+    match &call.stage {
+        Stage::Granting(_) => State::Setup,
+        Stage::Dialling(_) | Stage::Ringing(_) if is_alerting => State::Ringing,
+        Stage::Dialling(_) if call.branches.is_empty() => State::Waiting,
+        Stage::Ringing(ringing) if ringing.is_holding() => State::Waiting,
+        Stage::Dialling(_) | Stage::Ringing(_) => State::Trying,
+        Stage::TestLine | Stage::Bridged => State::Answered,
+    }
+}

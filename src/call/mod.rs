@@ -1,0 +1,269 @@
+//! The B2BUA: calls of two legs and a purpose (RFC 7092; SPEC §1 to §7).
+//!
+//! What arrives is classified (`classify`), an emergency call gets its number and its trunk (`emergency`, `dial`), a callback finds
+//! its phone (`callback`, `ring`), an answered call is carried in both directions (`bridge`), and every call ends in one
+//! place (`end`) with its history told. The legs themselves, their dialogs and timers are the business of `ua`.
+
+mod bridge;
+mod callback;
+mod classify;
+mod dial;
+mod emergency;
+mod end;
+mod history;
+mod identify;
+mod rewrite;
+pub(crate) mod ring;
+pub(crate) mod routing;
+mod test_line;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use slotmap::SlotMap;
+use smallvec::SmallVec;
+
+use crate::base::{E164, Instant};
+use crate::config::{Aor, Config, Country};
+use crate::geo::Countries;
+use crate::lease::{self, Leases};
+use crate::registrar::{Auth, Registrar};
+use crate::sip::Message;
+use crate::transaction::{ClientId, ServerId};
+use crate::transport::Flow;
+use crate::trunk::{TargetId, Trunks};
+use crate::ua::{self, CallId, Event, LegId, Ua};
+
+pub use history::{Attempt, CountrySource, History, Kind, Outcome, Report, State};
+
+/// Everything a call acts on, borrowed from the node for one step.
+pub struct Parts<'a> {
+    pub context: ua::Context<'a>,
+    pub ua: &'a mut Ua,
+    pub config: &'a Arc<Config>,
+    pub countries: &'a Countries,
+    pub leases: &'a mut Leases,
+    pub trunks: &'a mut Trunks,
+    pub registrar: &'a Registrar,
+    pub auth: &'a mut Auth,
+    /// Refuse what is not an emergency.
+    pub draining: bool,
+}
+
+/// Ties a write to the call that waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantId(pub u64);
+
+/// All calls of the node.
+pub struct Calls {
+    calls: SlotMap<CallId, Call>,
+    alarms: BinaryHeap<Reverse<(Instant, CallId, Alarm)>>,
+    /// Calls whose number is being written.
+    granting: BTreeMap<GrantId, CallId>,
+    next_grant: u64,
+    reports: Vec<Report>,
+    /// Rows a call waits for; the node hands them to the store at once.
+    writes: Vec<(GrantId, lease::Row)>,
+    /// Callbacks that hold for a phone, by user.
+    waiting: BTreeMap<Aor, SmallVec<[CallId; 2]>>,
+}
+
+/// What a call wants to be woken for. A call that has moved on ignores it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// The store has not answered within `[store] write_deadline`.
+    Write,
+    /// A leg has had no response at all within its wait.
+    Silent(LegId),
+    /// Begin the next round over the trunks.
+    NextRound,
+    /// A callback: ring the other devices too.
+    RingOthers,
+    /// A callback: try the last known flow again.
+    Redial,
+    /// A callback: the hold is over.
+    HoldOver,
+    /// The test line has said what it says.
+    TestOver,
+}
+
+/// One call.
+struct Call {
+    kind: Kind,
+    /// The user it is about: the caller of an emergency, the called of a callback.
+    user: Option<Aor>,
+    number: Option<E164>,
+    country: Option<Country>,
+    country_source: Option<CountrySource>,
+    dialled: CompactString,
+    started_at: Instant,
+    answered_at: Option<Instant>,
+    callback_of: Option<CompactString>,
+    caller: LegId,
+    /// The leg the caller is bridged with.
+    callee: Option<LegId>,
+    /// Legs that were called and have neither answered nor failed.
+    branches: SmallVec<[Branch; 1]>,
+    attempts: Vec<Attempt>,
+    crossings: SmallVec<[Crossing; 1]>,
+    stage: Stage,
+}
+
+/// What a call is busy with until it is answered.
+enum Stage {
+    Granting(Box<emergency::Granting>),
+    Dialling(Box<dial::Dialling>),
+    Ringing(Box<ring::Ringing>),
+    /// 933 without a trunk: the daemon itself has answered.
+    TestLine,
+    Bridged,
+}
+
+/// A leg on its way to an answer.
+struct Branch {
+    leg: LegId,
+    /// Index into `attempts`.
+    attempt: usize,
+    /// The trunk target it goes to, and at which of its addresses; `None` toward a phone.
+    target: Option<(TargetId, SocketAddr)>,
+    /// Something came back: it is no longer silent.
+    heard: bool,
+    /// It rings, or more (18x).
+    alerting: bool,
+}
+
+/// A request inside one dialog that is being carried to the other.
+struct Crossing {
+    from: LegId,
+    server: ServerId,
+    client: ClientId,
+    request: Message,
+    flow: Flow,
+}
+
+impl Calls {
+    pub fn new() -> Self {
+        Self {
+            calls: SlotMap::with_key(),
+            alarms: BinaryHeap::new(),
+            granting: BTreeMap::new(),
+            next_grant: 0,
+            reports: Vec::new(),
+            writes: Vec::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// An INVITE outside any dialog.
+    pub fn incoming(&mut self, parts: &mut Parts<'_>, server: ServerId, invite: &Message, flow: Flow) {
+        match classify::classify(parts, invite, flow) {
+            classify::Decision::Emergency(emergency) => self.start_emergency(parts, server, invite, flow, *emergency),
+            classify::Decision::Callback(trunk, number) => {
+                self.start_callback(parts, server, invite, flow, trunk, number)
+            }
+            classify::Decision::Ordinary(ordinary) => self.start_ordinary(parts, server, invite, flow, *ordinary),
+            classify::Decision::Outbound(outbound) => self.start_outbound(parts, server, invite, flow, *outbound),
+            classify::Decision::Challenge { stale } => {
+                challenge(parts, server, invite, flow, stale);
+            }
+            classify::Decision::Refuse { kind, dialled, refusal } => {
+                self.reports.push(Report::Refused { kind, dialled, refusal: refusal.clone(), source: flow });
+                parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
+            }
+        }
+    }
+
+    /// Something happened on a leg of a call.
+    pub fn event(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, event: Event) {
+        match event {
+            Event::Progress { message } => self.progressed(parts, id, leg, &message),
+            Event::Answered { message } => self.answered(parts, id, leg, &message),
+            Event::Failed { refusal } => self.branch_failed(parts, id, leg, &refusal),
+            Event::Cancelled { reason } => self.caller_gave_up(parts, id, reason.as_deref()),
+            Event::Acknowledged { message } => self.acknowledged(parts, id, leg, &message),
+            Event::Request { server, message, flow } => self.carry(parts, id, leg, server, message, flow),
+            Event::Withdrawn { server } => self.withdraw(parts, id, server),
+            Event::Reply { client, message } => self.carry_back(parts, id, leg, client, message.as_ref()),
+            Event::Ended { reason, cause } => self.leg_ended(parts, id, leg, reason.as_deref(), cause),
+        }
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.alarms.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    pub fn handle_timeout(&mut self, parts: &mut Parts<'_>) {
+        while let Some(&Reverse((at, id, alarm))) = self.alarms.peek() {
+            if at > parts.context.now {
+                return;
+            }
+            self.alarms.pop();
+            if !self.calls.contains_key(id) {
+                continue;
+            }
+            match alarm {
+                Alarm::Write => self.write_overdue(parts, id),
+                Alarm::Silent(leg) => self.branch_silent(parts, id, leg),
+                Alarm::NextRound => self.next_round(parts, id),
+                Alarm::RingOthers => self.ring_others(parts, id),
+                Alarm::Redial => self.redial(parts, id),
+                Alarm::HoldOver => self.hold_over(parts, id),
+                Alarm::TestOver => self.test_over(parts, id),
+            }
+        }
+    }
+
+    /// Rows that calls wait for, each with what [`Calls::stored`] wants back.
+    pub fn take_writes(&mut self) -> Vec<(GrantId, lease::Row)> {
+        std::mem::take(&mut self.writes)
+    }
+
+    /// What there is to count, record or raise an alarm about.
+    pub fn take_reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
+    }
+
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    fn wake(&mut self, at: Instant, call: CallId, alarm: Alarm) {
+        self.alarms.push(Reverse((at, call, alarm)));
+    }
+
+    fn branch(&mut self, call: CallId, leg: LegId) -> Option<&mut Branch> {
+        self.calls.get_mut(call)?.branches.iter_mut().find(|branch| branch.leg == leg)
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The text that identifies a call to operators: its key, stable while the daemon runs, and the time it began.
+fn name_of(id: CallId, started_at: Instant) -> CompactString {
+    use slotmap::Key;
+    compact_str::format_compact!("{:x}-{:x}", started_at.as_millis(), id.data().as_ffi())
+}
+
+/// 401 with a challenge for each algorithm (RFC 8760 §2.4).
+fn challenge(parts: &mut Parts<'_>, server: ServerId, invite: &Message, flow: Flow, stale: bool) {
+    let Parts { context, ua, auth, .. } = parts;
+    let (now, mut lines) = (context.now, crate::sip::Lines::default());
+    auth.challenge(now, context.rng, stale, &mut lines);
+    ua.reply_with(context, server, invite, flow, &ua::Refusal::new(401), &lines);
+}
+
+fn reason_bytes(status: u16, text: &str) -> Bytes {
+    Bytes::from(format!("SIP;cause={status};text=\"{text}\""))
+}

@@ -1,0 +1,140 @@
+//! What a trunk sees of a call: an allow list, the temporary number, and nothing else of the caller (SPEC §4).
+
+use compact_str::CompactString;
+
+use super::routing::host_text;
+use crate::config::{Identity, Trunk};
+use crate::sip::{Lines, Message, Name, Uri};
+
+/// Texts that would tell who calls. Compared without case.
+#[derive(Clone, Default)]
+pub(super) struct Secrets(Vec<Box<[u8]>>);
+
+/// Shorter texts are everywhere and tell nothing.
+const TELLING: usize = 3;
+/// Header fields of the message itself, which no `allow_headers` can let through.
+const STRUCTURAL: [Name; 16] = [
+    Name::Via,
+    Name::From,
+    Name::To,
+    Name::CallId,
+    Name::CSeq,
+    Name::Contact,
+    Name::MaxForwards,
+    Name::Route,
+    Name::RecordRoute,
+    Name::ContentLength,
+    Name::ContentType,
+    Name::Authorization,
+    Name::ProxyAuthorization,
+    Name::Allow,
+    Name::UserAgent,
+    Name::PAssertedIdentity,
+];
+
+impl Secrets {
+    /// What `invite` and the configuration tell of the caller: user part, own number, display name, hosts, Call-ID.
+    pub fn of(invite: &Message, own_number: Option<crate::base::E164>) -> Self {
+        let mut secrets = Self::default();
+        let from = invite.from();
+        secrets.add(from.display);
+        secrets.add_uri(from.uri);
+        if let Some(contact) = invite.contact() {
+            secrets.add_uri(contact.uri);
+        }
+        secrets.add(invite.call_id());
+        if let Some(number) = own_number {
+            secrets.add(number.to_string().trim_start_matches('+').as_bytes());
+        }
+        secrets
+    }
+
+    fn add_uri(&mut self, uri: &[u8]) {
+        let Ok(uri) = Uri::parse(uri) else { return };
+        self.add(uri.user);
+        self.add(host_text(&uri.host).as_bytes());
+    }
+
+    fn add(&mut self, text: &[u8]) {
+        let text = text.trim_ascii();
+        if text.len() >= TELLING && !self.0.iter().any(|known| **known == *text) {
+            self.0.push(text.to_ascii_lowercase().into());
+        }
+    }
+
+    fn told_by(&self, line: &[u8]) -> bool {
+        let line = line.to_ascii_lowercase();
+        self.0.iter().any(|secret| contains_word(&line, secret))
+    }
+
+    /// A session description without its lines that tell who calls; `None` when there are none. The media's own addresses
+    /// stay (SPEC §4: the media address excepted where media is passed through). The o= line is replaced elsewhere.
+    pub fn remove_from(&self, description: &[u8]) -> Option<Vec<u8>> {
+        let tells = |line: &[u8]| match line {
+            [b'e' | b'p', b'=', ..] => true,
+            [b'v' | b'o' | b't' | b'm' | b'c' | b'b' | b'r' | b'z', b'=', ..] => false,
+            [b'a', b'=', rest @ ..] if rest.starts_with(b"candidate") || rest.starts_with(b"rtcp:") => false,
+            line => self.told_by(line),
+        };
+        let lines = || description.split_inclusive(|byte| *byte == b'\n');
+        lines().any(tells).then(|| {
+            let mut kept = Vec::with_capacity(description.len());
+            for line in lines() {
+                match (tells(line), line) {
+                    (false, line) => kept.extend_from_slice(line),
+                    // RFC 8866 §5.3: a session has one s= line.
+                    (true, [b's', ..]) => kept.extend_from_slice(b"s=-\r\n"),
+                    (true, _) => {}
+                }
+            }
+            kept
+        })
+    }
+}
+
+fn contains_word(line: &[u8], word: &[u8]) -> bool {
+    let is_edge = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    memchr::memmem::find_iter(line, word).any(|at| {
+        let before = at.checked_sub(1).and_then(|at| line.get(at));
+        is_edge(before) && is_edge(line.get(at + word.len()))
+    })
+}
+
+/// The header lines an INVITE to `trunk` carries beyond those every INVITE has: identity and what the allow list lets pass.
+pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: &Message) -> Lines {
+    let mut lines = Lines::default();
+    let is_number = user.starts_with('+');
+    if matches!(trunk.identity, Identity::Sip | Identity::Both) || !is_number {
+        lines.push(b"P-Asserted-Identity", format!("<{}>", sip_identity(user, host)).as_bytes());
+    }
+    if matches!(trunk.identity, Identity::Tel | Identity::Both) && is_number {
+        lines.push(b"P-Asserted-Identity", format!("<tel:{user}>").as_bytes());
+    }
+    for header in invite.headers() {
+        match header.name {
+            Name::Geolocation | Name::GeolocationRouting | Name::AcceptLanguage => {
+                lines.push(header.raw_name, header.value);
+            }
+            name if STRUCTURAL.contains(&name) => {}
+            _ => {
+                let listed = |allowed: &CompactString| header.raw_name.eq_ignore_ascii_case(allowed.as_bytes());
+                if trunk.allow_headers.iter().any(listed) {
+                    lines.push(header.raw_name, header.value);
+                }
+            }
+        }
+    }
+    // RFC 7852 §4: emergency call data by reference may cross; other Call-Info tells of the caller.
+    for value in invite.values(Name::CallInfo) {
+        if memchr::memmem::find(&value.to_ascii_lowercase(), b"emergencycalldata").is_some() {
+            lines.push(b"Call-Info", value);
+        }
+    }
+    lines
+}
+
+/// `sip:+14255551000@host;user=phone`; the parameter on numbers only (RFC 3261 §19.1.1).
+pub(super) fn sip_identity(user: &str, host: &str) -> CompactString {
+    let phone = if user.starts_with('+') { ";user=phone" } else { "" };
+    compact_str::format_compact!("sip:{user}@{host}{phone}")
+}

@@ -1,0 +1,216 @@
+//! In to a user's devices: ordinary calls ring all of them, a callback the one that called first (SPEC §5, §6).
+
+use std::time::Duration;
+
+use compact_str::{CompactString, format_compact};
+
+use super::dial::for_caller;
+use super::history::{Attempt, Kind, Outcome};
+use super::routing::{flow_to_uri, host_text};
+use super::{Call, Calls, Parts, Stage, classify};
+use crate::base::Instant;
+use crate::config::Aor;
+use crate::lease::Device;
+use crate::registrar::Binding;
+use crate::sip::{Lines, Message, Name, Uri};
+use crate::transaction::ServerId;
+use crate::transport::Flow;
+use crate::ua::{CallId, Invitation, Refusal};
+
+/// A phone that has sent nothing at all in this time is taken for dead or asleep.
+const PHONE_WAIT: Duration = Duration::from_secs(2);
+
+/// A call on its way to phones.
+pub(super) struct Ringing {
+    pub(super) invite: Message,
+    pub(super) user: Aor,
+    /// A callback: it holds for a phone that is offline, until then.
+    pub(super) hold: Option<Hold>,
+    /// The refusal worth telling, when all have refused.
+    best: Option<Refusal>,
+}
+
+/// What a callback remembers while it looks for its phone.
+pub(super) struct Hold {
+    pub(super) until: Instant,
+    /// The device that made the emergency call.
+    pub(super) origin: Device,
+    pub(super) others_rung: bool,
+    /// 182 has been said.
+    pub(super) queued: bool,
+}
+
+impl Ringing {
+    pub(super) fn new(invite: Message, user: Aor, hold: Option<Hold>) -> Self {
+        Self { invite, user, hold, best: None }
+    }
+
+    pub(super) fn is_holding(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.queued)
+    }
+}
+
+impl Calls {
+    /// A call that rings a user as any phone would: all devices at once.
+    pub(super) fn start_ordinary(
+        &mut self,
+        parts: &mut Parts<'_>,
+        server: ServerId,
+        invite: &Message,
+        flow: Flow,
+        ordinary: classify::Ordinary,
+    ) {
+        let now = parts.context.now;
+        let dialled = format_compact!("{}", ordinary.callee);
+        let call = Call {
+            user: Some(ordinary.callee.clone()),
+            dialled,
+            stage: Stage::Ringing(Box::new(Ringing::new(invite.clone(), ordinary.callee.clone(), None))),
+            ..Call::new(ordinary.kind, now)
+        };
+        let id = self.admit(parts, call, server, invite, flow, ordinary.trunk.is_some());
+        self.ring_all(parts, id);
+        if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
+            self.refuse_caller(parts, id, &Refusal::warn(480, "The user is not registered"), Outcome::Failed);
+        }
+    }
+
+    /// Rings every registered device that is not ringing already.
+    pub(super) fn ring_all(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return };
+        let devices: Vec<Device> = parts.registrar.bindings(&ringing.user).iter().map(device_of).collect();
+        for device in devices {
+            if !self.is_ringing(parts, id, &device) {
+                self.ring(parts, id, &device);
+            }
+        }
+    }
+
+    /// True when a branch toward this device is under way on its present flow.
+    pub(super) fn is_ringing(&self, parts: &Parts<'_>, id: CallId, device: &Device) -> bool {
+        let Some(call) = self.calls.get(id) else { return false };
+        call.branches.iter().any(|branch| {
+            let same_contact =
+                call.attempts.get(branch.attempt).is_some_and(|attempt| attempt.target == device.contact);
+            same_contact && parts.ua.leg(branch.leg).is_some_and(|leg| leg.flow() == device.flow)
+        })
+    }
+
+    /// Sends an INVITE to one device, over its flow; over a new connection where that is gone.
+    pub(super) fn ring(&mut self, parts: &mut Parts<'_>, id: CallId, device: &Device) {
+        let Some(call) = self.calls.get(id) else { return };
+        let Stage::Ringing(ringing) = &call.stage else { return };
+        if call.attempts.len() >= crate::base::limits::ATTEMPTS_PER_CALL {
+            return;
+        }
+        let flow = match (device.flow.protocol.is_reliable(), device.flow.connection) {
+            // Its connection is lost: perhaps it listens where its contact says (CONFORMANCE NA-2).
+            (true, None) => flow_to_uri(parts.config, device.contact.as_bytes()).unwrap_or(device.flow),
+            (_, _) => device.flow,
+        };
+        let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };
+        let caller = caller_identity(parts, &ringing.invite, call.kind, &local.host);
+        let to = format_compact!("<{}>", ringing.user);
+        let invitation = Invitation {
+            flow,
+            follows_target: false,
+            request_uri: device.contact.as_bytes(),
+            from: caller.from.as_bytes(),
+            to: to.as_bytes(),
+            contact_user: &caller.user,
+        };
+        let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
+        let Ok(content) = parts.ua.relayed(leg, &ringing.invite, |_| None) else {
+            parts.ua.discard(leg);
+            return;
+        };
+        let mut lines = Lines::default();
+        if call.kind == Kind::Callback {
+            // RFC 7090 §5: the leased number proves what this call is (SPEC §6).
+            lines.push(b"Priority", b"psap-callback");
+        }
+        let attempt = Attempt {
+            trunk: CompactString::default(),
+            target: device.contact.clone(),
+            status: 0,
+            started_at: parts.context.now,
+            ended_at: None,
+        };
+        self.launch(parts, id, leg, attempt, PHONE_WAIT, None);
+        parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref());
+    }
+
+    /// A device refused, or could not be reached.
+    pub(super) fn device_failed(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: &Refusal) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let Stage::Ringing(ringing) = &mut call.stage else { return };
+        if ringing.best.as_ref().is_none_or(|best| rank(refusal.status) < rank(best.status)) {
+            ringing.best = Some(refusal.clone());
+        }
+        let best = ringing.best.clone();
+        if ringing.hold.is_some() {
+            self.callback_branch_failed(parts, id, refusal);
+        } else if call.branches.is_empty() {
+            let refusal = for_caller(best.unwrap_or(Refusal::new(480)));
+            self.refuse_caller(parts, id, &refusal, Outcome::Failed);
+        }
+    }
+
+    /// A device has not even said 100.
+    pub(super) fn device_silent(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let is_callback =
+            matches!(self.calls.get(id), Some(Call { stage: Stage::Ringing(ringing), .. }) if ringing.hold.is_some());
+        if is_callback {
+            self.origin_silent(parts, id);
+        }
+    }
+}
+
+/// A final answer of a person ranks before one of a machine, a machine's before silence.
+fn rank(status: u16) -> u8 {
+    match status {
+        600..=699 => 0,
+        486 => 1,
+        408 | 430 | 480 | 503 => 3,
+        _ => 2,
+    }
+}
+
+pub(crate) fn device_of(binding: &Binding) -> Device {
+    Device { key: key_of(binding), contact: binding.contact().into(), flow: binding.flow }
+}
+
+/// The key that tells devices of one user apart: the instance id, else the contact URI.
+pub(super) fn key_of(binding: &Binding) -> CompactString {
+    binding.instance().map_or_else(|| binding.contact().into(), CompactString::from_utf8_lossy)
+}
+
+struct CallerIdentity {
+    from: CompactString,
+    user: CompactString,
+}
+
+/// The From a phone sees: who calls, at our own host; nothing of the other leg's device.
+fn caller_identity(parts: &Parts<'_>, invite: &Message, kind: Kind, host: &str) -> CallerIdentity {
+    let from = invite.from();
+    let uri = Uri::parse(from.uri).ok();
+    let user = uri.as_ref().map(|uri| CompactString::from_utf8_lossy(uri.user)).unwrap_or_default();
+    let is_plain =
+        !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._~*#%".contains(&byte));
+    let user = if is_plain { user } else { "anonymous".into() };
+    let asserted = |name| invite.header(name).is_some();
+    let host = match (&uri, kind) {
+        // A user's address of record keeps its domain.
+        (Some(uri), Kind::Internal) if !asserted(Name::Privacy) => {
+            let domain = host_text(&uri.host);
+            if parts.config.sip.domains.iter().any(|served| *served == domain) { domain } else { host.into() }
+        }
+        (Some(_) | None, _) => host.into(),
+    };
+    let display = CompactString::from_utf8_lossy(from.display);
+    let name = match display.is_empty() {
+        true => CompactString::default(),
+        false => format_compact!("\"{}\" ", display.replace(['"', '\\', '\r', '\n'], "")),
+    };
+    CallerIdentity { from: format_compact!("{name}<sip:{user}@{host}>"), user }
+}

@@ -1,0 +1,50 @@
+//! From a place to a flow: which listener sends there, and what the place is called in a URI (RFC 3261 §18.1.1, §19.1.1).
+
+use std::net::SocketAddr;
+
+use compact_str::{CompactString, format_compact};
+
+use crate::base::Protocol;
+use crate::config::Config;
+use crate::sip::{Host, Uri};
+use crate::transport::{Flow, ListenerId};
+
+/// The flow a new dialog toward `remote` uses; `None` when no listener speaks that transport and address family.
+pub(crate) fn flow_to(config: &Config, protocol: Protocol, remote: SocketAddr) -> Option<Flow> {
+    let family = |address: SocketAddr| address.is_ipv4() == remote.is_ipv4();
+    let speaks = |candidate: Protocol| {
+        config.listeners.iter().position(|listener| listener.protocol == candidate && family(listener.address))
+    };
+    let at = match protocol {
+        Protocol::Udp => speaks(Protocol::Udp),
+        // A connection can be opened without a listener of its kind; Via then names one of another kind.
+        stream => speaks(stream).or_else(|| config.listeners.iter().position(|listener| family(listener.address))),
+    }?;
+    let listener = ListenerId(u8::try_from(at).ok()?);
+    Some(Flow { protocol, listener, remote, connection: None })
+}
+
+/// `host:port` with the transport parameter where it is not UDP.
+pub(super) fn hostport(remote: SocketAddr, protocol: Protocol) -> CompactString {
+    match protocol {
+        Protocol::Udp => format_compact!("{remote}"),
+        stream => format_compact!("{remote};transport={}", stream.uri_token()),
+    }
+}
+
+/// The flow toward a URI whose host is an address; the way back to a contact whose own flow is gone.
+pub(super) fn flow_to_uri(config: &Config, uri: &[u8]) -> Option<Flow> {
+    let uri = Uri::parse(uri).ok()?;
+    let ip = uri.host.ip()?;
+    let protocol = uri.transport().unwrap_or(Protocol::Udp);
+    flow_to(config, protocol, SocketAddr::new(ip, uri.port.unwrap_or(protocol.default_port())))
+}
+
+/// The host as it is written in a URI.
+pub(crate) fn host_text(host: &Host<'_>) -> CompactString {
+    match host {
+        Host::Name(name) => CompactString::from_utf8_lossy(name),
+        Host::V4(address) => format_compact!("{address}"),
+        Host::V6(address) => format_compact!("[{address}]"),
+    }
+}
