@@ -2,12 +2,16 @@
 
 pub mod admin;
 pub mod base;
+pub mod call;
 pub mod config;
+pub mod dialog;
 pub mod geo;
 pub mod lease;
+pub mod node;
 pub mod registrar;
 pub mod shell;
 pub mod sip;
 pub mod transaction;
 pub mod transport;
 pub mod trunk;
+pub mod ua;

@@ -1,0 +1,47 @@
+//! Whose time it is next.
+
+use super::{Node, Why};
+use crate::base::Instant;
+
+impl Node {
+    /// When `handle_timeout` has to be called, and for whom.
+    pub fn poll_timeout(&mut self) -> Option<(Instant, Why)> {
+        [
+            (self.transactions.next_deadline(), Why::Transaction),
+            (self.ua.next_deadline(), Why::Retransmit2xx),
+            (self.calls.next_deadline(), Why::Call),
+            (self.leases.next_deadline(), Why::Lease),
+            (self.registrar.next_deadline(), Why::Binding),
+            (self.trunks.next_deadline(), Why::Trunk),
+            (self.streams.next_deadline(), Why::HalfMessage),
+            (self.gauges_due, Why::Gauges),
+        ]
+        .into_iter()
+        .filter_map(|(at, why)| Some((at?, why)))
+        .min_by_key(|(at, _)| *at)
+    }
+
+    /// Does everything that is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        while let Some(event) = self.transactions.handle_timeout(self.now, &mut self.outbox) {
+            self.transaction_event(event);
+        }
+        let (calls, mut parts) = self.parts();
+        parts.ua.handle_timeout(&mut parts.context);
+        calls.handle_timeout(&mut parts);
+        self.leases.handle_timeout(self.now);
+        self.registrar.handle_timeout(self.now);
+        for probe in self.trunks.handle_timeout(self.now, &mut self.rng) {
+            self.probe(probe);
+        }
+        while let Some(connection) = self.streams.overdue(self.now) {
+            self.drop_connection(connection);
+        }
+        if self.gauges_due.is_some_and(|due| due <= self.now) {
+            self.gauges_due = None;
+            self.set_gauges();
+        }
+        self.settle();
+    }
+}

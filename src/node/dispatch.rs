@@ -1,0 +1,334 @@
+//! From bytes to the floor that answers, and from the outbox to outputs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::{Node, Output, QueryId};
+use crate::admin::Direction;
+use crate::call::routing::flow_to;
+use crate::sip::{self, Lines, Malformed, Message, Method, Name, Scheme, Uri};
+use crate::transaction::{self, ServerId};
+use crate::transport::streams::Arrival;
+use crate::transport::{ConnId, Flow, ListenerId, Transmit, response_flow};
+use crate::trunk::{self, Sign};
+use crate::ua::{Owner, Refusal};
+
+/// OPTIONS probes under way.
+#[derive(Default)]
+pub(super) struct Probes {
+    sent: BTreeMap<u32, trunk::Probe>,
+    last: u32,
+}
+
+impl Node {
+    pub(super) fn datagram(&mut self, listener: ListenerId, remote: SocketAddr, bytes: Bytes) {
+        let Some(protocol) = self.config.listeners.get(usize::from(listener.0)).map(|listener| listener.protocol)
+        else {
+            return;
+        };
+        // Keep-alives of NATed phones: CRLFs, or single zero bytes (RFC 5626 §3.5.1 says CRLF; the rest is habit).
+        if bytes.len() <= 4 && bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0 | b' ')) {
+            return;
+        }
+        self.message(Flow { protocol, listener, remote, connection: None }, bytes);
+    }
+
+    pub(super) fn accepted(&mut self, connection: ConnId, listener: ListenerId, remote: SocketAddr) {
+        if let Some(configured) = self.config.listeners.get(usize::from(listener.0)) {
+            self.streams.accepted(connection, configured.protocol, listener, remote);
+        }
+    }
+
+    pub(super) fn stream(&mut self, connection: ConnId, bytes: &[u8]) {
+        self.streams.push(connection, bytes);
+        while let Some(arrival) = self.streams.next(self.now, connection) {
+            match arrival {
+                Arrival::Message(flow, bytes) => self.message(flow, bytes),
+                Arrival::Ping(flow) => self.outbox.push(Transmit { flow, bytes: Bytes::from_static(b"\r\n") }),
+                Arrival::Broken(fault) => {
+                    tracing::debug!(?connection, %fault, "stream broken");
+                    self.metrics.parse_error("framing");
+                    self.drop_connection(connection);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Closes a connection from our side.
+    pub(super) fn drop_connection(&mut self, connection: ConnId) {
+        // What was to be said on it is said first.
+        self.send();
+        self.outputs.push_back(Output::Close { connection });
+        self.closed(connection);
+    }
+
+    pub(super) fn closed(&mut self, connection: ConnId) {
+        self.streams.closed(connection);
+        self.registrar.connection_closed(connection);
+        let events = self.transactions.closed(self.now, connection);
+        events.into_iter().for_each(|event| self.transaction_event(event));
+    }
+
+    fn message(&mut self, flow: Flow, bytes: Bytes) {
+        match Message::parse(bytes) {
+            Ok(message) => {
+                match message.is_request() {
+                    true => self.metrics.request(Direction::In, flow.protocol, message.method()),
+                    false => self.metrics.response(Direction::In, flow.protocol, message.code()),
+                }
+                if let Some(event) = self.transactions.receive(self.now, message, flow, &mut self.outbox) {
+                    self.transaction_event(event);
+                }
+            }
+            Err(malformed) => self.refuse_malformed(flow, malformed),
+        }
+    }
+
+    /// 4xx where one can be built, else silence (SPEC §10). Without state: a repetition is answered again.
+    fn refuse_malformed(&mut self, flow: Flow, malformed: Malformed) {
+        let Malformed { status, fault, message } = malformed;
+        tracing::debug!(%flow, %fault, "malformed message");
+        self.metrics.parse_error(fault.label());
+        let Some(request) = message.filter(|message| message.is_request() && message.method() != Method::Ack) else {
+            return;
+        };
+        let to = response_flow(&request.top_via(), flow);
+        let tag = format!("m{:016x}", self.rng.u64());
+        let product = self.ua.settings().product.clone();
+        let writer = sip::reply(self.ua.writer(), &request, flow.remote, status, None, Some(tag.as_bytes()));
+        writer.header_fmt("Warning", format_args!("399 sosbridge \"{}\"", fault.to_string().replace(['"', '\\'], "'")));
+        writer.header("Server", product.as_bytes());
+        let bytes = writer.finish();
+        self.outbox.push(Transmit { flow: to, bytes });
+    }
+
+    pub(super) fn transaction_event(&mut self, event: transaction::Event<Owner>) {
+        use transaction::Event;
+        match event {
+            Event::Request { transaction, message, flow } => self.request(transaction, &message, flow),
+            Event::Ack { message, .. } => {
+                if let Some(leg) = self.ua.leg_of(&message) {
+                    let (_, mut parts) = self.parts();
+                    parts.ua.acknowledged(&mut parts.context, leg, &message);
+                }
+            }
+            Event::Cancel { invite, owner: Some(Owner::Leg(leg)), message } => {
+                let (_, mut parts) = self.parts();
+                parts.ua.cancelled(&mut parts.context, leg, invite, &message);
+            }
+            Event::Response { transaction, owner: Owner::Leg(leg), message } => {
+                let (_, mut parts) = self.parts();
+                parts.ua.responded(&mut parts.context, leg, transaction, &message);
+            }
+            Event::Timeout { transaction, owner: Owner::Leg(leg) } => self.unanswered(leg, transaction, 408),
+            Event::Unreachable { transaction, owner: Owner::Leg(leg) } => self.unanswered(leg, transaction, 503),
+            Event::Response { owner: Owner::Probe(probe), message, .. } => {
+                if message.code() >= 200 {
+                    self.probe_over(probe, Sign::Answered(message.code()));
+                }
+            }
+            Event::Timeout { owner: Owner::Probe(probe), .. } => self.probe_over(probe, Sign::Silent),
+            Event::Unreachable { owner: Owner::Probe(probe), .. } => self.probe_over(probe, Sign::Unreachable),
+            Event::Cancel { .. } | Event::AckMissing { .. } => {}
+        }
+        self.events();
+    }
+
+    fn unanswered(&mut self, leg: crate::ua::LegId, client: transaction::ClientId, status: u16) {
+        let (_, mut parts) = self.parts();
+        parts.ua.unanswered(&mut parts.context, leg, client, status);
+    }
+
+    /// Hands to the calls what happened on their legs.
+    pub(super) fn events(&mut self) {
+        while let Some((leg, call, event)) = self.ua.poll_event() {
+            let (calls, mut parts) = self.parts();
+            calls.event(&mut parts, call, leg, event);
+        }
+    }
+
+    fn request(&mut self, server: ServerId, request: &Message, flow: Flow) {
+        if request.to_tag().is_some() {
+            match self.ua.leg_of(request) {
+                Some(_) if has_unknown_extension(request).is_some() => self.refuse_extension(server, request, flow),
+                Some(leg) => {
+                    let (_, mut parts) = self.parts();
+                    parts.ua.requested(&mut parts.context, leg, server, request, flow);
+                }
+                // CONFORMANCE DI-5
+                None => self.refuse(server, request, flow, &Refusal::new(481)),
+            }
+            return;
+        }
+        if let Some(refusal) = self.unfit(request) {
+            self.refuse(server, request, flow, &refusal);
+        } else if has_unknown_extension(request).is_some() {
+            self.refuse_extension(server, request, flow);
+        } else {
+            self.outside_dialog(server, request, flow);
+        }
+    }
+
+    fn outside_dialog(&mut self, server: ServerId, request: &Message, flow: Flow) {
+        match request.method() {
+            Method::Register => self.register(server, request, flow),
+            Method::Invite => {
+                let (calls, mut parts) = self.parts();
+                calls.incoming(&mut parts, server, request, flow);
+            }
+            Method::Options => {
+                let (_, mut parts) = self.parts();
+                parts.ua.reply_ok(&mut parts.context, server, request, flow);
+            }
+            Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
+                self.refuse(server, request, flow, &Refusal::new(481));
+            }
+            Method::Message | Method::Refer | Method::Subscribe | Method::Publish | Method::Ack | Method::Cancel => {
+                self.refuse(server, request, flow, &Refusal::new(405));
+            }
+            Method::Other => self.refuse(server, request, flow, &Refusal::new(501)),
+        }
+    }
+
+    /// What is refused of a request outside any dialog before anybody looks at what it wants (§8.2.2, §16.3).
+    fn unfit(&self, request: &Message) -> Option<Refusal> {
+        let uri = match Uri::parse(request.request_uri()) {
+            Ok(uri) => uri,
+            Err(fault) => return Some(Refusal::warn(400, format!("Request-URI: {fault}"))),
+        };
+        let is_invite = request.method() == Method::Invite;
+        match uri.scheme {
+            Scheme::Sip | Scheme::Sips => {}
+            Scheme::Tel if is_invite => {}
+            Scheme::Urn if is_invite && self.countries.is_reserved(request.request_uri()) => {}
+            Scheme::Tel | Scheme::Urn | Scheme::Other => return Some(Refusal::new(416)),
+        }
+        if is_invite && request.max_forwards() == Some(0) {
+            return Some(Refusal::new(483));
+        }
+        // CONFORMANCE DI-15: our own branch on top means that our own request has come back.
+        let via = request.top_via();
+        let is_ours = |local: &crate::ua::Local| {
+            let port = via.port.unwrap_or_else(|| local.protocol.default_port());
+            port == local.port && via.host.eq_ignore_ascii_case(local.host.as_bytes())
+        };
+        let has_looped = via.branch().is_some_and(|branch| self.transactions.is_own_branch(branch));
+        (is_invite && has_looped && self.ua.settings().locals.iter().any(is_ours)).then(|| Refusal::new(482))
+    }
+
+    /// 420 that names every extension we do not know (§8.2.2.3).
+    fn refuse_extension(&mut self, server: ServerId, request: &Message, flow: Flow) {
+        let mut lines = Lines::default();
+        let unknown: Vec<&[u8]> = unknown_extensions(request).collect();
+        lines.push(b"Unsupported", &unknown.join(&b", "[..]));
+        let (_, mut parts) = self.parts();
+        parts.ua.reply_with(&mut parts.context, server, request, flow, &Refusal::new(420), &lines);
+    }
+
+    pub(super) fn refuse(&mut self, server: ServerId, request: &Message, flow: Flow, refusal: &Refusal) {
+        let (_, mut parts) = self.parts();
+        parts.ua.reply(&mut parts.context, server, request, flow, refusal);
+    }
+
+    /// Sends the OPTIONS that tell whether a trunk answers.
+    pub(super) fn probe(&mut self, probe: trunk::Probe) {
+        let Some(target) = self.trunks.target(probe.target) else { return };
+        let uri = target.config.uri.clone();
+        let Some(flow) = flow_to(&self.config, target.protocol(), probe.remote) else { return };
+        let flow = self.streams.settle(flow);
+        let Some(local) = self.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };
+        self.probes.last = self.probes.last.wrapping_add(1);
+        let number = self.probes.last;
+        self.probes.sent.insert(number, probe);
+        let (client, branch) = self.transactions.open(&mut self.rng, Owner::Probe(number));
+        let (tag, call_id) = (self.rng.u64(), self.rng.u64());
+        let product = self.ua.settings().product.clone();
+        let writer = self.ua.writer();
+        writer.request(b"OPTIONS", uri.as_bytes());
+        writer.header_fmt(
+            "Via",
+            format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by()),
+        );
+        writer.header("Max-Forwards", b"70");
+        writer.header_fmt("From", format_args!("<sip:{}>;tag=p{tag:016x}", local.sent_by()));
+        writer.header_fmt("To", format_args!("<{uri}>"));
+        writer.header_fmt("Call-ID", format_args!("p{call_id:016x}"));
+        writer.header("CSeq", b"1 OPTIONS");
+        writer.header_fmt("Contact", format_args!("{}", local.contact("")));
+        writer.header("Accept", b"application/sdp");
+        writer.header("User-Agent", product.as_bytes());
+        let bytes = writer.finish();
+        self.transactions.send(self.now, client, Method::Options, flow, bytes, &mut self.outbox);
+    }
+
+    fn probe_over(&mut self, number: u32, sign: Sign) {
+        let Some(probe) = self.probes.sent.remove(&number) else { return };
+        let change = self.trunks.report(self.now, probe.target, probe.remote, sign);
+        if let (Some((from, to)), Some(target)) = (change, self.trunks.target(probe.target)) {
+            let name = self.config.trunk(target.trunk).map_or("", |trunk| trunk.name.as_str());
+            match to {
+                trunk::State::Down => {
+                    tracing::warn!(trunk = name, target = %target.config.uri, ?from, "trunk target does not answer")
+                }
+                trunk::State::Up | trunk::State::Unknown => {
+                    tracing::info!(trunk = name, target = %target.config.uri, ?from, "trunk target answers")
+                }
+            }
+            self.gauges_due.get_or_insert(self.now);
+        }
+    }
+
+    pub(super) fn resolve(&mut self) {
+        while let Some(query) = self.trunks.wants_resolve(self.now) {
+            self.outputs.push_back(Output::Resolve {
+                query: QueryId(query.id.0),
+                host: query.host.to_string(),
+                port: query.port,
+            });
+        }
+    }
+
+    /// Moves what is to be sent into the outputs; what was meant for a connection that is gone finds another, or nobody.
+    pub(super) fn send(&mut self) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        for Transmit { flow, bytes } in outbox.drain(..) {
+            let flow = if flow.protocol.is_reliable() { self.streams.existing(flow) } else { Some(flow) };
+            let Some(flow) = flow else { continue };
+            self.count_out(&flow, &bytes);
+            self.outputs.push_back(Output::Transmit(Transmit { flow, bytes }));
+        }
+        self.outbox = outbox;
+    }
+
+    fn count_out(&self, flow: &Flow, bytes: &[u8]) {
+        match bytes.strip_prefix(b"SIP/2.0 ") {
+            Some(rest) => {
+                let code =
+                    rest.get(..3).and_then(|code| std::str::from_utf8(code).ok()).and_then(|code| code.parse().ok());
+                self.metrics.response(Direction::Out, flow.protocol, code.unwrap_or(0));
+            }
+            None => {
+                let method = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
+                self.metrics.request(Direction::Out, flow.protocol, Method::from_bytes(method));
+            }
+        }
+    }
+}
+
+/// Extensions this daemon understands in Require (§20.32).
+fn knows(request: &Message, extension: &[u8]) -> bool {
+    request.method() == Method::Register && extension.eq_ignore_ascii_case(b"outbound")
+}
+
+fn unknown_extensions(request: &Message) -> impl Iterator<Item = &[u8]> {
+    let required = request.values(Name::Require).chain(request.values(Name::ProxyRequire));
+    required.filter(move |extension| !extension.is_empty() && !knows(request, extension))
+}
+
+/// §8.2.2.3; ACK and CANCEL never come here.
+fn has_unknown_extension(request: &Message) -> Option<&[u8]> {
+    unknown_extensions(request).next()
+}

@@ -1,0 +1,100 @@
+//! What goes into the node and what comes out of it: the whole contract with the shell.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::Protocol;
+use crate::config::Config;
+use crate::node::rows::{Row, StoreFault, WriteId};
+use crate::transport::{ConnId, ListenerId, Transmit};
+
+/// One question to the resolver; answered by exactly one [`Input::Resolved`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueryId(pub u64);
+
+#[derive(Debug)]
+pub enum Input {
+    Datagram {
+        listener: ListenerId,
+        remote: SocketAddr,
+        bytes: Bytes,
+    },
+    /// A peer connected to a stream listener.
+    Accepted {
+        connection: ConnId,
+        listener: ListenerId,
+        remote: SocketAddr,
+    },
+    /// An [`Output::Connect`] succeeded; its failure is a [`Input::Closed`].
+    Connected {
+        connection: ConnId,
+    },
+    Stream {
+        connection: ConnId,
+        bytes: Bytes,
+    },
+    Closed {
+        connection: ConnId,
+    },
+    /// ICMP said that nobody listens at `remote`.
+    Unreachable {
+        listener: ListenerId,
+        remote: SocketAddr,
+    },
+    Stored {
+        write: WriteId,
+        result: Result<(), StoreFault>,
+    },
+    /// Empty `addresses`: not found, or no answer.
+    Resolved {
+        query: QueryId,
+        addresses: Vec<SocketAddr>,
+    },
+    /// Wall clock minus node clock, in milliseconds; for showing times to people only.
+    Wall {
+        offset_ms: i64,
+    },
+    Reload(Arc<Config>),
+    /// Refuse new work that is not an emergency; [`super::Node::is_drained`] says when all calls are over.
+    Drain,
+}
+
+#[derive(Debug)]
+pub enum Output {
+    Transmit(Transmit),
+    Connect {
+        connection: ConnId,
+        protocol: Protocol,
+        listener: ListenerId,
+        remote: SocketAddr,
+    },
+    Close {
+        connection: ConnId,
+    },
+    /// `urgent`: a call waits for it; commit now. Otherwise within a fraction of a second.
+    Persist {
+        write: WriteId,
+        rows: Vec<Row>,
+        urgent: bool,
+    },
+    Resolve {
+        query: QueryId,
+        host: String,
+        port: u16,
+    },
+}
+
+/// Whose deadline comes next; shown in traces of the simulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    Transaction,
+    Retransmit2xx,
+    Call,
+    Lease,
+    Binding,
+    Trunk,
+    HalfMessage,
+    Gauges,
+}

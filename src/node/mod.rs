@@ -1,0 +1,262 @@
+//! The composition of all floors into one pure state machine: input and time go in, outputs come out.
+//!
+//! `handle` or `handle_timeout`, then `poll_output` until `None`, then sleep until `poll_timeout`. No sockets, files, clocks,
+//! randomness, tasks or locks: the shell has those, and the simulator has others.
+
+mod deadlines;
+mod dispatch;
+pub mod io;
+mod persist;
+mod register;
+mod report;
+pub mod rows;
+mod views;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+pub use io::{Input, Output, QueryId, Why};
+pub use rows::{Row, StoreFault, StoreSin, WriteId};
+
+use crate::admin::{Metrics, Record};
+use crate::base::{Instant, Rng};
+use crate::call::{Calls, GrantId, Parts};
+use crate::config::{Config, MediaMode};
+use crate::geo::Countries;
+use crate::lease::{self, Leases};
+use crate::registrar::{self, Auth, Registrar};
+use crate::transaction::{Timers, Transactions};
+use crate::transport::{Outbox, Streams};
+use crate::trunk::Trunks;
+use crate::ua::{self, Local, Owner, Ua};
+
+/// What the node wakes up with.
+pub struct Boot {
+    pub now: Instant,
+    /// Randomness for everything the node makes up.
+    pub seed: [u8; 32],
+    /// Wall clock minus node clock, in milliseconds.
+    pub wall_offset_ms: i64,
+    pub leases: Vec<lease::Row>,
+    pub bindings: Vec<registrar::Row>,
+    /// Oldest first.
+    pub records: Vec<Record>,
+}
+
+/// The daemon without its shell.
+pub struct Node {
+    config: Arc<Config>,
+    now: Instant,
+    wall_offset_ms: i64,
+    rng: Rng,
+    draining: bool,
+
+    streams: Streams,
+    transactions: Transactions<Owner>,
+    ua: Ua,
+    calls: Calls,
+    leases: Leases,
+    trunks: Trunks,
+    registrar: Registrar,
+    auth: Auth,
+    countries: Countries,
+
+    /// Newest last.
+    records: VecDeque<Arc<Record>>,
+    /// Writes that calls wait for.
+    writes: BTreeMap<WriteId, Vec<GrantId>>,
+    last_write: u64,
+    probes: dispatch::Probes,
+    metrics: Metrics,
+    gauges: report::Gauges,
+    /// When the gauges are brought up to date next; `None`: they are.
+    gauges_due: Option<Instant>,
+    store_is_failing: bool,
+
+    outbox: Outbox,
+    outputs: VecDeque<Output>,
+}
+
+impl Node {
+    /// A node that remembers what the store kept. Leases, quarantine and bindings are back before the first message is handled.
+    pub fn new(config: Arc<Config>, boot: Boot, metrics: Metrics) -> Self {
+        let Boot { now, seed, wall_offset_ms, leases: lease_rows, bindings, records } = boot;
+        let mut rng = Rng::from_seed(seed);
+        let mut leases = Leases::new(&pools(&config), lease_settings(&config));
+        leases.load(lease_rows, now);
+        let mut registrar = Registrar::new(registrar_settings(&config));
+        registrar.load(bindings, now);
+        let timers = Timers { t1: config.timers.t1, t2: config.timers.t2, t4: config.timers.t4 };
+        let mut node = Self {
+            now,
+            wall_offset_ms,
+            draining: false,
+            streams: Streams::default(),
+            transactions: Transactions::new(timers),
+            ua: Ua::new(ua_settings(&config)),
+            calls: Calls::new(),
+            leases,
+            trunks: Trunks::new(Arc::clone(&config), now),
+            registrar,
+            auth: Auth::new(&config, &mut rng),
+            countries: Countries::new(&config),
+            records: records.into_iter().map(Arc::new).collect(),
+            writes: BTreeMap::new(),
+            last_write: 0,
+            probes: dispatch::Probes::default(),
+            gauges: report::Gauges::new(&metrics, &config),
+            gauges_due: Some(now),
+            store_is_failing: false,
+            metrics,
+            outbox: Outbox::new(),
+            outputs: VecDeque::new(),
+            rng,
+            config,
+        };
+        node.warn_of_media();
+        node.settle();
+        node
+    }
+
+    /// Takes one input at `now`, which never goes back.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Datagram { listener, remote, bytes } => self.datagram(listener, remote, bytes),
+            Input::Accepted { connection, listener, remote } => self.accepted(connection, listener, remote),
+            Input::Connected { .. } => {}
+            Input::Stream { connection, bytes } => self.stream(connection, &bytes),
+            Input::Closed { connection } => self.closed(connection),
+            Input::Unreachable { listener, remote } => {
+                let events = self.transactions.unreachable(self.now, listener, remote);
+                events.into_iter().for_each(|event| self.transaction_event(event));
+            }
+            Input::Stored { write, result } => self.stored(write, result),
+            Input::Resolved { query, addresses } => {
+                self.trunks.resolved(crate::trunk::QueryId(query.0), &addresses, self.now);
+            }
+            Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
+            Input::Reload(config) => self.reload(config),
+            Input::Drain => self.draining = true,
+        }
+        self.settle();
+    }
+
+    /// What the shell has to do next; call until `None` after every `handle` and `handle_timeout`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// True when a drain was asked for and no call is up any more.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.calls.is_empty()
+    }
+
+    /// Nothing is alive but bindings, leases and connections: no call, leg or transaction.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.ua.is_empty() && self.transactions.is_empty()
+    }
+
+    /// Calls, legs and transactions alive, for invariants and benchmarks.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.calls.len(), self.ua.len(), self.transactions.len())
+    }
+
+    /// Takes another configuration. Calls, leases and bindings stay; listeners, store and timers are those of the start.
+    fn reload(&mut self, config: Arc<Config>) {
+        self.config = Arc::clone(&config);
+        self.leases.reload(&pools(&config), lease_settings(&config));
+        self.trunks.reload(Arc::clone(&config), self.now);
+        self.registrar.set_settings(registrar_settings(&config));
+        self.auth.reload(&config);
+        self.countries = Countries::new(&config);
+        self.gauges = self.gauges.renewed(&self.metrics, &config);
+        self.warn_of_media();
+        tracing::info!(users = config.users.len(), trunks = config.trunks.len(), "configuration reloaded");
+    }
+
+    fn warn_of_media(&self) {
+        if self.config.media.mode != MediaMode::Pass {
+            tracing::warn!("[media] mode is not `pass`: this version passes session descriptions through");
+        }
+    }
+
+    /// The calls, and everything they act on.
+    fn parts(&mut self) -> (&mut Calls, Parts<'_>) {
+        let Self {
+            now,
+            rng,
+            transactions,
+            streams,
+            outbox,
+            ua,
+            config,
+            countries,
+            leases,
+            trunks,
+            registrar,
+            auth,
+            ..
+        } = self;
+        let context = ua::Context { now: *now, rng, transactions, streams, out: outbox };
+        let draining = self.draining;
+        (&mut self.calls, Parts { context, ua, config, countries, leases, trunks, registrar, auth, draining })
+    }
+
+    /// Lets everything that an input set off run to its end, and turns it into outputs.
+    fn settle(&mut self) {
+        while let Some((leg, call, event)) = self.ua.poll_event() {
+            let (calls, mut parts) = self.parts();
+            calls.event(&mut parts, call, leg, event);
+        }
+        self.tell_reports();
+        self.persist();
+        self.resolve();
+        for connect in self.streams.take_connects() {
+            let transport = connect.protocol;
+            self.outputs.push_back(Output::Connect {
+                connection: connect.connection,
+                protocol: transport,
+                listener: connect.listener,
+                remote: connect.remote,
+            });
+        }
+        self.send();
+    }
+}
+
+fn pools(config: &Config) -> Vec<lease::Pool> {
+    config.pools.iter().map(lease::Pool::from).collect()
+}
+
+fn lease_settings(config: &Config) -> lease::Settings {
+    lease::Settings { window: config.lease.window, quarantine: config.lease.quarantine }
+}
+
+fn registrar_settings(config: &Config) -> registrar::Settings {
+    let keys = &config.registrar;
+    registrar::Settings {
+        min_expires: keys.min_expires,
+        max_expires: keys.max_expires,
+        default_expires: keys.default_expires,
+    }
+}
+
+fn ua_settings(config: &Config) -> ua::Settings {
+    let local = |listener: &crate::config::Listener| {
+        let host = listener.advertise_host.to_string();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+        Local {
+            protocol: listener.protocol,
+            address: bare.parse().unwrap_or_else(|_| listener.address.ip()),
+            port: listener.advertise_port.unwrap_or(listener.address.port()),
+            host,
+        }
+    };
+    ua::Settings {
+        t1: config.timers.t1,
+        t2: config.timers.t2,
+        product: config.sip.user_agent.to_string(),
+        locals: config.listeners.iter().map(local).collect(),
+    }
+}

@@ -1,0 +1,65 @@
+//! To the store and back: what must be durable before a call goes on, and what may follow (SPEC §3).
+
+use super::{Node, Output, Row, StoreFault, WriteId};
+use crate::call::GrantId;
+use crate::lease;
+use crate::registrar::Change;
+
+impl Node {
+    /// Hands over every row that is out of date; at once when a call waits for one of them.
+    pub(super) fn persist(&mut self) {
+        let waiting = self.calls.take_writes();
+        let mut rows: Vec<Row> = self.leases.take_rows().into_iter().map(Row::Lease).collect();
+        let (grants, granted): (Vec<GrantId>, Vec<lease::Row>) = waiting.into_iter().unzip();
+        for row in granted {
+            let number = row.number();
+            let is_there = |known: &Row| matches!(known, Row::Lease(known) if known.number() == number);
+            if !rows.iter().any(is_there) {
+                rows.push(Row::Lease(row));
+            }
+        }
+        let mut urgent = !grants.is_empty();
+        for change in self.registrar.take_rows() {
+            match change {
+                Change::Put { row, urgent: now } => {
+                    urgent |= now;
+                    rows.push(Row::Binding(row));
+                }
+                Change::Delete { key, urgent: now } => {
+                    urgent |= now;
+                    rows.push(Row::Unbind(key));
+                }
+            }
+        }
+        if !rows.is_empty() {
+            self.hand_over(rows, urgent, grants);
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, rows: Vec<Row>, urgent: bool, grants: Vec<GrantId>) {
+        self.last_write += 1;
+        let write = WriteId(self.last_write);
+        if !grants.is_empty() {
+            self.writes.insert(write, grants);
+        }
+        self.outputs.push_back(Output::Persist { write, rows, urgent });
+    }
+
+    pub(super) fn stored(&mut self, write: WriteId, result: Result<(), StoreFault>) {
+        match (&result, self.store_is_failing) {
+            (Err(fault), false) => {
+                tracing::error!(%fault, "the store is failing: emergency calls go on, on leases held in memory")
+            }
+            (Ok(()), true) => tracing::warn!("the store is back"),
+            (Ok(()), false) | (Err(_), true) => {}
+        }
+        self.store_is_failing = result.is_err();
+        if result.is_err() {
+            self.metrics.store_error();
+        }
+        for grant in self.writes.remove(&write).unwrap_or_default() {
+            let (calls, mut parts) = self.parts();
+            calls.stored(&mut parts, grant, result.is_ok());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What calls tell: counted, logged for a court and for a night shift, and kept as records (SPEC §9).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::views::{record_of, stamp};
+use super::{Node, Row};
+use crate::admin::{Metrics, PoolGauges, TargetGauge};
+use crate::base::{Private, limits};
+use crate::call::{History, Kind, Outcome, Report};
+use crate::config::Config;
+
+/// How often gauges follow what changed.
+const GAUGES: Duration = Duration::from_secs(1);
+
+/// Gauges with names from the configuration.
+pub(super) struct Gauges {
+    pools: Vec<(String, PoolGauges)>,
+    targets: Vec<(String, String, TargetGauge)>,
+}
+
+impl Gauges {
+    pub fn new(metrics: &Metrics, config: &Config) -> Self {
+        let pools = config.pools.iter().map(|pool| (pool.name.to_string(), metrics.pool(&pool.name))).collect();
+        let targets =
+            config.trunks.iter().flat_map(|trunk| trunk.targets.iter().map(move |target| (&trunk.name, &target.uri)));
+        let targets =
+            targets.map(|(trunk, uri)| (trunk.to_string(), uri.to_string(), metrics.trunk_target(trunk, uri)));
+        Self { pools, targets: targets.collect() }
+    }
+
+    /// The gauges of another configuration; those it has no more are no longer shown.
+    pub fn renewed(&self, metrics: &Metrics, config: &Config) -> Self {
+        for (pool, _) in
+            self.pools.iter().filter(|(name, _)| !config.pools.iter().any(|pool| pool.name == name.as_str()))
+        {
+            metrics.forget_pool(pool);
+        }
+        let is_kept = |trunk: &str, uri: &str| {
+            config.trunks.iter().any(|kept| kept.name == trunk && kept.targets.iter().any(|target| target.uri == uri))
+        };
+        for (trunk, uri, _) in self.targets.iter().filter(|(trunk, uri, _)| !is_kept(trunk, uri)) {
+            metrics.forget_trunk_target(trunk, uri);
+        }
+        Self::new(metrics, config)
+    }
+}
+
+impl Node {
+    pub(super) fn tell_reports(&mut self) {
+        for report in self.calls.take_reports() {
+            self.gauges_due.get_or_insert(self.now + GAUGES);
+            self.tell(report);
+        }
+    }
+
+    fn tell(&mut self, report: Report) {
+        match report {
+            Report::Started { kind } => self.metrics.call_started(kind),
+            Report::Sent { started, sent } => self.metrics.setup_seconds(sent.since(started)),
+            Report::Refused { kind, dialled, refusal, source } => {
+                self.metrics.call_refused(kind);
+                if kind == Kind::Callback {
+                    self.metrics.callback(Outcome::Refused);
+                }
+                let why = refusal.warning.as_deref().unwrap_or_default();
+                match kind {
+                    Kind::Emergency | Kind::Test | Kind::Callback => {
+                        tracing::warn!(kind = %kind, %dialled, status = refusal.status, %source, why, "call refused");
+                    }
+                    Kind::Internal | Kind::Outbound | Kind::Inbound => {
+                        tracing::info!(kind = %kind, status = refusal.status, %source, why, "call refused");
+                    }
+                }
+            }
+            Report::Ended { history, outcome, status, ended_at } => self.ended(&history, outcome, status, ended_at),
+            Report::VolatileGrant { number, why } => {
+                tracing::error!(number = %Private(number), ?why, "emergency call on a lease that is only in memory");
+            }
+            Report::PoolExhausted { number, kind } => {
+                tracing::error!(number = %Private(number), kind = kind.as_str(), "pools exhausted: call goes out on a number of last resort");
+            }
+            Report::NoPath { dialled } => tracing::error!(%dialled, "no trunk took an emergency call"),
+        }
+    }
+
+    fn ended(&mut self, history: &History, outcome: Outcome, status: u16, ended_at: crate::base::Instant) {
+        self.metrics.call_ended(history.kind, outcome);
+        if history.kind == Kind::Callback {
+            self.metrics.callback(outcome);
+        }
+        let record = record_of(history, outcome, status, stamp(ended_at, self.wall_offset_ms), self.wall_offset_ms);
+        let user = history.user.as_ref().map(Private);
+        let number = history.number.map(Private);
+        let seconds = ended_at.since(history.started_at).as_secs();
+        tracing::info!(id = %history.id, kind = %history.kind, ?user, ?number, outcome = %outcome, status, seconds, "call ended");
+        if self.records.len() >= limits::RECORDS_KEPT {
+            self.records.pop_front();
+        }
+        self.hand_over(vec![Row::Record(Box::new(record.clone()))], false, Vec::new());
+        self.records.push_back(Arc::new(record));
+    }
+
+    pub(super) fn set_gauges(&self) {
+        self.metrics.registrations(self.registrar.len());
+        for (status, (_, gauges)) in self.leases.pools().zip(&self.gauges.pools) {
+            let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+            gauges.set(count(status.active), count(status.held), count(status.quarantined), count(status.free));
+        }
+        let targets = self.trunks.views();
+        let states = targets.flat_map(|trunk| trunk.targets.into_iter().map(|target| target.state));
+        for (state, (_, _, gauge)) in states.zip(&self.gauges.targets) {
+            gauge.set(state == crate::trunk::State::Up);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What the node asks the store to remember, and what the store answers. The store itself is in `shell::store`.
+
+use crate::{admin, lease, registrar};
+
+/// A write, numbered by the node; the store's answer carries it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(pub u64);
+
+/// One thing to remember. A later row of the same key replaces an earlier one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row {
+    /// Key: the number.
+    Lease(lease::Row),
+    /// Key: user and slot.
+    Binding(registrar::Row),
+    /// Forgets a binding.
+    Unbind(registrar::RowKey),
+    /// Key: the call's id.
+    Record(Box<admin::Record>),
+}
+
+/// Why the store could not write. The rows stay in memory and are written when it can.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store cannot write: {sin}: {detail}")]
+pub struct StoreFault {
+    pub sin: StoreSin,
+    pub detail: String,
+}
+
+/// What is wrong with the store, for alarms and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum StoreSin {
+    #[error("no space is left on the disk")]
+    Full,
+    #[error("the file or its directory is read-only")]
+    ReadOnly,
+    #[error("another program holds the file locked")]
+    Locked,
+    #[error("the file is damaged")]
+    Corrupt,
+    #[error("the file was removed or replaced")]
+    Missing,
+    #[error("the disk reports an error")]
+    Disk,
+    #[error("too many rows wait for it")]
+    Backlog,
+    #[error("it answers with an error")]
+    Other,
+}

@@ -1,0 +1,153 @@
+//! What operators see of the node, as plain rows (INTERFACE: Admin HTTP). Nothing here changes anything.
+
+use std::sync::Arc;
+
+use compact_str::{CompactString, format_compact};
+
+use super::Node;
+use crate::admin::{
+    Attempt, CallView, LeaseState, LeaseView, PAGE_ROWS, Page, Readiness, Record, RegistrationView, Stamp, TargetState,
+    TargetView, TrunkView,
+};
+use crate::base::Instant;
+use crate::call::{History, Outcome, State};
+use crate::config::RouteAction;
+use crate::lease;
+use crate::trunk;
+
+impl Node {
+    pub fn leases_view(&self, from: u64) -> Page<LeaseView> {
+        page(self.leases.views(self.now), from, |lease| LeaseView {
+            number: lease.number,
+            resource: lease.resource,
+            country: Some(lease.country.as_str().into()),
+            user: sip_uri(&lease.user),
+            contact: Some(lease.contact),
+            state: match lease.state {
+                lease::State::Active => LeaseState::Active,
+                lease::State::Held => LeaseState::Held,
+                lease::State::Free | lease::State::Quarantined => LeaseState::Quarantined,
+            },
+            dialled_at: self.stamp(lease.dialled_at),
+            expires_at: self.stamp(lease.expires_at),
+            quarantine_until: Some(self.stamp(lease.quarantine_until)),
+            calls: lease.calls,
+            test: lease.test,
+        })
+    }
+
+    pub fn calls_view(&self, from: u64) -> Page<CallView> {
+        page(self.calls.views(), from, |history| call_view(&history, self.wall_offset_ms))
+    }
+
+    pub fn registrations_view(&self, from: u64) -> Page<RegistrationView> {
+        page(self.registrar.views(), from, |binding| RegistrationView {
+            user: format_compact!("{}", binding.user),
+            contact: binding.contact.into(),
+            transport: binding.transport,
+            source: format_compact!("{}", binding.source),
+            expires_at: self.stamp(binding.expires_at),
+            user_agent: Some(binding.user_agent).filter(|agent| !agent.is_empty()).map(CompactString::from),
+        })
+    }
+
+    /// Ended calls, newest first.
+    pub fn records_view(&self, limit: usize) -> Vec<Arc<Record>> {
+        self.records.iter().rev().take(limit).cloned().collect()
+    }
+
+    pub fn trunks_view(&self) -> Vec<TrunkView> {
+        let target = |target: trunk::TargetView<'_>| TargetView {
+            uri: target.uri.into(),
+            state: match target.state {
+                trunk::State::Up => TargetState::Up,
+                trunk::State::Down => TargetState::Down,
+                trunk::State::Unknown => TargetState::Unknown,
+            },
+            last_ok: target.last_ok.map(|at| self.stamp(at)),
+            last_status: target.last_status,
+        };
+        let trunk = |trunk: trunk::View<'_>| TrunkView {
+            name: trunk.name.into(),
+            targets: trunk.targets.into_iter().map(target).collect(),
+        };
+        self.trunks.views().map(trunk).collect()
+    }
+
+    /// Ready while not draining and, where emergency routes lead to trunks, at least one of their targets is not known to be down.
+    pub fn readiness(&self) -> Readiness {
+        if self.draining {
+            return Readiness::Draining;
+        }
+        let routed = self.config.routes.iter().filter_map(|route| match &route.action {
+            RouteAction::Trunks(trunks) => Some(trunks),
+            RouteAction::TestLine => None,
+        });
+        let targets: Vec<_> = routed.flatten().flat_map(|trunk| self.trunks.targets_of(*trunk)).collect();
+        let is_up = |id: &&trunk::TargetId| {
+            self.trunks.target(**id).is_some_and(|target| target.state() == trunk::State::Up || !target.is_probed())
+        };
+        if targets.is_empty() || targets.iter().any(is_up) { Readiness::Ready } else { Readiness::NoTrunk }
+    }
+
+    fn stamp(&self, at: Instant) -> Stamp {
+        stamp(at, self.wall_offset_ms)
+    }
+}
+
+pub(super) fn stamp(at: Instant, wall_offset_ms: i64) -> Stamp {
+    Stamp::new(at, wall_offset_ms)
+}
+
+pub(super) fn record_of(
+    history: &History,
+    outcome: Outcome,
+    status: u16,
+    ended_at: Stamp,
+    wall_offset_ms: i64,
+) -> Record {
+    let attempt = |attempt: &crate::call::Attempt| Attempt {
+        trunk: attempt.trunk.clone(),
+        target: attempt.target.clone(),
+        status: Some(attempt.status).filter(|status| *status != 0),
+        started_at: stamp(attempt.started_at, wall_offset_ms),
+        ended_at: attempt.ended_at.map(|at| stamp(at, wall_offset_ms)),
+    };
+    Record {
+        call: CallView { state: State::Ended, ..call_view(history, wall_offset_ms) },
+        ended_at,
+        outcome,
+        status: Some(status),
+        attempts: history.attempts.iter().map(attempt).collect(),
+        country_source: history.country_source.map(|source| source.as_str().into()),
+        callback_of: history.callback_of.clone(),
+    }
+}
+
+fn call_view(history: &History, wall_offset_ms: i64) -> CallView {
+    CallView {
+        id: history.id.clone(),
+        kind: history.kind,
+        user: history.user.as_ref().map(|user| format_compact!("{user}")),
+        number: history.number,
+        country: history.country.map(|country| country.as_str().into()),
+        dialled: history.dialled.clone(),
+        trunk: Some(history.trunk.clone()).filter(|trunk| !trunk.is_empty()),
+        state: history.state,
+        started_at: stamp(history.started_at, wall_offset_ms),
+        answered_at: history.answered_at.map(|at| stamp(at, wall_offset_ms)),
+    }
+}
+
+fn sip_uri(aor: &str) -> CompactString {
+    format_compact!("sip:{aor}")
+}
+
+/// Rows `from` and on, at most a page of them.
+fn page<I: Iterator, T>(rows: I, from: u64, row: impl Fn(I::Item) -> T) -> Page<T> {
+    let skip = usize::try_from(from).unwrap_or(usize::MAX);
+    let mut rows = rows.skip(skip);
+    let taken: Vec<T> = rows.by_ref().take(PAGE_ROWS).map(row).collect();
+    let next = (taken.len() == PAGE_ROWS && rows.next().is_some()).then(|| from.saturating_add(PAGE_ROWS as u64));
+    Page { rows: taken, next }
+}
