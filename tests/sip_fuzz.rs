@@ -120,7 +120,8 @@ fn reprint(message: &Message) {
             (answer.cseq(), answer.call_id(), answer.from_tag()),
             (message.cseq(), message.call_id(), message.from_tag())
         );
-        assert_eq!(answer.to_tag(), message.to_tag().or(Some(b"ours")));
+        let to = String::from_utf8_lossy(message.header(Name::To).unwrap()).into_owned();
+        assert_eq!(answer.to_tag(), message.to_tag().or(Some(b"ours")), "{to:?}");
         assert_eq!(answer.top_via().branch(), message.top_via().branch());
         writer.request(message.method_name(), message.request_uri());
     } else {

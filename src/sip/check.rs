@@ -16,9 +16,8 @@ pub(super) fn run(message: &mut Message, fault: Option<Fault>) -> Result<(), Fau
         request_uri(message.request_uri())?;
     }
     via(message)?;
-    for name in [Name::From, Name::To] {
-        NameAddr::parse(message.header(name).ok_or(Fault::Missing(name))?).map_err(|_| Fault::Value(name))?;
-    }
+    address(message, Name::From)?;
+    address(message, Name::To)?;
     call_id(message)?;
     max_forwards(message)?;
     if message.is_request() {
@@ -83,6 +82,14 @@ fn via(message: &Message) -> Result<(), Fault> {
     let line = message.header(Name::Via).ok_or(Fault::Missing(Name::Via))?;
     let first = values(line).next().ok_or(Fault::Value(Name::Via))?;
     Via::parse(first).map(|_| ()).map_err(|_| Fault::Value(Name::Via))
+}
+
+/// From or To. A tag without a value would hide the one that an answer adds (RFC 3261 §25.1 `tag-param`).
+fn address(message: &Message, name: Name) -> Result<(), Fault> {
+    let value = message.header(name).ok_or(Fault::Missing(name))?;
+    let address = NameAddr::parse(value).map_err(|_| Fault::Value(name))?;
+    let empty = address.params.has("tag") && address.tag().is_none();
+    if empty { Err(Fault::Value(name)) } else { Ok(()) }
 }
 
 /// `word [ "@" word ]`: here, anything without white space.

@@ -306,12 +306,14 @@ mod tests {
         assert_eq!(fault(&format!("{}\r\n", INVITE.replace("1 INVITE", "1 ACK"))), Fault::CseqMethod { known: true });
         assert_eq!(fault(&format!("{}\r\n", INVITE.replace("Call-ID: c1\r\n", ""))), Fault::Missing(Name::CallId));
         assert_eq!(fault(&format!("{}\r\n", INVITE.replace("SIP/2.0\r", "SIP/3.0\r"))), Fault::Version);
+        assert_eq!(fault(&format!("{}\r\n", INVITE.replace("tag=1", "tag="))), Fault::Value(Name::From));
     }
 
     #[test]
     fn bounds_on_lines_and_bytes() {
         let lines = limits::HEADER_LINES - 6;
         assert!(with(&"X-A: y\r\n".repeat(lines)).is_ok());
+        assert!(!with(&"X-A: y\r\n".repeat(18)).unwrap().lines.spilled(), "the index of 24 lines is no allocation");
         let many = with(&"X-A: y\r\n".repeat(lines + 1)).unwrap_err();
         assert_eq!((many.status, many.fault), (513, Fault::TooManyLines));
         let room = limits::MESSAGE_BYTES - INVITE.len() - 2;

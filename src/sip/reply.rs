@@ -1,5 +1,6 @@
 //! The common part of every answer (RFC 3261 §8.2.6).
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use super::reason::reason_phrase;
@@ -69,10 +70,10 @@ fn stamp(out: &mut Vec<u8>, value: &[u8], via: Via<'_>, source: SocketAddr) {
     }
     let asked = via.rport().is_some();
     if asked || via.host_ip().map(|ip| ip.to_canonical()) != Some(source_ip) {
-        out.extend_from_slice(format!(";received={source_ip}").as_bytes());
+        let _ = write!(out, ";received={source_ip}"); // writing to memory cannot fail
     }
     if asked {
-        out.extend_from_slice(format!(";rport={}", source.port()).as_bytes());
+        let _ = write!(out, ";rport={}", source.port());
     }
 }
 
