@@ -4,7 +4,9 @@
 #![allow(clippy::disallowed_methods, reason = "clocks, tasks and threads live here and nowhere else")]
 
 pub mod ask;
+pub mod clock;
 pub mod file;
 pub mod http;
 pub mod log;
 pub mod mmsg;
+pub mod store;

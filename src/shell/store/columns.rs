@@ -1,0 +1,178 @@
+//! The tables, and rows to columns and back. Times are milliseconds: of the node clock, in records of the wall clock.
+
+use compact_str::CompactString;
+use rusqlite::{Connection, Row as Columns, params};
+
+use crate::base::{E164, Instant, Protocol};
+use crate::config::Country;
+use crate::lease::{Device, Kind, Lease, Row, State};
+use crate::shell::clock::{Reading, Stored};
+use crate::transport::{Flow, ListenerId};
+use crate::{admin, registrar};
+
+/// `PRAGMA user_version` of this schema.
+pub(super) const VERSION: i64 = 1;
+
+/// For an operator with `sqlite3`: `leases` as stored, `lease_list` with the times as dates.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE leases (
+  number INTEGER PRIMARY KEY, state TEXT NOT NULL, kind TEXT NOT NULL, resource TEXT NOT NULL, country TEXT NOT NULL,
+  user TEXT NOT NULL, device TEXT NOT NULL, contact TEXT NOT NULL, protocol TEXT NOT NULL, listener INTEGER NOT NULL,
+  remote TEXT NOT NULL, dialled_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, calls INTEGER NOT NULL, test INTEGER NOT NULL
+) STRICT;
+CREATE TABLE bindings (user TEXT NOT NULL, slot INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY (user, slot)) STRICT, WITHOUT ROWID;
+CREATE TABLE records (
+  id TEXT PRIMARY KEY, ended_at INTEGER NOT NULL, kind TEXT NOT NULL, user TEXT, number INTEGER, json TEXT NOT NULL
+) STRICT;
+CREATE INDEX records_by_end ON records (ended_at);
+CREATE TABLE clock (
+  id INTEGER PRIMARY KEY CHECK (id = 1), node_ms INTEGER NOT NULL, wall_ms INTEGER NOT NULL, boot_id TEXT NOT NULL, boottime_ms INTEGER NOT NULL
+) STRICT;
+CREATE VIEW lease_list AS SELECT '+' || number AS number, state, kind, resource, country, user, contact, remote,
+  datetime(dialled_at / 1000, 'unixepoch') AS dialled_at, datetime(expires_at / 1000, 'unixepoch') AS expires_at, test
+  FROM leases WHERE state <> 'free';
+";
+
+pub(super) const LEASES: &str = "SELECT number, state, kind, resource, country, user, device, contact, protocol, listener, \
+     remote, dialled_at, expires_at, calls, test FROM leases";
+
+/// Writes one lease row.
+pub(super) fn put_lease(to: &Connection, row: &Row) -> rusqlite::Result<usize> {
+    const PUT: &str =
+        "INSERT OR REPLACE INTO leases VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+    match row {
+        Row::Forget { number } => {
+            to.prepare_cached("DELETE FROM leases WHERE number = ?1")?.execute([signed(number.digits())])
+        }
+        Row::Rested { number, since } => to.prepare_cached(PUT)?.execute(params![
+            signed(number.digits()),
+            State::Free.as_str(),
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            0,
+            "",
+            0,
+            millis(*since),
+            0,
+            false
+        ]),
+        Row::Lease(lease) => to.prepare_cached(PUT)?.execute(params![
+            signed(lease.number.digits()),
+            lease.state.as_str(),
+            lease.kind.as_str(),
+            lease.resource.as_str(),
+            lease.country.as_str(),
+            lease.user.as_str(),
+            lease.device.key.as_str(),
+            lease.device.contact.as_str(),
+            lease.device.flow.protocol.uri_token(),
+            lease.device.flow.listener.0,
+            compact_str::format_compact!("{}", lease.device.flow.remote).as_str(),
+            millis(lease.dialled),
+            millis(lease.expires),
+            lease.calls,
+            lease.test
+        ]),
+    }
+}
+
+/// Reads one lease row of `LEASES`; the outer error is the file's, the inner one names a row that makes no sense.
+pub(super) fn lease(from: &Columns<'_>) -> rusqlite::Result<Result<Row, String>> {
+    let text = |at: usize| -> rusqlite::Result<&str> { Ok(from.get_ref(at)?.as_str()?) };
+    let (digits, state, expires) = (from.get::<_, i64>(0)?, text(1)?, instant(from.get(12)?));
+    let unreadable = |what: &str| Ok(Err(format!("leases: number {digits}: {what} makes no sense")));
+    let Some(number) = u64::try_from(digits).ok().and_then(E164::from_digits) else { return unreadable("the number") };
+    let Some(state) = State::from_name(state) else { return unreadable("state") };
+    if state == State::Free {
+        return Ok(Ok(Row::Rested { number, since: expires }));
+    }
+    let Some(kind) = Kind::from_name(text(2)?) else { return unreadable("kind") };
+    let Some(country) = Country::parse(text(4)?.as_bytes()) else { return unreadable("country") };
+    let Some(protocol) = Protocol::from_token(text(8)?.as_bytes()) else { return unreadable("protocol") };
+    let Ok(remote) = text(10)?.parse() else { return unreadable("remote") };
+    let flow = Flow { protocol, listener: ListenerId(from.get(9)?), remote, connection: None };
+    let device = Device { key: CompactString::from(text(6)?), contact: CompactString::from(text(7)?), flow };
+    Ok(Ok(Row::Lease(Lease {
+        number,
+        kind,
+        state,
+        resource: CompactString::from(text(3)?),
+        country,
+        user: CompactString::from(text(5)?),
+        device,
+        dialled: instant(from.get(11)?),
+        expires,
+        calls: from.get(13)?,
+        test: from.get(14)?,
+    })))
+}
+
+pub(super) fn put_binding(to: &Connection, row: &registrar::Row) -> rusqlite::Result<usize> {
+    let mut put = to.prepare_cached("INSERT OR REPLACE INTO bindings VALUES (?1, ?2, ?3)")?;
+    put.execute(params![row.user.as_str(), row.slot, json(row)?])
+}
+
+pub(super) fn delete_binding(from: &Connection, key: &registrar::RowKey) -> rusqlite::Result<usize> {
+    let mut delete = from.prepare_cached("DELETE FROM bindings WHERE user = ?1 AND slot = ?2")?;
+    delete.execute(params![key.user.as_str(), key.slot])
+}
+
+pub(super) fn binding(from: &Columns<'_>) -> rusqlite::Result<Result<registrar::Row, String>> {
+    let row = serde_json::from_slice(from.get_ref(2)?.as_bytes()?);
+    let (user, slot) = (from.get_ref(0)?.as_str()?, from.get::<_, u8>(1)?);
+    Ok(row.map_err(|error| format!("bindings: {user} {slot}: {error}")))
+}
+
+pub(super) fn put_record(to: &Connection, row: &admin::Record) -> rusqlite::Result<usize> {
+    let number = row.call.number.map(|number| signed(number.digits()));
+    let mut put = to.prepare_cached("INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let (ended, user) = (signed(row.ended_at.unix_millis()), row.call.user.as_deref());
+    put.execute(params![row.call.id.as_str(), ended, row.call.kind.as_str(), user, number, json(row)?])
+}
+
+pub(super) fn record(from: &Columns<'_>) -> rusqlite::Result<Result<admin::Record, String>> {
+    let row = serde_json::from_slice(from.get_ref(1)?.as_bytes()?);
+    let id = from.get_ref(0)?.as_str()?;
+    Ok(row.map_err(|error| format!("records: {id}: {error}")))
+}
+
+fn json<T: serde::Serialize>(row: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(row).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+pub(super) fn put_clock(to: &Connection, clock: &Stored) -> rusqlite::Result<usize> {
+    let Reading { wall_ms, boot_id, boottime_ms } = &clock.reading;
+    to.prepare_cached("INSERT OR REPLACE INTO clock VALUES (1, ?1, ?2, ?3, ?4)")?.execute(params![
+        signed(clock.node_ms),
+        signed(*wall_ms),
+        boot_id,
+        signed(*boottime_ms)
+    ])
+}
+
+pub(super) fn clock(from: &Columns<'_>) -> rusqlite::Result<Stored> {
+    let reading =
+        Reading { wall_ms: unsigned(from.get(1)?), boot_id: from.get(2)?, boottime_ms: unsigned(from.get(3)?) };
+    Ok(Stored { node_ms: unsigned(from.get(0)?), reading })
+}
+
+fn millis(instant: Instant) -> i64 {
+    signed(instant.as_millis())
+}
+
+fn instant(millis: i64) -> Instant {
+    Instant::from_millis(unsigned(millis))
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

@@ -1,0 +1,114 @@
+//! The store: one SQLite file, written by one thread, many rows to a commit (SPEC §3, "Durable").
+//!
+//! Rows not yet written wait in memory, the newest of each key only, also while the disk is full or broken: what the store
+//! could not write, it writes when it can again. Every answer says truly whether the rows of a write are on disk.
+
+mod batch;
+mod columns;
+mod database;
+mod fault;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+use self::batch::Batch;
+use self::database::Database;
+pub use self::fault::OpenFault;
+use crate::node::rows::{Row, StoreFault, StoreSin, WriteId};
+use crate::shell::clock::NodeClock;
+use crate::{admin, lease, registrar};
+
+/// What the store remembered.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub leases: Vec<lease::Row>,
+    pub bindings: Vec<registrar::Row>,
+    /// The newest `limits::RECORDS_KEPT` records, oldest first.
+    pub records: Vec<admin::Record>,
+    /// Rows that could not be read, said for the log; they stay in the file.
+    pub unreadable: Vec<String>,
+}
+
+/// The answer for the writes of one commit. No writes and `Ok`: the rows that waited because of a fault are written now.
+#[derive(Debug)]
+pub struct Done {
+    pub writes: Vec<WriteId>,
+    pub result: Result<(), StoreFault>,
+}
+
+/// The running store. Dropping it writes what waits, as far as the disk lets it.
+pub struct Store {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// Between the node and the writer thread.
+struct Shared {
+    waiting: Mutex<Waiting>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    batch: Batch,
+    stop: bool,
+}
+
+impl Store {
+    /// Opens or creates the file, reads it all, starts the node clock from it and the writer thread after it.
+    /// The answers to `submit` come through `answers`; an answer the receiver has no room for makes the writer wait.
+    pub fn open(path: &Path, answers: mpsc::Sender<Done>) -> Result<(Self, NodeClock, Loaded), OpenFault> {
+        let mut database = Database::open(path)?;
+        let loaded = database.load()?;
+        let clock = NodeClock::start(database.load_clock()?.as_ref());
+        database.prove_writable(&clock.to_store())?;
+        let shared = Arc::new(Shared { waiting: Mutex::default(), news: Condvar::new() });
+        let theirs = Arc::clone(&shared);
+        let run = move || writer::run(database, clock, &theirs, &answers);
+        let thread = std::thread::Builder::new().name("store".to_owned());
+        let writer = thread.spawn(run).map_err(|error| OpenFault::new(path, format!("no thread for it: {error}")))?;
+        Ok((Self { shared, writer: Some(writer) }, clock, loaded))
+    }
+
+    /// Queues the rows; never waits for the disk. `urgent` rows are committed at once, others within 200 ms.
+    ///
+    /// # Errors
+    /// When too many rows wait. Leases are taken all the same; other rows of this call are lost, and no answer follows.
+    pub fn submit(&self, write: WriteId, rows: Vec<Row>, urgent: bool) -> Result<(), StoreFault> {
+        let mut waiting = self.shared.lock();
+        let (idle, accepted) = (waiting.batch.is_empty(), waiting.batch.add(rows));
+        waiting.batch.urgent |= urgent;
+        if accepted {
+            waiting.batch.writes.push(write);
+        }
+        drop(waiting);
+        if idle || urgent {
+            self.shared.news.notify_one();
+        }
+        let detail = "more than limits::STORE_QUEUE".to_owned();
+        if accepted { Ok(()) } else { Err(StoreFault { sin: StoreSin::Backlog, detail }) }
+    }
+}
+
+impl Shared {
+    /// A thread that died holding the lock left whole rows only: the rest may go on with them.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.news.notify_one();
+        if let Some(writer) = self.writer.take() {
+            let _ended = writer.join();
+        }
+    }
+}

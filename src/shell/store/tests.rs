@@ -1,0 +1,269 @@
+//! The store on a real disk: what it remembers, and what it says and does when the disk or the file fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant as Monotonic};
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::base::{E164, Instant, Protocol};
+use crate::config::Country;
+use crate::lease::{Device, Kind, Lease, State};
+use crate::transport::{Flow, ListenerId};
+
+struct Bench {
+    directory: tempfile::TempDir,
+    next: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), next: 0 }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("data/sosbridge.db")
+    }
+
+    fn open(&self) -> (Store, mpsc::Receiver<Done>, Loaded) {
+        let (answers, done) = mpsc::channel(64);
+        let (store, _clock, loaded) = Store::open(&self.path(), answers).unwrap();
+        (store, done, loaded)
+    }
+
+    fn refused(&self) -> String {
+        let (answers, _done) = mpsc::channel(64);
+        Store::open(&self.path(), answers).err().expect("a fault").to_string()
+    }
+
+    /// Writes one urgent row and waits for the answer.
+    fn write(&mut self, store: &Store, done: &mut mpsc::Receiver<Done>, row: Row) -> Result<(), StoreFault> {
+        self.next += 1;
+        store.submit(WriteId(self.next), vec![row], true).unwrap();
+        loop {
+            let done = done.blocking_recv().unwrap();
+            if done.writes.contains(&WriteId(self.next)) {
+                return done.result;
+            }
+        }
+    }
+}
+
+fn lease(at: u64, state: State) -> lease::Row {
+    let flow = Flow {
+        protocol: Protocol::Tcp,
+        listener: ListenerId(1),
+        remote: "[::1]:5062".parse().unwrap(),
+        connection: None,
+    };
+    lease::Row::Lease(Lease {
+        number: number(at),
+        kind: Kind::Pooled,
+        state,
+        resource: "contoso".into(),
+        country: Country::US,
+        user: "alice@example.com".into(),
+        device: Device { key: "urn:uuid:1".into(), contact: "sip:alice@127.0.0.1".into(), flow },
+        dialled: Instant::from_millis(5),
+        expires: Instant::from_millis(u64::from(u32::MAX) * 1000),
+        calls: 2,
+        test: at == 1,
+    })
+}
+
+fn number(at: u64) -> E164 {
+    E164::from_digits(14_255_551_000 + at).unwrap()
+}
+
+pub(super) fn record(id: u64) -> admin::Record {
+    let json = r#"{"id": "ID", "kind": "emergency", "user": "sip:alice@example.com", "number": "+14255551000", "country": "US",
+        "dialled": "911", "trunk": "call-center", "state": "ended", "started_at": "2026-11-22T15:04:05Z", "answered_at": null,
+        "ended_at": "2026-11-22T15:04:ENDZ", "outcome": "answered", "status": 200}"#;
+    serde_json::from_str(&json.replace("ID", &id.to_string()).replace("END", &format!("{:02}", id % 60))).unwrap()
+}
+
+fn binding(slot: u8) -> registrar::Row {
+    let json = r#"{"user": "sip:alice@example.com", "slot": SLOT, "uri": "sip:alice@127.0.0.1:5062", "cid": "c", "cseq": 7, "via": "udp",
+        "on": 0, "from": "127.0.0.1:5062", "until": 99, "seen": 5, "q": 1000}"#;
+    serde_json::from_str(&json.replace("SLOT", &slot.to_string())).unwrap()
+}
+
+#[test]
+fn all_rows_come_back_after_a_restart() {
+    let mut bench = Bench::new();
+    let (store, mut done, loaded) = bench.open();
+    assert!(loaded.leases.is_empty() && loaded.bindings.is_empty() && loaded.records.is_empty());
+    let rested = lease::Row::Rested { number: number(2), since: Instant::from_millis(77) };
+    let leases = [lease(0, State::Active), lease(1, State::Quarantined), rested];
+    let mut rows: Vec<_> = leases.iter().cloned().map(Row::Lease).collect();
+    rows.extend([Row::Lease(lease(3, State::Held)), Row::Binding(binding(0)), Row::Binding(binding(1))]);
+    rows.extend([Row::Record(record(1).into()), Row::Record(record(2).into())]);
+    store.submit(WriteId(100), rows, false).unwrap();
+    bench.write(&store, &mut done, Row::Lease(lease::Row::Forget { number: number(3) })).unwrap();
+    let gone = Row::Unbind(binding(0).key());
+    store.submit(WriteId(101), vec![gone], false).unwrap();
+    drop(store);
+    assert_eq!(done.blocking_recv().unwrap().writes, [WriteId(101)], "what waits is written on the way down");
+    let (_store, _done, loaded) = bench.open();
+    assert_eq!(loaded.leases, leases);
+    assert_eq!(loaded.bindings, [binding(1)]);
+    assert_eq!(loaded.records, [record(1), record(2)]);
+    assert_eq!(loaded.unreadable, Vec::<String>::new());
+}
+
+#[test]
+fn rows_that_are_not_urgent_wait_for_company_but_not_long() {
+    let bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    let begun = Monotonic::now();
+    for id in 0..10 {
+        store.submit(WriteId(id), vec![Row::Record(record(id).into())], false).unwrap();
+    }
+    let answer = done.blocking_recv().unwrap();
+    assert_eq!(answer.writes.len(), 10, "one commit for all");
+    assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_refused_by_name_and_with_advice() {
+    let bench = Bench::new();
+    let (store, _done, _) = bench.open();
+    let busy = bench.refused();
+    assert!(busy.contains("sosbridge.db") && busy.contains("another sosbridge is running"), "{busy}");
+    drop(store);
+    Connection::open(bench.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(bench.refused().contains("version 99"), "{}", bench.refused());
+
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path().parent().unwrap()).unwrap();
+    fs::write(bench.path(), "this is a letter to my mother, and no database at all".repeat(99)).unwrap();
+    assert!(bench.refused().contains("not a database"), "{}", bench.refused());
+    fs::remove_file(bench.path()).unwrap();
+    Connection::open(bench.path()).unwrap().execute_batch("CREATE TABLE songs (title)").unwrap();
+    assert!(bench.refused().contains("another program"), "{}", bench.refused());
+    fs::remove_file(bench.path()).unwrap();
+    fs::create_dir_all(bench.path()).unwrap();
+    assert!(bench.refused().contains("unable to open"), "{}", bench.refused());
+    let bench = Bench::new();
+    fs::write(bench.directory.path().join("data"), "").unwrap();
+    assert!(bench.refused().contains("directory"), "{}", bench.refused());
+}
+
+#[test]
+fn a_damaged_file_is_refused() {
+    let mut bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    for at in 0..300 {
+        bench.write(&store, &mut done, Row::Lease(lease(at, State::Held))).unwrap();
+    }
+    drop(store);
+    let mut bytes = fs::read(bench.path()).unwrap();
+    bytes[4096..].fill(0xa5);
+    fs::write(bench.path(), bytes).unwrap();
+    assert!(bench.refused().contains("malformed"), "{}", bench.refused());
+}
+
+#[test]
+fn a_row_that_makes_no_sense_is_named_and_the_others_are_read() {
+    let mut bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
+    bench.write(&store, &mut done, Row::Lease(lease(1, State::Held))).unwrap();
+    drop(store);
+    Connection::open(bench.path()).unwrap().execute("UPDATE leases SET kind = 'odd' WHERE test", []).unwrap();
+    let (_store, _done, loaded) = bench.open();
+    assert_eq!(loaded.leases, [lease(0, State::Held)]);
+    assert_eq!(loaded.unreadable, ["leases: number 14255551001: kind makes no sense"]);
+}
+
+#[test]
+fn while_the_file_is_locked_answers_say_so_and_the_rows_are_written_later() {
+    let mut bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
+    let other = Connection::open(bench.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for at in 1..20 {
+        let fault = bench.write(&store, &mut done, Row::Lease(lease(at, State::Active))).unwrap_err();
+        assert_eq!(fault.sin, StoreSin::Locked, "{fault}");
+    }
+    bench.write(&store, &mut done, Row::Lease(lease(1, State::Held))).unwrap_err();
+    other.execute_batch("ROLLBACK").unwrap();
+    let recovered = done.blocking_recv().unwrap();
+    assert_eq!((recovered.writes.len(), recovered.result), (0, Ok(())));
+    drop(store);
+    let (_store, _done, loaded) = bench.open();
+    assert_eq!(loaded.leases.len(), 20);
+    assert_eq!(loaded.leases[1], lease(1, State::Held));
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_waits() {
+    let bench = Bench::new();
+    let mut database = Database::open(&bench.path()).unwrap();
+    let connection = database.connection_for_tests();
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    connection.pragma_update(None, "max_page_count", pages).unwrap();
+    let mut batch = Batch::default();
+    batch.add((0..1000).map(|at| Row::Lease(lease(at, State::Held))).collect());
+    assert_eq!(database.write(&batch, None).unwrap_err().sin, StoreSin::Full);
+    assert_eq!(database.load().unwrap().leases.len(), 0, "all or nothing");
+    database.connection_for_tests().pragma_update(None, "max_page_count", 100_000).unwrap();
+    database.write(&batch, None).unwrap();
+    assert_eq!(database.load().unwrap().leases.len(), 1000);
+}
+
+#[test]
+fn a_file_removed_while_running_is_written_again_whole() {
+    let mut bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    let mut at = 0;
+    for names in [vec![""], vec!["-wal"], vec!["-wal", "-shm"], vec!["", "-wal", "-shm"]] {
+        bench.write(&store, &mut done, Row::Lease(lease(at, State::Held))).unwrap();
+        for name in names {
+            fs::remove_file(format!("{}{name}", bench.path().display())).unwrap();
+        }
+        bench.write(&store, &mut done, Row::Lease(lease(at + 1, State::Held))).unwrap();
+        at += 2;
+    }
+    fs::remove_dir_all(bench.path().parent().unwrap()).unwrap();
+    bench.write(&store, &mut done, Row::Lease(lease(at, State::Held))).unwrap();
+    drop(store);
+    let (_store, _done, loaded) = bench.open();
+    assert_eq!(loaded.leases, (0..=at).map(|at| lease(at, State::Held)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_put_in_its_place_is_left_alone() {
+    let mut bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
+    let aside = bench.directory.path().join("aside");
+    fs::rename(bench.path(), &aside).unwrap();
+    fs::write(bench.path(), "precious").unwrap();
+    let fault = bench.write(&store, &mut done, Row::Lease(lease(1, State::Held))).unwrap_err();
+    assert_eq!(fault.sin, StoreSin::Missing, "{fault}");
+    assert_eq!(fs::read(bench.path()).unwrap(), b"precious");
+    fs::rename(&aside, bench.path()).unwrap();
+    assert_eq!(done.blocking_recv().unwrap().result, Ok(()), "put back, it goes on");
+    drop(store);
+    let (_store, _done, loaded) = bench.open();
+    assert_eq!(loaded.leases.len(), 2);
+}
+
+#[test]
+fn the_node_clock_goes_on_where_it_was() {
+    let bench = Bench::new();
+    let (answers, _done) = mpsc::channel(1);
+    let (store, clock, _) = Store::open(&bench.path(), answers.clone()).unwrap();
+    drop(store);
+    let reader = Connection::open(bench.path()).unwrap();
+    // As if the wall clock had been a day ahead when the clock was stored.
+    reader.execute("UPDATE clock SET node_ms = node_ms + 86400000, wall_ms = wall_ms + 86400000", []).unwrap();
+    drop(reader);
+    let (_store, again, _) = Store::open(&bench.path(), answers).unwrap();
+    let ahead = again.now().since(clock.now());
+    assert!(ahead > Duration::from_secs(86399) && ahead < Duration::from_secs(86401), "{ahead:?}");
+}

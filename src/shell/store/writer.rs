@@ -1,0 +1,126 @@
+//! The writer thread: when to commit, what to do when it fails.
+#![allow(clippy::disallowed_methods)]
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::batch::Batch;
+use super::database::Database;
+use super::{Done, Shared, Waiting};
+use crate::node::rows::{StoreFault, WriteId};
+use crate::shell::clock::NodeClock;
+
+/// Rows that are not urgent wait for company no longer than this.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Commits begin at least this far apart: alone a row waits for nothing, under load several share a commit.
+const LINGER: Duration = Duration::from_millis(2);
+/// The clock is stored with a commit when the stored one is older than this,
+const CLOCK_WITH_COMMIT: Duration = Duration::from_secs(1);
+/// and alone when it is older than this.
+const CLOCK_ALONE: Duration = Duration::from_secs(5);
+/// Between attempts while the store fails; doubled every time.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// What the thread remembers between commits.
+struct Writer<'a> {
+    database: Database,
+    clock: NodeClock,
+    answers: &'a mpsc::Sender<Done>,
+    last_commit: Instant,
+    last_clock: Instant,
+    /// The store fails: why, how long to wait between attempts, when to try again.
+    failing: Option<(StoreFault, Duration, Instant)>,
+}
+
+/// Writes until the store is dropped.
+pub(super) fn run(database: Database, clock: NodeClock, shared: &Shared, answers: &mpsc::Sender<Done>) {
+    let last_commit = Instant::now();
+    let mut writer = Writer { database, clock, answers, last_commit, last_clock: last_commit, failing: None };
+    loop {
+        let mut waiting = shared.lock();
+        while let Some(pause) = writer.due(&waiting).checked_duration_since(Instant::now()) {
+            if writer.failing.is_some() && !waiting.batch.writes.is_empty() {
+                break;
+            }
+            let woken = shared.news.wait_timeout(waiting, pause);
+            waiting = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+        if let Some(fault) = writer.refusal(&waiting) {
+            let writes = std::mem::take(&mut waiting.batch.writes);
+            // Never answer with the lock held: the node may wait for the lock and not for answers.
+            drop(waiting);
+            writer.answer(writes, Err(fault));
+            continue;
+        }
+        let (batch, stop) = (std::mem::take(&mut waiting.batch), waiting.stop);
+        drop(waiting);
+        if let Some(failed) = writer.commit(batch) {
+            shared.lock().batch.take_back(failed);
+        }
+        if stop {
+            return;
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// When the next commit begins.
+    fn due(&self, waiting: &Waiting) -> Instant {
+        if waiting.stop {
+            return self.last_commit;
+        }
+        if let Some((_, _, again)) = &self.failing {
+            return *again;
+        }
+        let clock = self.last_clock + CLOCK_ALONE;
+        let rows = match waiting.batch.since {
+            Some(_) if waiting.batch.urgent => self.last_commit + LINGER,
+            Some(since) => since + PATIENCE,
+            None => clock,
+        };
+        rows.min(clock)
+    }
+
+    /// While the store fails nobody is kept waiting: the answer is the fault, the rows stay for the next attempt.
+    fn refusal(&self, waiting: &Waiting) -> Option<StoreFault> {
+        let (fault, _, again) = self.failing.as_ref()?;
+        let answerable = !waiting.batch.writes.is_empty() && !waiting.stop && *again > Instant::now();
+        answerable.then(|| fault.clone())
+    }
+
+    /// Gives the batch back when it could not be written.
+    fn commit(&mut self, mut batch: Batch) -> Option<Batch> {
+        let writes = std::mem::take(&mut batch.writes);
+        let clock = self.last_clock.elapsed() >= CLOCK_WITH_COMMIT;
+        let stored = clock.then(|| self.clock.to_store());
+        self.last_commit = Instant::now();
+        match self.database.write(&batch, stored.as_ref()) {
+            Ok(()) => {
+                if clock {
+                    self.last_clock = self.last_commit;
+                }
+                let recovered = self.failing.take().is_some();
+                if recovered || !writes.is_empty() {
+                    self.answer(writes, Ok(()));
+                }
+                None
+            }
+            Err(fault) => {
+                let (first, longest) = BACKOFF;
+                let pause = self.failing.as_ref().map_or(first, |(_, pause, _)| longest.min(*pause * 2));
+                let news = self.failing.is_none();
+                self.failing = Some((fault.clone(), pause, Instant::now() + pause));
+                if news || !writes.is_empty() {
+                    self.answer(writes, Err(fault));
+                }
+                Some(batch)
+            }
+        }
+    }
+
+    /// When nobody listens any more, the daemon is on its way down; the rows are written all the same.
+    fn answer(&self, writes: Vec<WriteId>, result: Result<(), StoreFault>) {
+        let _gone = self.answers.blocking_send(Done { writes, result });
+    }
+}
