@@ -1,0 +1,78 @@
+//! `kill -9` at any moment loses no lease the store has answered for (SPEC §3, "Durable").
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use sosbridge::base::{E164, Instant};
+use sosbridge::lease;
+use sosbridge::node::rows::{Row, WriteId};
+use sosbridge::shell::store::Store;
+use tokio::sync::mpsc;
+
+/// Names the store to a child that this test starts and kills.
+const STORE: &str = "SOSBRIDGE_TEST_STORE";
+const LIVES: u64 = 20;
+
+fn row(digits: u64) -> Row {
+    let number = E164::from_digits(digits).unwrap();
+    Row::Lease(lease::Row::Rested { number, since: Instant::from_millis(digits) })
+}
+
+/// The child: writes leases as fast as it can and prints each number once the store has answered for it.
+#[test]
+fn child_that_writes_until_it_is_killed() {
+    let (Ok(path), Ok(first)) = (std::env::var(STORE), std::env::var("FIRST")) else { return };
+    let first: u64 = first.parse().unwrap();
+    let (answers, mut done) = mpsc::channel(1024);
+    let (store, _clock, _loaded) = Store::open(Path::new(&path), answers).unwrap();
+    let mut out = std::io::stdout().lock();
+    let mut next = first;
+    loop {
+        for _ in 0..next % 7 + 1 {
+            store.submit(WriteId(next), vec![row(next)], true).unwrap();
+            next += 1;
+        }
+        let done = done.blocking_recv().unwrap();
+        done.result.unwrap();
+        for write in done.writes {
+            writeln!(out, "stored {}", write.0).unwrap();
+        }
+    }
+}
+
+#[test]
+fn no_answered_lease_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let mut answered = BTreeSet::new();
+    for life in 0..LIVES {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
+            .env(STORE, &path)
+            .env("FIRST", (14_250_000_000 + life * 1_000_000).to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let reader = std::thread::spawn(move || {
+            let numbers = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("stored ")?.parse().ok());
+            numbers.collect::<Vec<u64>>()
+        });
+        std::thread::sleep(Duration::from_millis(60 + 17 * life));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        answered.extend(reader.join().unwrap());
+    }
+    assert!(answered.len() > 1000, "only {} leases were answered for", answered.len());
+    let (answers, _done) = mpsc::channel(1);
+    let (_store, _clock, loaded) = Store::open(&path, answers).unwrap();
+    let stored: BTreeSet<_> = loaded.leases.iter().map(|row| row.number().digits()).collect();
+    let lost: Vec<_> = answered.difference(&stored).collect();
+    assert!(lost.is_empty(), "{} of {} answered leases lost: {lost:?}", lost.len(), answered.len());
+    println!("{} leases answered for in {LIVES} lives, none lost", answered.len());
+}
