@@ -107,7 +107,7 @@ impl Calls {
         }
         let Some(hold) = self.hold(id) else { return };
         if is_refusal_of_a_person(refusal.status) {
-            self.refuse_caller(parts, id, &for_caller(refusal.clone()), Outcome::Unanswered);
+            self.refuse_caller(parts, id, &for_caller(refusal.clone()), Outcome::Refused);
         } else if now < hold.until {
             self.say_queued(parts, id);
             self.wake(now + REDIAL, id, Alarm::Redial);
@@ -191,6 +191,6 @@ impl Calls {
 }
 
 /// True for what only a person (or a device that is surely there) answers; the rest means that the phone is away.
-fn is_refusal_of_a_person(status: u16) -> bool {
+pub(super) fn is_refusal_of_a_person(status: u16) -> bool {
     !matches!(status, 408 | 410 | 430 | 480 | 481 | 500 | 502 | 503 | 504)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
 
+use super::callback::is_refusal_of_a_person;
 use super::dial::for_caller;
 use super::history::{Attempt, Kind, Outcome};
 use super::routing::{flow_to_uri, host_text};
@@ -71,7 +72,7 @@ impl Calls {
         let id = self.admit(parts, call, server, invite, flow, ordinary.trunk.is_some());
         self.ring_all(parts, id);
         if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
-            self.refuse_caller(parts, id, &Refusal::warn(480, "The user is not registered"), Outcome::Failed);
+            self.refuse_caller(parts, id, &Refusal::warn(480, "The user is not registered"), Outcome::Unanswered);
         }
     }
 
@@ -151,8 +152,9 @@ impl Calls {
         if ringing.hold.is_some() {
             self.callback_branch_failed(parts, id, refusal);
         } else if call.branches.is_empty() {
-            let refusal = for_caller(best.unwrap_or(Refusal::new(480)));
-            self.refuse_caller(parts, id, &refusal, Outcome::Failed);
+            let best = best.unwrap_or(Refusal::new(480));
+            let outcome = if is_refusal_of_a_person(best.status) { Outcome::Refused } else { Outcome::Unanswered };
+            self.refuse_caller(parts, id, &for_caller(best), outcome);
         }
     }
 

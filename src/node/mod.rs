@@ -260,3 +260,6 @@ fn ua_settings(config: &Config) -> ua::Settings {
         locals: config.listeners.iter().map(local).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,10 +253,9 @@ mod tests {
         }
 
         fn challenges(&mut self, stale: bool) -> Vec<String> {
-            let mut writer = Writer::new();
-            writer.response(401, b"Unauthorized");
-            self.auth.challenge(START, &mut self.rng, stale, &mut writer);
-            let text = String::from_utf8(writer.finish().to_vec()).unwrap();
+            let mut lines = Lines::default();
+            self.auth.challenge(START, &mut self.rng, stale, &mut lines);
+            let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
             text.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: ")).map(str::to_owned).collect()
         }
 

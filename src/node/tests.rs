@@ -1,0 +1,224 @@
+//! The main story on the bare node: register, 911, answer, hang up, callback.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Boot, Input, Node, Output};
+use crate::admin::Metrics;
+use crate::base::Instant;
+use crate::config;
+use crate::transport::ListenerId;
+
+const CONFIG: &str = r#"
+[sip]
+domains = ["example.com"]
+[[sip.listen]]
+transport = "udp"
+address = "127.0.0.1:5060"
+[registrar]
+realm = "example.com"
+[[resources]]
+name = "contoso"
+numbers = [{ number = "+14255550100", make_calls = true }]
+[[users]]
+aor = "sip:alice@example.com"
+password = "wonderland"
+resource = "contoso"
+number = "+14255550123"
+inbound = false
+country = "US"
+[[pools]]
+countries = ["US"]
+numbers = ["+14255551000-+14255551009"]
+[[trunks]]
+name = "psap"
+targets = [{ uri = "sip:127.0.0.1:5080" }]
+accept_from = ["127.0.0.1:5080"]
+options_interval = "0s"
+[[routes]]
+countries = ["US"]
+trunks = ["psap"]
+[media]
+mode = "pass"
+"#;
+
+struct World {
+    node: Node,
+    now: Instant,
+    sent: Vec<(SocketAddr, String)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let config = config::load(CONFIG, Path::new("/tmp")).unwrap().config;
+        let now = Instant::from_millis(1_000_000_000);
+        let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings: vec![], records: vec![] };
+        let mut world = Self { node: Node::new(Arc::new(config), boot, Metrics::new()), now, sent: Vec::new() };
+        world.outputs();
+        world
+    }
+
+    fn outputs(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    self.sent.push((transmit.flow.remote, String::from_utf8(transmit.bytes.to_vec()).unwrap()));
+                }
+                Output::Persist { write, .. } => self.node.handle(self.now, Input::Stored { write, result: Ok(()) }),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn receive(&mut self, remote: &str, text: &str) {
+        let bytes = Bytes::from(text.replace('\n', "\r\n"));
+        let datagram = Input::Datagram { listener: ListenerId(0), remote: remote.parse().unwrap(), bytes };
+        self.node.handle(self.now, datagram);
+        self.outputs();
+    }
+
+    fn sent(&mut self, remote: &str, start: &str) -> String {
+        let remote: SocketAddr = remote.parse().unwrap();
+        let at = self.sent.iter().position(|(to, text)| *to == remote && text.starts_with(start));
+        let Some(at) = at else { panic!("no {start} to {remote} in {:#?}", self.sent) };
+        self.sent.remove(at).1
+    }
+
+    fn run_for(&mut self, millis: u64) {
+        let end = Instant::from_millis(self.now.as_millis() + millis);
+        while let Some((at, _)) = self.node.poll_timeout().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.node.handle_timeout(self.now);
+            self.outputs();
+        }
+        self.now = end;
+    }
+
+    fn register(&mut self) {
+        let register = |cseq: u32, authorization: &str| {
+            format!(
+                "REGISTER sip:example.com SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5071;branch=z9hG4bKr{cseq};rport\n\
+                 From: <sip:alice@example.com>;tag=r\nTo: <sip:alice@example.com>\nCall-ID: reg\nCSeq: {cseq} REGISTER\n\
+                 Contact: <sip:alice@127.0.0.1:5071>\n{authorization}Expires: 600\nContent-Length: 0\n\n"
+            )
+        };
+        self.receive(PHONE, &register(1, ""));
+        let challenge = self.sent(PHONE, "SIP/2.0 401");
+        let line = challenge.lines().find(|line| line.contains("algorithm=MD5")).unwrap();
+        let value = line.split_once(": ").unwrap().1;
+        let mut prompt = digest_auth::parse(value).unwrap();
+        let context = digest_auth::AuthContext::new_with_method(
+            "alice",
+            "wonderland",
+            "sip:example.com",
+            None::<&[u8]>,
+            digest_auth::HttpMethod::from("REGISTER"),
+        );
+        let answer = prompt.respond(&context).unwrap().to_string();
+        self.receive(PHONE, &register(2, &format!("Authorization: {answer}\n")));
+        self.sent(PHONE, "SIP/2.0 200");
+    }
+
+    fn dial_911(&mut self) -> String {
+        self.receive(PHONE, &format!(
+            "INVITE sip:911@example.com SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5071;branch=z9hG4bKi1;rport\n\
+             From: \"Alice Liddell\" <sip:alice@example.com>;tag=a\nTo: <sip:911@example.com>\nCall-ID: secret-call-id\n\
+             CSeq: 1 INVITE\nContact: <sip:alice@127.0.0.1:5071>\nMax-Forwards: 70\nSubject: help\n\
+             Content-Type: application/sdp\nContent-Length: {}\n\n{}", SDP.replace('\n', "\r\n").len(), SDP
+        ));
+        self.sent(PHONE, "SIP/2.0 100");
+        self.sent(TRUNK, "INVITE ")
+    }
+}
+
+const PHONE: &str = "127.0.0.1:5071";
+const TRUNK: &str = "127.0.0.1:5080";
+const SDP: &str = "v=0\no=alice 1 1 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 6000 RTP/AVP 0\n";
+
+/// A response to `request` as its receiver would send it.
+fn respond(request: &str, status: &str, body: &str) -> String {
+    let mut text = format!("SIP/2.0 {status}\n");
+    for line in request.lines() {
+        if line.starts_with("To:") && !line.contains("tag=") {
+            text.push_str(&format!("{line};tag=peer\n"));
+        } else if ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name)) {
+            text.push_str(&format!("{line}\n"));
+        }
+    }
+    text.push_str("Contact: <sip:agent@127.0.0.1:5080>\n");
+    if !body.is_empty() {
+        text.push_str("Content-Type: application/sdp\n");
+    }
+    text.push_str(&format!("Content-Length: {}\n\n{body}", body.replace('\n', "\r\n").len()));
+    text
+}
+
+fn header<'a>(message: &'a str, name: &str) -> &'a str {
+    let line = message.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap_or_default();
+    line.split_once(": ").map_or("", |(_, value)| value)
+}
+
+#[test]
+fn emergency_call_and_callback() {
+    let mut world = World::new();
+    world.register();
+    let invite = world.dial_911();
+    assert!(invite.starts_with("INVITE sip:911@127.0.0.1:5080 SIP/2.0"), "{invite}");
+    assert!(header(&invite, "From").starts_with("<sip:+14255551000@127.0.0.1;user=phone>;tag="), "{invite}");
+    assert_eq!(header(&invite, "P-Asserted-Identity"), "<sip:+14255551000@127.0.0.1;user=phone>");
+    assert_eq!(header(&invite, "Contact"), "<sip:+14255551000@127.0.0.1:5060>");
+    for secret in ["alice", "Alice", "Liddell", "4255550123", "5071", "secret-call-id", "help"] {
+        assert!(!invite.contains(secret), "{secret} in {invite}");
+    }
+
+    world.receive(TRUNK, &respond(&invite, "180 Ringing", ""));
+    world.sent(PHONE, "SIP/2.0 180");
+    world.receive(TRUNK, &respond(&invite, "200 OK", SDP));
+    let ok = world.sent(PHONE, "SIP/2.0 200");
+    assert!(ok.contains("m=audio 6000"), "{ok}");
+    let ack = world.sent(TRUNK, "ACK ");
+    assert!(ack.starts_with("ACK sip:agent@127.0.0.1:5080 "), "{ack}");
+    world.receive(
+        PHONE,
+        &format!(
+            "ACK sip:911@127.0.0.1:5060 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5071;branch=z9hG4bKk1;rport\n\
+         From: <sip:alice@example.com>;tag=a\nTo: {}\nCall-ID: secret-call-id\nCSeq: 1 ACK\nContent-Length: 0\n\n",
+            header(&ok, "To")
+        ),
+    );
+
+    // The PSAP calls back while the first leg is still up.
+    world.receive(
+        TRUNK,
+        &format!(
+            "INVITE sip:+14255551000@127.0.0.1:5060 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bKcb\n\
+         From: <sip:+12065550000@127.0.0.1>;tag=cb\nTo: <sip:+14255551000@127.0.0.1>\nCall-ID: cb1\nCSeq: 1 INVITE\n\
+         Contact: <sip:psap@127.0.0.1:5080>\nContent-Type: application/sdp\nContent-Length: {}\n\n{}",
+            SDP.replace('\n', "\r\n").len(),
+            SDP
+        ),
+    );
+    let ring = world.sent(PHONE, "INVITE ");
+    assert!(ring.starts_with("INVITE sip:alice@127.0.0.1:5071 "), "{ring}");
+    assert_eq!(header(&ring, "Priority"), "psap-callback");
+    world.receive(PHONE, &respond(&ring, "486 Busy Here", ""));
+    world.sent(TRUNK, "SIP/2.0 486");
+
+    world.receive(TRUNK, &format!(
+        "BYE sip:+14255551000@127.0.0.1:5060 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bKbye\n\
+         From: <sip:911@127.0.0.1:5080>;tag=peer\nTo: {}\nCall-ID: {}\nCSeq: 1 BYE\nReason: Q.850;cause=16\nContent-Length: 0\n\n",
+        header(&invite, "From"), header(&invite, "Call-ID")
+    ));
+    world.sent(TRUNK, "SIP/2.0 200");
+    let bye = world.sent(PHONE, "BYE ");
+    assert_eq!(header(&bye, "Reason"), "Q.850;cause=16");
+    world.receive(PHONE, &respond(&bye, "200 OK", ""));
+    world.run_for(70_000);
+    assert!(world.node.is_idle(), "{:?}", world.node.sizes());
+    let records = world.node.records_view(10);
+    assert_eq!(records.iter().map(|record| record.outcome.as_str()).collect::<Vec<_>>(), ["answered", "refused"]);
+}
