@@ -145,8 +145,10 @@ names! {
 /// The longest name in the table is shorter than this.
 const LENGTHS: usize = 32;
 
+type Known = (&'static [u8], Name);
+
 /// The names of each length: few are left to compare with.
-static BY_LENGTH: LazyLock<[Vec<(&'static [u8], Name)>; LENGTHS]> = LazyLock::new(|| {
+static BY_LENGTH: LazyLock<[Vec<Known>; LENGTHS]> = LazyLock::new(|| {
     let of_length = |length| ALL.iter().filter(move |name| name.as_str().len() == length);
     std::array::from_fn(|length| of_length(length).map(|&name| (name.as_str().as_bytes(), name)).collect())
 });
