@@ -63,11 +63,8 @@ fn find<'a>(
     let Some((key, rest)) = path.split_first() else { return };
     let Some(value) = table.get(*key) else { return };
     match value.get_ref() {
-        inner if rest.is_empty() => {
-            if wanted(inner) {
-                found.push(value);
-            }
-        }
+        inner if rest.is_empty() && wanted(inner) => found.push(value),
+        _ if rest.is_empty() => {}
         DeValue::Table(inner) => find(inner, rest, found, wanted),
         DeValue::Array(items) => {
             items

@@ -5,7 +5,9 @@ use super::problem::{Problem, Severity};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::iter::Enumerate;
 use std::ops::{Range, RangeInclusive};
+use std::slice;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -38,6 +40,13 @@ pub(super) struct Keys<'a> {
     pub path: String,
     pub report: &'a Report,
     known: SmallVec<[&'static str; 16]>,
+}
+
+/// A list of tables, one read at a time: there may be 100,000.
+pub(super) struct Tables<'a> {
+    items: Enumerate<slice::Iter<'a, Spanned<DeValue<'a>>>>,
+    path: String,
+    report: &'a Report,
 }
 
 type Entry<'a> = &'a Spanned<DeValue<'a>>;
@@ -239,22 +248,15 @@ impl<'a> Keys<'a> {
     }
 
     /// The `[[tables]]` of a list, in file order.
-    pub fn tables(&mut self, key: &'static str) -> Vec<Self> {
-        let Some(entry) = self.get(key) else { return Vec::new() };
+    pub fn tables(&mut self, key: &'static str) -> Tables<'a> {
         let path = self.path_of(key);
-        let Some(array) = entry.get_ref().as_array() else {
+        let entry = self.get(key);
+        let array = entry.and_then(|entry| entry.get_ref().as_array());
+        if let (Some(entry), None) = (entry, array) {
             let fault = format!("is {}, and must be a list of tables", with_article(entry.get_ref().type_str()));
             self.fault(key, &entry.span(), Fault::helped(fault, format!("write [[{path}]]")));
-            return Vec::new();
-        };
-        let read = |(at, item): (usize, Entry<'a>)| match item.get_ref().as_table() {
-            Some(table) => Some(self.inner(Some(table), item.span(), format!("{path}[{at}]"))),
-            None => {
-                self.wrong_type(&format!("{key}[{at}]"), item, "a table");
-                None
-            }
-        };
-        array.iter().enumerate().filter_map(read).collect()
+        }
+        Tables { items: array.map_or(&[][..], |array| array).iter().enumerate(), path, report: self.report }
     }
 
     /// Every string of a table whose keys are free, in order of the keys; marks them all as known.
@@ -279,6 +281,27 @@ impl<'a> Keys<'a> {
             };
             self.report.error(&key.span(), path.clone(), format!("`{path}` is not a known key"), Some(help));
         }
+    }
+}
+
+impl<'a> Iterator for Tables<'a> {
+    type Item = Keys<'a>;
+
+    fn next(&mut self) -> Option<Keys<'a>> {
+        loop {
+            let (at, item) = self.items.next()?;
+            let path = format!("{}[{at}]", self.path);
+            if let Some(table) = item.get_ref().as_table() {
+                let (span, report) = (item.span(), self.report);
+                return Some(Keys { table: Some(table), span, path, report, known: SmallVec::new() });
+            }
+            let fault = format!("`{path}` is {}, and must be a table", with_article(item.get_ref().type_str()));
+            self.report.error(&item.span(), path, fault, None);
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.items.len()))
     }
 }
 

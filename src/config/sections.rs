@@ -51,23 +51,16 @@ pub(super) fn sip(mut keys: Keys<'_>) -> (SipKeys, Vec<Listener>, Timers) {
         domains: keys.list("domains", values::host).into_iter().map(|at| at.value).collect(),
         user_agent: keys.parsed("user_agent", values::line).map_or("sosbridge".into(), |at| at.value),
     };
-    let tables = keys.tables("listen");
-    if tables.is_empty() && !keys.has("listen") {
-        keys.fault(
-            "listen",
-            &keys.span.clone(),
-            Fault::helped(
-                "is missing: nothing would be listened on",
-                "write [[sip.listen]] with transport and address",
-            ),
-        );
-    }
-    if let Some(table) = tables.get(limits::LISTENERS) {
-        keys.fault("listen", &table.span, format!("has more than {} entries", limits::LISTENERS).into());
-    }
     let mut listeners: Vec<Listener> = Vec::new();
-    for table in tables {
+    for table in keys.tables("listen") {
+        if listeners.len() == limits::LISTENERS {
+            keys.fault("listen", &table.span, format!("has more than {} entries", limits::LISTENERS).into());
+        }
         listener(table, &mut listeners);
+    }
+    if listeners.is_empty() && keys.report.is_clean(&keys.path_of("listen")) {
+        let help = "write [[sip.listen]] with transport and address";
+        keys.fault("listen", &keys.span_of("listen"), Fault::helped("is missing: nothing would be listened on", help));
     }
     let timers = timers(keys.section("timers"));
     keys.finish();
@@ -215,15 +208,13 @@ pub(super) fn admin(mut keys: Keys<'_>) -> Admin {
         true => Ok(Hidden(text.into())),
         false => Err("must be printable ASCII without blanks".into()),
     });
-    if let (Some(listen), None) = (&listen, &token) {
-        if !listen.value.ip().is_loopback() && keys.report.is_clean(&keys.path_of("token")) {
-            let help = "set admin.token, or listen on 127.0.0.1";
-            keys.fault(
-                "listen",
-                &listen.span,
-                Fault::helped("is not a loopback address, so `admin.token` is required", help),
-            );
-        }
+    if let (Some(listen), None) = (&listen, &token)
+        && !listen.value.ip().is_loopback()
+        && keys.report.is_clean(&keys.path_of("token"))
+    {
+        let help = "set admin.token, or listen on 127.0.0.1";
+        let fault = Fault::helped("is not a loopback address, so `admin.token` is required", help);
+        keys.fault("listen", &listen.span, fault);
     }
     keys.finish();
     Admin {

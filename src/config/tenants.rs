@@ -7,7 +7,7 @@ use super::types::*;
 use super::{Aor, CountryRow, limits, values};
 use compact_str::{CompactString, format_compact};
 use md5::Digest as _;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ fn resource(keys: &mut Keys<'_>, trunks: &Names, claims: &mut Claims) -> Option<
     let outside = [("reject", OutsideCountries::Reject), ("best-effort", OutsideCountries::BestEffort)];
     let foreign = [("treat", ForeignNumbers::Treat), ("reject", ForeignNumbers::Reject)];
     let name = keys.required("name", values::name);
-    let numbers = keys.tables("numbers").into_iter().filter_map(|keys| resource_number(keys, claims)).collect();
+    let numbers = keys.tables("numbers").filter_map(|keys| resource_number(keys, claims)).collect();
     let overflow = keys.parsed("overflow", values::number);
     if let Some(overflow) = &overflow {
         claims.points.push(Claim::number(overflow, Owner::Overflow, keys.path_of("overflow")));
@@ -115,7 +115,7 @@ fn resource(keys: &mut Keys<'_>, trunks: &Names, claims: &mut Claims) -> Option<
             .parsed("foreign_numbers", |text| values::one_of(text, &foreign))
             .map_or(ForeignNumbers::default(), |at| at.value),
         outside_line_prefix: keys.parsed("outside_line_prefix", values::digits).map(|at| at.value),
-        direct_routes: keys.tables("direct_routes").into_iter().filter_map(|keys| direct_route(keys, trunks)).collect(),
+        direct_routes: keys.tables("direct_routes").filter_map(|keys| direct_route(keys, trunks)).collect(),
     };
     Some((name?, resource))
 }
@@ -160,14 +160,15 @@ pub(super) fn users(
     claims: &mut Claims,
 ) -> Users {
     let tables = root.tables("users");
-    let mut users = Users { list: Vec::with_capacity(tables.len()), spans: Vec::with_capacity(tables.len()) };
-    let mut seen: HashMap<Aor, ()> = HashMap::with_capacity(tables.len());
+    let most = tables.size_hint().1.unwrap_or(0);
+    let mut users = Users { list: Vec::with_capacity(most), spans: Vec::with_capacity(most) };
+    let mut seen: HashSet<Aor> = HashSet::with_capacity(most);
     for mut keys in tables {
         let aor = keys.required("aor", values::aor);
         let resource = resources.named(&mut keys, "resource", true);
         let number = keys.parsed("number", values::number);
         if let Some(aor) = &aor {
-            if seen.insert(aor.value.clone(), ()).is_some() {
+            if !seen.insert(aor.value.clone()) {
                 keys.fault("aor", &aor.span, format!("is {}, another user already", aor.value).into());
             }
             if countries.iter().any(|row| is_service(row, aor.value.user())) {
@@ -241,9 +242,8 @@ const CIVIC: [&str; 32] = [
     "lang",
 ];
 
-fn location(keys: Keys<'_>) -> Box<Vec<(CompactString, CompactString)>> {
-    let found = keys.strings(&CIVIC);
-    Box::new(found.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+fn location(keys: Keys<'_>) -> Box<[(CompactString, CompactString)]> {
+    keys.strings(&CIVIC).into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 pub(super) fn pbxs(root: &mut Keys<'_>, resources: &Resources) -> Vec<Pbx> {

@@ -169,6 +169,15 @@ fn broken_toml_is_pointed_at() {
 }
 
 #[test]
+fn a_file_without_listeners_is_refused() {
+    let none = BASE.replace("[[sip.listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:0\"\n", "");
+    for text in [none.clone(), format!("[sip]\nlisten = []\n{none}"), String::new()] {
+        let problems = bad(&text);
+        assert!(problems.iter().any(|problem| problem.contains("`sip.listen` is missing")), "{problems:?}");
+    }
+}
+
+#[test]
 fn unknown_keys_name_the_nearest_at_every_level() {
     let problems = bad_with(
         "[leese]\nx = 1\n[sip.timer]\nt1 = \"1s\"\n[lease]\nwindw = \"60m\"\n[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"sip:h\", wieght = 2 }]\nzzz = 1\n",

@@ -37,7 +37,7 @@ fn trunk(keys: &mut Keys<'_>) -> Option<(At<CompactString>, Trunk)> {
     let interval = keys.duration("options_interval", Duration::from_secs(30), Duration::ZERO..=hour);
     let trunk = Trunk {
         name: name.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
-        targets: keys.tables("targets").into_iter().filter_map(target).collect(),
+        targets: keys.tables("targets").filter_map(target).collect(),
         accept_from: keys.list("accept_from", values::accept_from).into_iter().map(|at| at.value).collect(),
         request_uri: keys
             .parsed("request_uri", |text| values::one_of(text, &uris))

@@ -182,7 +182,7 @@ pub struct User {
     /// As configured; territories not yet normalised.
     pub country: Option<Country>,
     /// Civic address by element name (RFC 4119, RFC 5139), in file order.
-    pub location: Option<Box<Vec<(CompactString, CompactString)>>>,
+    pub location: Option<Box<[(CompactString, CompactString)]>>,
 }
 
 /// What a user proves its identity with: HA1 = H(user:realm:password) (RFC 7616 §3.4.2, RFC 8760).

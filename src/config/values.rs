@@ -127,7 +127,7 @@ pub(super) fn target(text: &str) -> Parsed<Target> {
         None => None,
     };
     let host = match uri.host {
-        Host::Name(name) => CompactString::from_utf8_lossy(name).to_ascii_lowercase().into(),
+        Host::Name(name) => CompactString::from_utf8_lossy(name).to_ascii_lowercase(),
         Host::V4(address) => host_of(address.into()),
         Host::V6(address) => host_of(address.into()),
     };
