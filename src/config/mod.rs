@@ -11,6 +11,7 @@ mod index;
 mod later;
 mod limits;
 mod links;
+mod lookup;
 mod names;
 mod problem;
 mod read;

@@ -201,156 +201,154 @@ fn all_faults_are_found_in_one_run() {
 }
 
 /// One fault a row: what stands after the base file, and how the report begins.
+const FAULTS: &[(&str, &str)] = &[
+    ("[lease]\nwindow = \"59m\"\n", "2:10 `lease.window` must be from 1h to"),
+    (
+        "[lease]\nwindow = 60\n",
+        "2:10 `lease.window` is an integer, and must be a duration | a duration is a number and its unit",
+    ),
+    ("[lease]\nquarantine = \"1 moon\"\n", "2:14 `lease.quarantine` is not a duration | a duration is"),
+    ("[lease]\ntests_per_hour = -1\n", "2:18 `lease.tests_per_hour` must be from 0 to"),
+    ("[store]\nurl = \"postgres://h/db\"\n", "2:7 `store.url` is a PostgreSQL address, which is not available"),
+    ("[store]\nurl = \"oracle:x\"\n", "2:7 `store.url` is not the address of a store"),
+    (
+        "[[sip.listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\n",
+        "2:13 `sip.listen[1].transport` is \"tls\", which is not available in this build: udp and tcp are",
+    ),
+    (
+        "[[sip.listen]]\ntransport = \"udp\"\naddress = \"0.0.0.0:5060\"\n",
+        "3:11 `sip.listen[1].address` is every address of the machine, so `advertise` is required",
+    ),
+    (
+        "[[sip.listen]]\ntransport = \"udp\"\naddress = \"localhost\"\n",
+        "3:11 `sip.listen[1].address` is not an address | an address is IP:port",
+    ),
+    (
+        "[admin]\nlisten = \"0.0.0.0:8060\"\n",
+        "2:10 `admin.listen` is not a loopback address, so `admin.token` is required",
+    ),
+    (
+        "[[users]]\naor = \"sip:alice@EXAMPLE.com\"\npassword = \"x\"\nresource = \"contoso\"\n",
+        "2:7 `users[1].aor` is sip:alice@example.com, another user already",
+    ),
+    (
+        "[[users]]\naor = \"sip:911@example.com\"\npassword = \"x\"\nresource = \"contoso\"\n",
+        "2:7 `users[1].aor` is an emergency or test number",
+    ),
+    (
+        "[[users]]\naor = \"sip:b@h\"\npassword = \"x\"\nresource = \"contosa\"\n",
+        "4:12 `users[1].resource` names no resource: \"contosa\" | did you mean \"contoso\"?",
+    ),
+    ("[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\n", "1:1 `users[1].password` is missing"),
+    (
+        "[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\npassword = \"x\"\nha1_md5 = \"00000000000000000000000000000000\"\n",
+        "4:12 `users[1].password` stands beside an HA1",
+    ),
+    (
+        "[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\nha1_md5 = \"zz\"\n",
+        "4:11 `users[1].ha1_md5` must be 32 hexadecimal digits",
+    ),
+    (
+        "[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\npassword = \"x\"\nnumber = \"0123\"\n",
+        "5:10 `users[1].number` is not a number: an E.164 number starts with `+`",
+    ),
+    (
+        "[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\npassword = \"x\"\nnumber = \"+14255551050\"\n",
+        "5:10 `users[1].number`: +14255551050 is in `pools[0].numbers[0]` too",
+    ),
+    ("[[resources]]\nname = \"contoso\"\n", "2:8 `resources[1].name` is \"contoso\", the name of another resource"),
+    (
+        "[[resources]]\nname = \"b\"\nnumbers = [{ number = \"+14255551001\" }]\n",
+        "3:23 `resources[1].numbers[0].number`: +14255551001 is in `pools[0].numbers[0]` too",
+    ),
+    (
+        "[[resources]]\nname = \"b\"\nnumbers = [{ number = \"+14255550100\" }]\n",
+        "3:23 `resources[1].numbers[0].number`: +14255550100 is in `resources[0].numbers[0].number` too",
+    ),
+    ("[[resources]]\nname = \"b\"\noverflow = \"+14255551001\"\n", "3:12 `resources[1].overflow`: +14255551001 is in"),
+    (
+        "[[resources]]\nname = \"b\"\n[[resources.direct_routes]]\npattern = \"(\"\ntrunks = [\"center\"]\n",
+        "4:11 `resources[1].direct_routes[0].pattern` is not a regular expression: unclosed group",
+    ),
+    (
+        "[[resources]]\nname = \"b\"\noutside_countries = \"maybe\"\n",
+        "3:21 `resources[1].outside_countries` is \"maybe\", and must be one of: reject, best-effort",
+    ),
+    (
+        "[[pools]]\ncountries = [\"US\"]\nnumbers = [\"+14255551099-+14255551200\"]\n",
+        "3:12 `pools[1].numbers[0]`: +14255551099 is in `pools[0].numbers[0]` too",
+    ),
+    (
+        "[[pools]]\ncountries = [\"US\"]\nnumbers = [\"+14255552000-+14255551999\"]\n",
+        "3:12 `pools[1].numbers[0]` ends before it starts",
+    ),
+    (
+        "[[pools]]\ncountries = [\"US\"]\nnumbers = [\"+999-+14255551999\"]\n",
+        "3:12 `pools[1].numbers[0]` has ends of different length",
+    ),
+    (
+        "[[pools]]\ncountries = [\"FR\"]\nnumbers = [\"+3312345678\"]\n",
+        "2:14 `pools[1].countries[0]` is FR, whose emergency numbers are not known | add [[countries]]",
+    ),
+    (
+        "[[pools]]\ncountries = [\"US\"]\nnumbers = [\"+100000000000-+199999999999\"]\n",
+        "3:12 `pools[1].numbers[0]` brings the pools to more than",
+    ),
+    (
+        "[[countries]]\ncode = \"Oz\"\nemergency = []\ndial_code = \"61\"\n",
+        "3:13 `countries[0].emergency` has no number to dial for help",
+    ),
+    (
+        "[[countries]]\ncode = \"AU\"\nemergency = [\"0-0\"]\ndial_code = \"61\"\n",
+        "3:14 `countries[0].emergency[0]` must be 1 to 10 digits",
+    ),
+    ("[[countries]]\ncode = \"guam\"\n", "1:1 `countries[0].dial_code` is missing"),
+    (
+        "[[countries]]\ncode = \"GU\"\nemergency = [\"911\"]\ndial_code = \"1\"\n",
+        "2:8 `countries[0].code` is a territory treated as US",
+    ),
+    ("[[trunks]]\nname = \"center\"\n", "2:8 `trunks[1].name` is \"center\", the name of another trunk"),
+    (
+        "[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"http://h\" }]\n",
+        "3:20 `trunks[1].targets[0].uri` is not a SIP URI to send calls to: it does not start with sip:",
+    ),
+    (
+        "[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"sip:h;transport=tls\" }]\n",
+        "3:20 `trunks[1].targets[0].uri` has a transport that is \"tls\", which is not available in this build",
+    ),
+    (
+        "[[trunks]]\nname = \"b\"\naccept_from = [\"10.0.0.0/33\"]\n",
+        "3:16 `trunks[1].accept_from[0]` is not a source of calls",
+    ),
+    ("[[trunks]]\nname = \"b\"\nusername = \"u\"\n", "3:12 `trunks[1].username` is of no use without password"),
+    (
+        "[[routes]]\ncountries = [\"US\"]\ntrunks = [\"centre\"]\n",
+        "3:11 `routes[1].trunks[0]` names no trunk: \"centre\" | did you mean \"center\"?",
+    ),
+    (
+        "[[routes]]\ncountries = [\"US\"]\nnumbers = [\"112\"]\ntrunks = [\"center\"]\n",
+        "3:12 `routes[1].numbers[0]` is \"112\", no emergency or test number of these countries | they have 911, 933",
+    ),
+    (
+        "[[routes]]\ncountries = [\"US\"]\nnumbers = [\"911\"]\nservice = \"test-line\"\n",
+        "3:12 `routes[1].numbers[0]` is an emergency number: a test line must not answer it",
+    ),
+    ("[[routes]]\ncountries = [\"US\"]\nservice = \"test-line\"\n", "3:11 `routes[1].service` needs `numbers`"),
+    ("[[routes]]\ncountries = [\"US\"]\n", "1:1 `routes[1].trunks` names no trunk"),
+    ("[callback]\nring = \"some\"\n", "2:8 `callback.ring` is \"some\", and must be one of: origin-first, all"),
+    ("[callback]\nwake_url = \"ftp://h\"\n", "2:12 `callback.wake_url` is not a web address"),
+    ("[media]\nports = \"80-90\"\n", "2:9 `media.ports` is not a range of ports"),
+    ("[media]\nmode = \"mesh\"\n", "2:8 `media.mode` is \"mesh\", and must be one of: relay, pass, rtpengine"),
+    ("[other_calls]\ntrunk = \"nobody\"\n", "2:9 `other_calls.trunk` names no trunk: \"nobody\""),
+    ("[geo]\nunreliable = [\"here\"]\n", "2:15 `geo.unreliable[0]` is not a network"),
+    ("[registrar]\nmin_expires = \"2h\"\n", "2:15 `registrar.min_expires` is longer than max_expires"),
+    ("[sip]\ndomains = [\"a b\"]\n", "2:12 `sip.domains[0]` is not a host"),
+    ("[pbxs]\nname = \"x\"\n", "1:1 `pbxs` is a table, and must be a list of tables | write [[pbxs]]"),
+];
+
 #[test]
 fn each_fault_has_its_words() {
-    let rows = [
-        ("[lease]\nwindow = \"59m\"\n", "2:10 `lease.window` must be from 1h to"),
-        (
-            "[lease]\nwindow = 60\n",
-            "2:10 `lease.window` is an integer, and must be a duration | a duration is a number and its unit",
-        ),
-        ("[lease]\nquarantine = \"1 moon\"\n", "2:14 `lease.quarantine` is not a duration | a duration is"),
-        ("[lease]\ntests_per_hour = -1\n", "2:18 `lease.tests_per_hour` must be from 0 to"),
-        ("[store]\nurl = \"postgres://h/db\"\n", "2:7 `store.url` is a PostgreSQL address, which is not available"),
-        ("[store]\nurl = \"oracle:x\"\n", "2:7 `store.url` is not the address of a store"),
-        (
-            "[[sip.listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\n",
-            "2:13 `sip.listen[1].transport` is \"tls\", which is not available in this build: udp and tcp are",
-        ),
-        (
-            "[[sip.listen]]\ntransport = \"udp\"\naddress = \"0.0.0.0:5060\"\n",
-            "3:11 `sip.listen[1].address` is every address of the machine, so `advertise` is required",
-        ),
-        (
-            "[[sip.listen]]\ntransport = \"udp\"\naddress = \"localhost\"\n",
-            "3:11 `sip.listen[1].address` is not an address | an address is IP:port",
-        ),
-        (
-            "[admin]\nlisten = \"0.0.0.0:8060\"\n",
-            "2:10 `admin.listen` is not a loopback address, so `admin.token` is required",
-        ),
-        (
-            "[[users]]\naor = \"sip:alice@EXAMPLE.com\"\npassword = \"x\"\nresource = \"contoso\"\n",
-            "2:7 `users[1].aor` is sip:alice@example.com, another user already",
-        ),
-        (
-            "[[users]]\naor = \"sip:911@example.com\"\npassword = \"x\"\nresource = \"contoso\"\n",
-            "2:7 `users[1].aor` is an emergency or test number",
-        ),
-        (
-            "[[users]]\naor = \"sip:b@h\"\npassword = \"x\"\nresource = \"contosa\"\n",
-            "4:12 `users[1].resource` names no resource: \"contosa\" | did you mean \"contoso\"?",
-        ),
-        ("[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\n", "1:1 `users[1].password` is missing"),
-        (
-            "[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\npassword = \"x\"\nha1_md5 = \"00000000000000000000000000000000\"\n",
-            "4:12 `users[1].password` stands beside an HA1",
-        ),
-        (
-            "[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\nha1_md5 = \"zz\"\n",
-            "4:11 `users[1].ha1_md5` must be 32 hexadecimal digits",
-        ),
-        (
-            "[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\npassword = \"x\"\nnumber = \"0123\"\n",
-            "5:10 `users[1].number` is not a number: an E.164 number starts with `+`",
-        ),
-        (
-            "[[users]]\naor = \"sip:b@h\"\nresource = \"contoso\"\npassword = \"x\"\nnumber = \"+14255551050\"\n",
-            "5:10 `users[1].number`: +14255551050 is in `pools[0].numbers[0]` too",
-        ),
-        ("[[resources]]\nname = \"contoso\"\n", "2:8 `resources[1].name` is \"contoso\", the name of another resource"),
-        (
-            "[[resources]]\nname = \"b\"\nnumbers = [{ number = \"+14255551001\" }]\n",
-            "3:23 `resources[1].numbers[0].number`: +14255551001 is in `pools[0].numbers[0]` too",
-        ),
-        (
-            "[[resources]]\nname = \"b\"\nnumbers = [{ number = \"+14255550100\" }]\n",
-            "3:23 `resources[1].numbers[0].number`: +14255550100 is in `resources[0].numbers[0].number` too",
-        ),
-        (
-            "[[resources]]\nname = \"b\"\noverflow = \"+14255551001\"\n",
-            "3:12 `resources[1].overflow`: +14255551001 is in",
-        ),
-        (
-            "[[resources]]\nname = \"b\"\n[[resources.direct_routes]]\npattern = \"(\"\ntrunks = [\"center\"]\n",
-            "4:11 `resources[1].direct_routes[0].pattern` is not a regular expression: unclosed group",
-        ),
-        (
-            "[[resources]]\nname = \"b\"\noutside_countries = \"maybe\"\n",
-            "3:21 `resources[1].outside_countries` is \"maybe\", and must be one of: reject, best-effort",
-        ),
-        (
-            "[[pools]]\ncountries = [\"US\"]\nnumbers = [\"+14255551099-+14255551200\"]\n",
-            "3:12 `pools[1].numbers[0]`: +14255551099 is in `pools[0].numbers[0]` too",
-        ),
-        (
-            "[[pools]]\ncountries = [\"US\"]\nnumbers = [\"+14255552000-+14255551999\"]\n",
-            "3:12 `pools[1].numbers[0]` ends before it starts",
-        ),
-        (
-            "[[pools]]\ncountries = [\"US\"]\nnumbers = [\"+999-+14255551999\"]\n",
-            "3:12 `pools[1].numbers[0]` has ends of different length",
-        ),
-        (
-            "[[pools]]\ncountries = [\"FR\"]\nnumbers = [\"+3312345678\"]\n",
-            "2:14 `pools[1].countries[0]` is FR, whose emergency numbers are not known | add [[countries]]",
-        ),
-        (
-            "[[pools]]\ncountries = [\"US\"]\nnumbers = [\"+100000000000-+199999999999\"]\n",
-            "3:12 `pools[1].numbers[0]` brings the pools to more than",
-        ),
-        (
-            "[[countries]]\ncode = \"Oz\"\nemergency = []\ndial_code = \"61\"\n",
-            "3:13 `countries[0].emergency` has no number to dial for help",
-        ),
-        (
-            "[[countries]]\ncode = \"AU\"\nemergency = [\"0-0\"]\ndial_code = \"61\"\n",
-            "3:14 `countries[0].emergency[0]` must be 1 to 10 digits",
-        ),
-        ("[[countries]]\ncode = \"guam\"\n", "1:1 `countries[0].dial_code` is missing"),
-        (
-            "[[countries]]\ncode = \"GU\"\nemergency = [\"911\"]\ndial_code = \"1\"\n",
-            "2:8 `countries[0].code` is a territory treated as US",
-        ),
-        ("[[trunks]]\nname = \"center\"\n", "2:8 `trunks[1].name` is \"center\", the name of another trunk"),
-        (
-            "[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"http://h\" }]\n",
-            "3:20 `trunks[1].targets[0].uri` is not a SIP URI to send calls to: it does not start with sip:",
-        ),
-        (
-            "[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"sip:h;transport=tls\" }]\n",
-            "3:20 `trunks[1].targets[0].uri` has a transport that is \"tls\", which is not available in this build",
-        ),
-        (
-            "[[trunks]]\nname = \"b\"\naccept_from = [\"10.0.0.0/33\"]\n",
-            "3:16 `trunks[1].accept_from[0]` is not a source of calls",
-        ),
-        ("[[trunks]]\nname = \"b\"\nusername = \"u\"\n", "3:12 `trunks[1].username` is of no use without password"),
-        (
-            "[[routes]]\ncountries = [\"US\"]\ntrunks = [\"centre\"]\n",
-            "3:11 `routes[1].trunks[0]` names no trunk: \"centre\" | did you mean \"center\"?",
-        ),
-        (
-            "[[routes]]\ncountries = [\"US\"]\nnumbers = [\"112\"]\ntrunks = [\"center\"]\n",
-            "3:12 `routes[1].numbers[0]` is \"112\", no emergency or test number of these countries | they have 911, 933",
-        ),
-        (
-            "[[routes]]\ncountries = [\"US\"]\nnumbers = [\"911\"]\nservice = \"test-line\"\n",
-            "3:12 `routes[1].numbers[0]` is an emergency number: a test line must not answer it",
-        ),
-        ("[[routes]]\ncountries = [\"US\"]\nservice = \"test-line\"\n", "3:11 `routes[1].service` needs `numbers`"),
-        ("[[routes]]\ncountries = [\"US\"]\n", "1:1 `routes[1].trunks` names no trunk"),
-        ("[callback]\nring = \"some\"\n", "2:8 `callback.ring` is \"some\", and must be one of: origin-first, all"),
-        ("[callback]\nwake_url = \"ftp://h\"\n", "2:12 `callback.wake_url` is not a web address"),
-        ("[media]\nports = \"80-90\"\n", "2:9 `media.ports` is not a range of ports"),
-        ("[media]\nmode = \"mesh\"\n", "2:8 `media.mode` is \"mesh\", and must be one of: relay, pass, rtpengine"),
-        ("[other_calls]\ntrunk = \"nobody\"\n", "2:9 `other_calls.trunk` names no trunk: \"nobody\""),
-        ("[geo]\nunreliable = [\"here\"]\n", "2:15 `geo.unreliable[0]` is not a network"),
-        ("[registrar]\nmin_expires = \"2h\"\n", "2:15 `registrar.min_expires` is longer than max_expires"),
-        ("[sip]\ndomains = [\"a b\"]\n", "2:12 `sip.domains[0]` is not a host"),
-        ("[pbxs]\nname = \"x\"\n", "1:1 `pbxs` is a table, and must be a list of tables | write [[pbxs]]"),
-    ];
-    for (addition, begins) in rows {
+    for &(addition, begins) in FAULTS {
         let problems = if addition.starts_with("[sip]\n") { bad_with_sip(addition) } else { bad_with(addition) };
         assert!(
             problems.iter().any(|problem| problem.starts_with(begins)),
