@@ -31,7 +31,9 @@ impl Node {
         parts.ua.handle_timeout(&mut parts.context);
         calls.handle_timeout(&mut parts);
         self.leases.handle_timeout(self.now);
-        self.registrar.handle_timeout(self.now);
+        while self.registrar.next_deadline().is_some_and(|at| at <= self.now) {
+            self.registrar.handle_timeout(self.now);
+        }
         for probe in self.trunks.handle_timeout(self.now, &mut self.rng) {
             self.probe(probe);
         }

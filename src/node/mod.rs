@@ -137,7 +137,10 @@ impl Node {
             }
             Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
             Input::Reload(config) => self.reload(config),
-            Input::Drain => self.draining = true,
+            Input::Drain => {
+                self.draining = true;
+                self.registrar.flush_prolonged();
+            }
         }
         self.settle();
     }
