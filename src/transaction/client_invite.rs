@@ -84,3 +84,53 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: &[State] = &[State::Calling, State::Proceeding, State::Accepted, State::Completed, State::Terminated];
+    const EVENTS: &[Event] = &[
+        Event::TimerA,
+        Event::TimerB,
+        Event::TimerD,
+        Event::TimerM,
+        Event::TimerCancelled,
+        Event::Provisional,
+        Event::Success,
+        Event::Failure,
+        Event::Cancel,
+        Event::Unreachable,
+        Event::Closed,
+    ];
+    const TABLE: &str = "\
+Calling + TimerA -> Calling: Send Start(A)
+Calling + TimerB -> Terminated: Timeout
+Calling + Provisional -> Proceeding: Deliver Stop
+Calling + Success -> Accepted: Deliver Stop Start(M)
+Calling + Failure -> Completed: Ack Deliver Stop Start(D)
+Calling + Cancel -> Calling: HoldCancel
+Calling + Unreachable -> Terminated: Unreachable
+Calling + Closed -> Terminated: Unreachable
+Calling ignores TimerD TimerM TimerCancelled
+Proceeding + TimerCancelled -> Terminated: Timeout
+Proceeding + Provisional -> Proceeding: Deliver
+Proceeding + Success -> Accepted: Deliver Stop Start(M)
+Proceeding + Failure -> Completed: Ack Deliver Stop Start(D)
+Proceeding + Cancel -> Proceeding: SendCancel Start(Cancelled)
+Proceeding + Closed -> Terminated: Unreachable
+Proceeding ignores TimerA TimerB TimerD TimerM Unreachable
+Accepted + TimerM -> Terminated
+Accepted + Success -> Accepted: Deliver
+Accepted ignores TimerA TimerB TimerD TimerCancelled Provisional Failure Cancel Unreachable Closed
+Completed + TimerD -> Terminated
+Completed + Failure -> Completed: Send
+Completed ignores TimerA TimerB TimerM TimerCancelled Provisional Success Cancel Unreachable Closed
+Terminated ignores TimerA TimerB TimerD TimerM TimerCancelled Provisional Success Failure Cancel Unreachable Closed
+";
+
+    #[test]
+    fn every_state_and_event() {
+        assert_eq!(crate::transaction::tests::table(STATES, EVENTS, step), TABLE);
+    }
+}

@@ -61,3 +61,42 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: &[State] = &[State::Trying, State::Proceeding, State::Completed, State::Terminated];
+    const EVENTS: &[Event] = &[
+        Event::TimerE,
+        Event::TimerF,
+        Event::TimerK,
+        Event::Provisional,
+        Event::Final,
+        Event::Unreachable,
+        Event::Closed,
+    ];
+    const TABLE: &str = "\
+Trying + TimerE -> Trying: Send Start(E)
+Trying + TimerF -> Terminated: Timeout
+Trying + Provisional -> Proceeding: Deliver SlowDown
+Trying + Final -> Completed: Deliver Stop Start(K)
+Trying + Unreachable -> Terminated: Unreachable
+Trying + Closed -> Terminated: Unreachable
+Trying ignores TimerK
+Proceeding + TimerE -> Proceeding: Send Start(E)
+Proceeding + TimerF -> Terminated: Timeout
+Proceeding + Provisional -> Proceeding: Deliver
+Proceeding + Final -> Completed: Deliver Stop Start(K)
+Proceeding + Closed -> Terminated: Unreachable
+Proceeding ignores TimerK Unreachable
+Completed + TimerK -> Terminated
+Completed ignores TimerE TimerF Provisional Final Unreachable Closed
+Terminated ignores TimerE TimerF TimerK Provisional Final Unreachable Closed
+";
+
+    #[test]
+    fn every_state_and_event() {
+        assert_eq!(crate::transaction::tests::table(STATES, EVENTS, step), TABLE);
+    }
+}

@@ -37,6 +37,11 @@ impl<O: Copy> Clients<O> {
         self.clients.len()
     }
 
+    #[cfg(test)]
+    pub fn indexed(&self) -> usize {
+        self.unanswered.len()
+    }
+
     pub fn open(&mut self, rng: &mut Rng, owner: O) -> (ClientId, Branch) {
         let id = self.clients.insert(Client::new(Method::Other, owner, 0, Cancel::None));
         let branch = Branch::new(id, rng);

@@ -16,6 +16,8 @@ mod server_invite;
 mod server_non_invite;
 mod servers;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use branch::Branch;

@@ -68,3 +68,46 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: &[State] =
+        &[State::Proceeding, State::Accepted, State::Completed, State::Confirmed, State::Terminated];
+    const EVENTS: &[Event] = &[
+        Event::Request,
+        Event::Ack,
+        Event::Provisional,
+        Event::Success,
+        Event::Failure,
+        Event::TimerG,
+        Event::TimerH,
+        Event::TimerI,
+        Event::TimerL,
+    ];
+    const TABLE: &str = "\
+Proceeding + Request -> Proceeding: Repeat
+Proceeding + Provisional -> Proceeding: Send
+Proceeding + Success -> Accepted: Send Start(L)
+Proceeding + Failure -> Completed: Send Start(G) Start(H)
+Proceeding ignores Ack TimerG TimerH TimerI TimerL
+Accepted + Ack -> Accepted: DeliverAck
+Accepted + Success -> Accepted: Send
+Accepted + TimerL -> Terminated
+Accepted ignores Request Provisional Failure TimerG TimerH TimerI
+Completed + Request -> Completed: Repeat
+Completed + Ack -> Confirmed: Stop Start(I)
+Completed + TimerG -> Completed: Repeat Start(G)
+Completed + TimerH -> Terminated: AckMissing
+Completed ignores Provisional Success Failure TimerI TimerL
+Confirmed + TimerI -> Terminated
+Confirmed ignores Request Ack Provisional Success Failure TimerG TimerH TimerL
+Terminated ignores Request Ack Provisional Success Failure TimerG TimerH TimerI TimerL
+";
+
+    #[test]
+    fn every_state_and_event() {
+        assert_eq!(crate::transaction::tests::table(STATES, EVENTS, step), TABLE);
+    }
+}

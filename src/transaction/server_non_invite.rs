@@ -57,3 +57,34 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: &[State] = &[State::Trying, State::Proceeding, State::Completed, State::Terminated];
+    const EVENTS: &[Event] =
+        &[Event::Request, Event::Provisional, Event::Final, Event::Withhold, Event::TimerJ, Event::TimerUnanswered];
+    const TABLE: &str = "\
+Trying + Provisional -> Proceeding: Send
+Trying + Final -> Completed: Send Start(J)
+Trying + Withhold -> Completed: Start(J)
+Trying + TimerUnanswered -> Terminated
+Trying ignores Request TimerJ
+Proceeding + Request -> Proceeding: Repeat
+Proceeding + Provisional -> Proceeding: Send
+Proceeding + Final -> Completed: Send Start(J)
+Proceeding + Withhold -> Completed: Forget Start(J)
+Proceeding + TimerUnanswered -> Terminated
+Proceeding ignores TimerJ
+Completed + Request -> Completed: Repeat
+Completed + TimerJ -> Terminated
+Completed ignores Provisional Final Withhold TimerUnanswered
+Terminated ignores Request Provisional Final Withhold TimerJ TimerUnanswered
+";
+
+    #[test]
+    fn every_state_and_event() {
+        assert_eq!(crate::transaction::tests::table(STATES, EVENTS, step), TABLE);
+    }
+}

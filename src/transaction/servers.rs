@@ -31,6 +31,11 @@ impl<O: Copy> Servers<O> {
         self.servers.len()
     }
 
+    #[cfg(test)]
+    pub fn indexed(&self) -> usize {
+        self.by_key.len()
+    }
+
     pub fn set_owner(&mut self, id: ServerId, owner: O) {
         if let Some(server) = self.servers.get_mut(id) {
             server.owner = Some(owner);

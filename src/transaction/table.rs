@@ -161,4 +161,21 @@ impl<O: Copy> Transactions<O> {
         let Self { timers, clients, servers, agenda, writer, bound } = self;
         (clients, servers, Context { now, timers, agenda, writer, out }, *bound)
     }
+
+    #[cfg(test)]
+    pub(super) fn set_bound(&mut self, bound: usize) {
+        self.bound = bound;
+    }
+
+    /// Index entries of transactions that are gone: 0, or it leaks.
+    #[cfg(test)]
+    pub(super) fn leftovers(&self) -> usize {
+        self.clients.indexed() + self.servers.indexed() + self.agenda.len()
+    }
+}
+
+/// Bytes of a client and of a server transaction in their tables.
+#[cfg(test)]
+pub(super) const fn sizes<O>() -> (usize, usize) {
+    (std::mem::size_of::<super::client::Client<O>>(), std::mem::size_of::<super::server::Server<O>>())
 }

@@ -1,0 +1,70 @@
+//! Transport errors, and where responses go.
+
+use super::*;
+
+#[test]
+fn icmp_ends_requests_that_nobody_answered() {
+    let mut bench = Bench::new();
+    bench.send(Method::Invite, udp(), 1);
+    let (_, _, ringing) = bench.send(Method::Invite, udp(), 2);
+    bench.send(Method::Options, udp(), 3);
+    bench.send(Method::Options, tcp(), 4);
+    let elsewhere = Flow { remote: "192.0.2.10:5070".parse().unwrap(), ..udp() };
+    bench.send(Method::Options, elsewhere, 5);
+    bench.receive(&response(&ringing, 180), udp());
+    bench.log();
+    bench.unreachable();
+    assert_eq!(bench.log(), ["0 Unreachable of 1", "0 Unreachable of 3"]);
+    bench.unreachable();
+    assert_eq!(bench.log(), [""; 0]);
+    bench.receive(&response(&ringing, 486), udp());
+    bench.finish();
+}
+
+#[test]
+fn a_closed_connection_ends_requests_without_a_final_response() {
+    let mut bench = Bench::new();
+    bench.send(Method::Invite, tcp(), 1);
+    let (_, _, ringing) = bench.send(Method::Invite, tcp(), 2);
+    let (_, _, answered) = bench.send(Method::Invite, tcp(), 3);
+    bench.send(Method::Bye, tcp(), 4);
+    bench.send(Method::Bye, Flow { connection: Some(ConnId(10)), ..tcp() }, 5);
+    bench.receive(&response(&ringing, 180), tcp());
+    bench.receive(&response(&answered, 200), tcp());
+    bench.log();
+    bench.closed();
+    assert_eq!(bench.log(), ["0 Unreachable of 1", "0 Unreachable of 2", "0 Unreachable of 4"]);
+    bench.receive(&response(&answered, 200), tcp());
+    assert_eq!(bench.log(), ["0 Response 200 to 3"]);
+    bench.finish();
+}
+
+#[test]
+fn a_cancel_dies_with_its_invite() {
+    let mut bench = Bench::new();
+    let (id, _, invite) = bench.send(Method::Invite, tcp(), 1);
+    bench.receive(&response(&invite, 180), tcp());
+    bench.cancel(id, None);
+    bench.log();
+    bench.closed();
+    assert_eq!(bench.log(), ["0 Unreachable of 1"]);
+    assert!(bench.table.is_empty());
+    bench.finish();
+}
+
+#[test]
+fn na_1_responses_go_back_to_where_the_request_came_from() {
+    let mut bench = Bench::new();
+    let source = Flow { remote: "198.51.100.7:31000".parse().unwrap(), ..udp() };
+    let invite = request("INVITE", "z9hG4bKa;rport", "");
+    bench.receive(&invite, source);
+    assert_eq!(bench.wire[0].0, source);
+    let via = parse(&bench.wire[0].1);
+    assert_eq!(via.top_via().rport(), Some(Some(31000)));
+    assert_eq!(via.top_via().received(), "198.51.100.7".parse().ok());
+    bench.respond(0, &invite, 200);
+    bench.receive(&request("CANCEL", "z9hG4bKb", ""), source);
+    assert_eq!(bench.wire[1].0, source);
+    assert_eq!(bench.wire[2].0.remote, "198.51.100.7:5070".parse().unwrap(), "the port of sent-by");
+    bench.finish();
+}
