@@ -1,5 +1,5 @@
 //! The system calls that neither std nor socket2 offer in safe form: batches of datagrams, the error queue of a UDP
-//! socket, and the limit on open files. The only `unsafe` of the crate.
+//! socket, its registration with the runtime, and the limit on open files. The only `unsafe` of the crate.
 //!
 //! Soundness, for all of it: every pointer handed to the kernel is made right before the call, from a live exclusive
 //! borrow (or, for bytes to send, a shared one: the kernel only reads them) that lasts until the call is back; the
@@ -8,11 +8,13 @@
 
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use bytes::Bytes;
 use socket2::{SockAddr, SockAddrStorage};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::base::limits;
 
@@ -102,6 +104,14 @@ pub fn send<'a>(socket: BorrowedFd<'_>, datagrams: impl Iterator<Item = &'a (Soc
     // SAFETY: module documentation; `count` headers were filled, and sendmmsg reads names and bytes but does not write them.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Registers a non-blocking socket with the runtime.
+pub fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: a UdpSocket owns its file descriptor and always names the same one until it is dropped, which AsyncFd does
+    // after taking it off the reactor; nobody gets it mutably or out of there.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
+    watched.map_err(|error| error.into_parts().1)
 }
 
 /// Asks the kernel to keep ICMP errors in the error queue of the socket, with the destination they are about.

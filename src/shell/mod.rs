@@ -4,9 +4,18 @@
 #![allow(clippy::disallowed_methods, reason = "clocks, tasks and threads live here and nowhere else")]
 
 pub mod ask;
+pub mod cli;
 pub mod clock;
+pub mod dns;
+pub mod events;
 pub mod file;
 pub mod http;
 pub mod log;
 pub mod mmsg;
+pub mod reload;
+pub mod run;
+pub mod serve;
+pub mod sockets;
 pub mod store;
+pub mod tcp;
+pub mod udp;

@@ -1,0 +1,62 @@
+//! SIGHUP: read the configuration again. A wrong one is reported and the old one kept.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::events::Event;
+use super::file;
+use crate::config::Config;
+
+/// Reads `path` at every SIGHUP, off the run loop; what is right goes to `events`.
+pub fn on_hangup(path: PathBuf, events: mpsc::Sender<Event>) -> std::io::Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            let path = path.clone();
+            let loaded = match tokio::task::spawn_blocking(move || file::load(&path)).await {
+                Ok(Ok(loaded)) => loaded,
+                Ok(Err(fault)) => {
+                    tracing::error!("the new configuration is wrong, the old one stays:\n{fault}");
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the new configuration could not be read, the old one stays");
+                    continue;
+                }
+            };
+            if events.send(Event::Reloaded(Box::new(loaded))).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The new configuration with what cannot change while running taken from the `running` one, which is said in the log.
+pub fn adopt(running: &Config, mut new: Config) -> Config {
+    let asked_same = |(old, new): (&crate::config::Listener, &crate::config::Listener)| {
+        let mut bound = new.clone();
+        // Port 0 asked for any port, and has one.
+        if new.address.port() == 0 {
+            bound.address.set_port(old.address.port());
+        }
+        *old == bound
+    };
+    let same_listeners =
+        running.listeners.len() == new.listeners.len() && running.listeners.iter().zip(&new.listeners).all(asked_same);
+    if !same_listeners {
+        tracing::warn!("[[sip.listen]] has changed: restart to listen there; the old listeners stay");
+    }
+    new.listeners.clone_from(&running.listeners);
+    if running.admin.listen != new.admin.listen || running.admin.token != new.admin.token {
+        tracing::warn!("[admin] has changed: restart for it");
+        new.admin.clone_from(&running.admin);
+    }
+    if running.store.sqlite != new.store.sqlite {
+        tracing::warn!("[store] url has changed: restart for it");
+        new.store.sqlite.clone_from(&running.store.sqlite);
+    }
+    new
+}

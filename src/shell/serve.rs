@@ -1,0 +1,114 @@
+//! `sosbridge serve`: from a configuration to a running daemon, in the order in which things may fail.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::dns::Resolver;
+use super::run::Loop;
+use super::sockets::{self, BindFault, Bound};
+use super::store::{self, Store};
+use super::tcp::Connections;
+use super::{events, http, mmsg};
+use crate::admin::Metrics;
+use crate::config::Config;
+use crate::node::{Boot, Node};
+
+/// Answers of the store waiting for the loop: many times what one round can cause, so that the store never waits.
+const STORE_ANSWERS: usize = 16 * 1024;
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeFault {
+    #[error(transparent)]
+    Bind(#[from] BindFault),
+    #[error(transparent)]
+    Store(#[from] store::OpenFault),
+    #[error("the operating system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs the daemon until a signal ends it. `config_path` is read again at SIGHUP.
+pub fn serve(mut config: Config, config_path: PathBuf) -> Result<(), ServeFault> {
+    match mmsg::raise_open_files() {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit on open files stays as it is"),
+    }
+    let bound = sockets::bind_all(&mut config.listeners)?;
+    let admin_socket = sockets::bind_admin(config.admin.listen)?;
+    let metrics = Metrics::new();
+    let is_serving = Arc::new(AtomicBool::new(false));
+    let (asks, asked) = mpsc::channel(http::QUEUE);
+    let token = config.admin.token.as_ref().map(|token| token.0.to_string());
+    http::start(
+        admin_socket,
+        http::Admin { asks, metrics: metrics.clone(), token, is_serving: Arc::clone(&is_serving) },
+    )?;
+
+    let (answers, written) = mpsc::channel(STORE_ANSWERS);
+    let (store, clock, loaded) = Store::open(&config.store.sqlite, answers)?;
+    for unreadable in &loaded.unreadable {
+        tracing::error!("a row of the store cannot be read and stays there: {unreadable}");
+    }
+    let (leases, bindings) = (loaded.leases.len(), loaded.bindings.len());
+    let config = Arc::new(config);
+    let boot = Boot {
+        now: clock.now(),
+        seed: seed()?,
+        wall_offset_ms: clock.wall_offset_ms(),
+        leases: loaded.leases,
+        bindings: loaded.bindings,
+        records: loaded.records,
+    };
+    let node = Node::new(Arc::clone(&config), boot, metrics.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let parts = Parts { node, clock, store, config, config_path, metrics, written, asked };
+        let running = assemble(parts, bound)?;
+        is_serving.store(true, Ordering::Release);
+        tracing::info!(leases, bindings, "ready");
+        running.run().await
+    })?;
+    Ok(())
+}
+
+struct Parts {
+    node: Node,
+    clock: super::clock::NodeClock,
+    store: Store,
+    config: Arc<Config>,
+    config_path: PathBuf,
+    metrics: Metrics,
+    written: mpsc::Receiver<store::Done>,
+    asked: mpsc::Receiver<http::Ask>,
+}
+
+/// Needs the runtime: sockets are registered with it.
+fn assemble(parts: Parts, bound: Vec<Bound>) -> std::io::Result<Loop> {
+    let (sender, events) = mpsc::channel(events::QUEUE);
+    Ok(Loop {
+        node: parts.node,
+        clock: parts.clock,
+        store: parts.store,
+        config: parts.config,
+        config_path: parts.config_path,
+        udp: sockets::start_all(bound, &sender)?,
+        connections: Connections::new(sender.clone(), parts.metrics.clone()),
+        resolver: Resolver::new(sender.clone(), parts.metrics.clone()),
+        metrics: parts.metrics,
+        sender,
+        events,
+        written: parts.written,
+        asks: parts.asked,
+    })
+}
+
+/// Randomness of the operating system: tags, branches and nonces come from it.
+fn seed() -> std::io::Result<[u8; 32]> {
+    use std::io::Read as _;
+    let mut seed = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    Ok(seed)
+}
