@@ -1,0 +1,8 @@
+//! What a correct B2BUA does, row by row of CONFORMANCE.md, each test under the name of its row. Raw SIP on both sides of the
+//! pure node, and virtual time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod transactions;

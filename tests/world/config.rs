@@ -1,0 +1,123 @@
+//! The configuration of the tests, and changes to it by the text.
+
+/// Two trunks in the US, one in Great Britain, tests on the test line; users with and without this and that.
+const BASE: &str = r#"
+[sip]
+domains = ["example.com"]
+[[sip.listen]]
+transport = "udp"
+address = "192.0.2.1:5060"
+[[sip.listen]]
+transport = "tcp"
+address = "192.0.2.1:5060"
+[registrar]
+realm = "example.com"
+[routing]
+retry = "30s"
+[callback]
+hold = "60s"
+ring = "origin-first"
+[media]
+mode = "pass"
+[[resources]]
+name = "contoso"
+numbers = [{ number = "+14255550100", make_calls = true }]
+# resource
+[[resources]]
+name = "mute"
+numbers = [{ number = "+14255550200", make_calls = false }]
+[[users]]
+aor = "sip:alice@example.com"
+password = "wonderland"
+resource = "contoso"
+number = "+14255550123"
+inbound = false
+country = "US"
+[[users]]
+aor = "sip:bob@example.com"
+password = "builder"
+resource = "contoso"
+number = "+14255550124"
+inbound = true
+country = "US"
+[[users]]
+aor = "sip:nomad@example.com"
+password = "tent"
+resource = "contoso"
+[[users]]
+aor = "sip:mute@example.com"
+password = "hush"
+resource = "mute"
+country = "US"
+[[pools]]
+countries = ["US", "PR", "CA"]
+numbers = ["+14255551000-+14255551009"]
+[[pools]]
+countries = ["GB", "DK"]
+numbers = ["+442079460000-+442079460009"]
+[[trunks]]
+name = "psap"
+targets = [{ uri = "sip:203.0.113.80:5080" }]
+accept_from = ["203.0.113.80:5080"]
+options_interval = "0s"
+# psap
+[[trunks]]
+name = "backup"
+targets = [{ uri = "sip:203.0.113.81:5080" }]
+accept_from = ["203.0.113.81/32"]
+options_interval = "0s"
+[[trunks]]
+name = "carrier"
+targets = [{ uri = "sip:203.0.113.82:5080" }]
+accept_from = ["203.0.113.82:5080"]
+options_interval = "0s"
+request_uri = "urn"
+identity = "both"
+[[routes]]
+countries = ["US", "PR", "CA"]
+trunks = ["psap", "backup"]
+[[routes]]
+countries = ["GB", "DK"]
+trunks = ["carrier"]
+[[routes]]
+countries = ["US"]
+numbers = ["933"]
+service = "test-line"
+"#;
+
+/// A configuration text.
+#[derive(Clone)]
+pub struct Toml(pub String);
+
+impl Default for Toml {
+    fn default() -> Self {
+        Self(BASE.to_owned())
+    }
+}
+
+impl Toml {
+    /// Only one trunk for the US, so that its failure is the end of a round.
+    pub fn one_trunk() -> Self {
+        Self::default().change("trunks = [\"psap\", \"backup\"]", "trunks = [\"psap\"]")
+    }
+
+    /// Puts `to` in the place of `from`, which must be there.
+    pub fn change(self, from: &str, to: &str) -> Self {
+        assert!(self.0.contains(from), "{from} is not in the configuration");
+        Self(self.0.replacen(from, to, 1))
+    }
+
+    /// Adds lines to the trunk `psap`.
+    pub fn psap(self, lines: &str) -> Self {
+        self.change("# psap", &format!("{lines}\n# psap"))
+    }
+
+    /// Adds lines to the resource `contoso`.
+    pub fn resource(self, lines: &str) -> Self {
+        self.change("# resource", &format!("{lines}\n# resource"))
+    }
+
+    pub fn add(self, text: &str) -> Self {
+        Self(self.0 + text)
+    }
+}

@@ -1,0 +1,279 @@
+//! A node, a wire and a clock for tests: parties write raw SIP, time passes when a test says so, and what nobody delivers
+//! is lost.
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+pub mod agent;
+pub mod config;
+pub mod message;
+mod scenes;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sosbridge::admin::{Metrics, Record};
+use sosbridge::base::Instant;
+use sosbridge::config::Config;
+use sosbridge::node::{Boot, Input, Node, Output, Row, StoreFault, StoreSin, WriteId};
+use sosbridge::transport::{ConnId, ListenerId};
+
+pub use agent::{Agent, Dialog, description};
+pub use config::Toml;
+pub use message::{Msg, fresh, param, uri_of};
+pub use scenes::Call;
+
+/// How the store behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Store {
+    Answers,
+    /// Takes rows and never says anything.
+    Silent,
+    Fails,
+}
+
+/// What the node sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Milliseconds since the world began.
+    pub at: u64,
+    pub to: SocketAddr,
+    pub connection: Option<ConnId>,
+    pub msg: Msg,
+    pub text: String,
+}
+
+pub struct World {
+    pub node: Node,
+    pub now: Instant,
+    pub metrics: Metrics,
+    pub store: Store,
+    /// What was sent and no party has taken yet.
+    pub wire: Vec<Sent>,
+    pub rows: Vec<Row>,
+    pub writes: Vec<WriteId>,
+    pub closed: Vec<ConnId>,
+    pub pongs: usize,
+    /// Texts that no message to a trunk may hold (SPEC §4).
+    pub secrets: Vec<&'static str>,
+    began: Instant,
+    accepted: u64,
+}
+
+pub const UDP: ListenerId = ListenerId(0);
+pub const TCP: ListenerId = ListenerId(1);
+
+pub fn psap() -> Agent {
+    Agent::new("psap", "203.0.113.80:5080")
+}
+
+pub fn backup() -> Agent {
+    Agent::new("backup", "203.0.113.81:5080")
+}
+
+pub fn carrier() -> Agent {
+    Agent::new("carrier", "203.0.113.82:5080")
+}
+
+pub fn alice() -> Agent {
+    Agent::new("alice", "198.51.100.71:5071")
+}
+
+pub fn bob() -> Agent {
+    Agent::new("bob", "198.51.100.72:5072")
+}
+
+pub fn nomad() -> Agent {
+    Agent::new("nomad", "198.51.100.73:5073")
+}
+
+pub fn outsider() -> Agent {
+    Agent::new("mallory", "198.51.100.66:5066")
+}
+
+pub fn checked(toml: &Toml) -> Arc<Config> {
+    let loaded = sosbridge::config::load(&toml.0, Path::new("/tmp")).unwrap_or_else(|problems| panic!("{problems:?}"));
+    Arc::new(loaded.config)
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::of(&Toml::default())
+    }
+
+    pub fn of(toml: &Toml) -> Self {
+        let (now, metrics) = (Instant::from_millis(1_000_000_000), Metrics::new());
+        let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings: vec![], records: vec![] };
+        let mut world = Self {
+            node: Node::new(checked(toml), boot, metrics.clone()),
+            now,
+            metrics,
+            store: Store::Answers,
+            wire: Vec::new(),
+            rows: Vec::new(),
+            writes: Vec::new(),
+            closed: Vec::new(),
+            pongs: 0,
+            secrets: vec!["alice", "Alice", "Liddell", "4255550123", "198.51.100.7", "5071", "-secret-", "Softphone"],
+            began: now,
+            accepted: 0,
+        };
+        world.collect();
+        world
+    }
+
+    pub fn reload(&mut self, toml: &Toml) {
+        self.input(Input::Reload(checked(toml)));
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.node.handle(self.now, input);
+        self.collect();
+    }
+
+    pub fn send(&mut self, from: &Agent, message: &Msg) {
+        self.send_bytes(from, message.to_string().as_bytes());
+    }
+
+    pub fn send_bytes(&mut self, from: &Agent, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.input(match from.connection {
+            Some(connection) => Input::Stream { connection, bytes },
+            None => Input::Datagram { listener: UDP, remote: from.address, bytes },
+        });
+    }
+
+    /// The same party over a TCP connection it has opened to us.
+    pub fn connect(&mut self, agent: Agent) -> Agent {
+        self.accepted += 1;
+        let connection = ConnId(ConnId::ACCEPTED | self.accepted);
+        self.input(Input::Accepted { connection, listener: TCP, remote: agent.address });
+        Agent { connection: Some(connection), ..agent }
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    let (to, connection) = (transmit.flow.remote, transmit.flow.connection);
+                    self.sent(to, connection, &transmit.bytes);
+                }
+                Output::Persist { write, rows, .. } => {
+                    self.rows.extend(rows);
+                    self.writes.push(write);
+                    let fault = StoreFault { sin: StoreSin::Full, detail: "test".into() };
+                    match self.store {
+                        Store::Answers => self.node.handle(self.now, Input::Stored { write, result: Ok(()) }),
+                        Store::Fails => self.node.handle(self.now, Input::Stored { write, result: Err(fault) }),
+                        Store::Silent => {}
+                    }
+                }
+                Output::Connect { connection, .. } => self.node.handle(self.now, Input::Connected { connection }),
+                Output::Close { connection } => self.closed.push(connection),
+                Output::Resolve { .. } => panic!("no test has names to resolve"),
+            }
+        }
+    }
+
+    fn sent(&mut self, to: SocketAddr, connection: Option<ConnId>, bytes: &Bytes) {
+        if &bytes[..] == b"\r\n" {
+            self.pongs += 1;
+            return;
+        }
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        if let Err(malformed) = sosbridge::sip::Message::parse(bytes.clone()) {
+            panic!("the node sent what it would refuse itself: {malformed:?}\n{text}");
+        }
+        if to.ip().to_string().starts_with("203.0.113.8") {
+            for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
+                let told = text.replace("198.51.100.99", "");
+                assert!(!told.contains(secret), "{secret} crossed to the trunk:\n{text}");
+            }
+        }
+        let at = u64::try_from(self.now.since(self.began).as_millis()).unwrap();
+        self.wire.push(Sent { at, to, connection, msg: Msg::read(&text), text });
+    }
+
+    /// Lets time pass, timer by timer.
+    pub fn run(&mut self, millis: u64) {
+        let end = Instant::from_millis(self.now.as_millis() + millis);
+        while let Some((at, _)) = self.node.poll_timeout().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.node.handle_timeout(self.now);
+            self.collect();
+        }
+        self.now = end;
+    }
+
+    /// What is on the wire to `agent` that `pattern` fits: a method, a status, `200 BYE`, or `*`.
+    pub fn on_wire(&self, agent: &Agent, pattern: &str) -> Vec<Sent> {
+        self.wire.iter().filter(|sent| fits(sent, agent, pattern)).cloned().collect()
+    }
+
+    /// Takes the first such message off the wire.
+    pub fn take(&mut self, agent: &Agent, pattern: &str) -> Msg {
+        let Some(at) = self.wire.iter().position(|sent| fits(sent, agent, pattern)) else {
+            let all: Vec<_> = self.wire.iter().map(|sent| format!("to {}:\n{}", sent.to, sent.text)).collect();
+            panic!("no {pattern} to {} ({}) among {}:\n{}", agent.name, agent.address, all.len(), all.join("\n"));
+        };
+        self.wire.remove(at).msg
+    }
+
+    /// Takes them all, with their times.
+    pub fn take_all(&mut self, agent: &Agent, pattern: &str) -> Vec<Sent> {
+        let (taken, left) = std::mem::take(&mut self.wire).into_iter().partition(|sent| fits(sent, agent, pattern));
+        self.wire = left;
+        taken
+    }
+
+    /// Nothing of the kind is on the wire.
+    #[track_caller]
+    pub fn none(&self, agent: &Agent, pattern: &str) {
+        let found = self.on_wire(agent, pattern);
+        assert!(found.is_empty(), "{pattern} to {}:\n{}", agent.name, found[0].text);
+    }
+
+    /// Nothing at all is on the wire, to anybody.
+    #[track_caller]
+    pub fn silent(&self) {
+        let all: Vec<_> = self.wire.iter().map(|sent| format!("to {}:\n{}", sent.to, sent.text)).collect();
+        assert!(all.is_empty(), "{}", all.join("\n"));
+    }
+
+    /// Milliseconds since the world began.
+    pub fn clock(&self) -> u64 {
+        u64::try_from(self.now.since(self.began).as_millis()).unwrap()
+    }
+
+    /// Every timer has run out: no call, leg or transaction is left.
+    #[track_caller]
+    pub fn over(&mut self) {
+        self.run(70_000);
+        assert!(self.node.is_idle(), "calls, legs, transactions left: {:?}", self.node.sizes());
+    }
+
+    /// The newest record.
+    #[track_caller]
+    pub fn record(&self) -> Record {
+        self.node.records_view(1).first().expect("a record").as_ref().clone()
+    }
+
+    /// The value of a metric by the start of its line.
+    pub fn metric(&self, line: &str) -> f64 {
+        let text = self.metrics.render();
+        let found = text.lines().find_map(|have| have.strip_prefix(line)?.trim().parse().ok());
+        found.unwrap_or_else(|| panic!("no {line} in\n{text}"))
+    }
+}
+
+fn fits(sent: &Sent, agent: &Agent, pattern: &str) -> bool {
+    let same_way = agent.connection.is_none() || sent.connection == agent.connection;
+    let (first, method) = pattern.split_once(' ').unwrap_or((pattern, ""));
+    let code = sent.msg.code();
+    let start = match (first, code) {
+        ("*", _) => true,
+        (_, 0) => sent.msg.method() == first,
+        (_, code) => code.to_string() == first,
+    };
+    sent.to == agent.address && same_way && start && (method.is_empty() || sent.msg.method() == method)
+}
