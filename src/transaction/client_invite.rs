@@ -109,7 +109,7 @@ Calling + TimerB -> Terminated: Timeout
 Calling + Provisional -> Proceeding: Deliver Stop
 Calling + Success -> Accepted: Deliver Stop Start(M)
 Calling + Failure -> Completed: Ack Deliver Stop Start(D)
-Calling + Cancel -> Calling: HoldCancel
+Calling + Cancel -> Calling: HoldCancel Stop Start(B)
 Calling + Unreachable -> Terminated: Unreachable
 Calling + Closed -> Terminated: Unreachable
 Calling ignores TimerD TimerM TimerCancelled

@@ -70,7 +70,7 @@ pub(super) struct Server<O> {
 pub(super) enum Given {
     Nothing,
     Response(Bytes),
-    Ack(Message, Flow),
+    Ack(Box<(Message, Flow)>),
 }
 
 impl<O: Copy> Server<O> {
@@ -144,7 +144,10 @@ impl<O: Copy> Server<O> {
     pub fn event(&self, transaction: ServerId, action: Action, given: &mut Given) -> Option<Event<O>> {
         match action {
             Action::DeliverAck => match std::mem::replace(given, Given::Nothing) {
-                Given::Ack(message, flow) => Some(Event::Ack { message, flow }),
+                Given::Ack(ack) => {
+                    let (message, flow) = *ack;
+                    Some(Event::Ack { message, flow })
+                }
                 Given::Nothing | Given::Response(_) => None,
             },
             Action::AckMissing => Some(Event::AckMissing { transaction, owner: self.owner }),

@@ -50,7 +50,7 @@ impl<O: Copy> Servers<O> {
     pub fn request(&mut self, context: &mut Context<'_>, message: Message, flow: Flow, room: bool) -> Option<Event<O>> {
         let found = self.by_key.get(self.key.of(&message)).copied();
         match (message.method(), found) {
-            (Method::Ack, Some(id)) => self.drive(context, id, Happening::Ack, Given::Ack(message, flow)),
+            (Method::Ack, Some(id)) => self.drive(context, id, Happening::Ack, Given::Ack(Box::new((message, flow)))),
             (Method::Ack, None) => Some(Event::Ack { message, flow }),
             (Method::Cancel, found) => self.cancel(context, found, message, flow),
             (_, Some(id)) => self.drive(context, id, Happening::Request, Given::Nothing),
@@ -77,7 +77,7 @@ impl<O: Copy> Servers<O> {
             None => messages::stateless(context.writer, &message, flow, 200),
         };
         let bytes = writer.finish();
-        context.out.push(Transmit { flow: server.flow, bytes });
+        context.out.push(Transmit { flow: response_flow(&message.top_via(), flow), bytes });
         server.is_open_invite().then_some(Event::Cancel { invite: id, owner: server.owner, message })
     }
 

@@ -182,3 +182,15 @@ fn a_request_is_sent_once_only() {
     assert!(out.is_empty());
     bench.finish();
 }
+
+#[test]
+fn a_branch_of_ours_is_known_while_its_request_lives() {
+    let mut bench = Bench::new();
+    let (id, branch, _) = bench.send(Method::Invite, udp(), 1);
+    assert!(bench.table.is_own_branch(branch.to_string().as_bytes()));
+    assert!(!bench.table.is_own_branch(b"z9hG4bKother"));
+    assert!(!bench.table.is_own_branch(Branch { random: branch.random ^ 1, ..branch }.to_string().as_bytes()));
+    bench.table.abandon(id);
+    assert!(!bench.table.is_own_branch(branch.to_string().as_bytes()));
+    bench.finish();
+}

@@ -209,5 +209,5 @@ impl Bench {
 #[test]
 fn lingering_transactions_stay_small() {
     let (client, server) = super::table::sizes::<u64>();
-    assert!(client <= 200 && server <= 208, "client {client} bytes, server {server} bytes");
+    assert!(client <= 160 && server <= 192, "client {client} bytes, server {server} bytes");
 }

@@ -62,9 +62,12 @@ fn na_1_responses_go_back_to_where_the_request_came_from() {
     let via = parse(&bench.wire[0].1);
     assert_eq!(via.top_via().rport(), Some(Some(31000)));
     assert_eq!(via.top_via().received(), "198.51.100.7".parse().ok());
+    let moved = Flow { remote: "198.51.100.7:32000".parse().unwrap(), ..source };
+    bench.receive(&request("CANCEL", "z9hG4bKa;rport", ""), moved);
+    assert_eq!(bench.wire[1].0, moved, "by its own Via and source");
     bench.respond(0, &invite, 200);
     bench.receive(&request("CANCEL", "z9hG4bKb", ""), source);
-    assert_eq!(bench.wire[1].0, source);
-    assert_eq!(bench.wire[2].0.remote, "198.51.100.7:5070".parse().unwrap(), "the port of sent-by");
+    assert_eq!(bench.wire[2].0, source);
+    assert_eq!(bench.wire[3].0.remote, "198.51.100.7:5070".parse().unwrap(), "the port of sent-by");
     bench.finish();
 }
