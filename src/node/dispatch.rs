@@ -209,14 +209,21 @@ impl Node {
         if is_invite && request.max_forwards() == Some(0) {
             return Some(Refusal::new(483));
         }
-        // CONFORMANCE DI-15: our own branch on top means that our own request has come back.
-        let via = request.top_via();
-        let is_ours = |local: &crate::ua::Local| {
-            let port = via.port.unwrap_or_else(|| local.protocol.default_port());
-            port == local.port && via.host.eq_ignore_ascii_case(local.host.as_bytes())
+        (is_invite && self.has_looped(request)).then(|| Refusal::new(482))
+    }
+
+    /// CONFORMANCE DI-15: a live branch of ours in any Via means that our own request has come back.
+    fn has_looped(&self, request: &Message) -> bool {
+        let is_ours = |via: &sip::Via<'_>| {
+            let at = |local: &crate::ua::Local| {
+                let port = via.port.unwrap_or_else(|| local.protocol.default_port());
+                port == local.port && via.host.eq_ignore_ascii_case(local.host.as_bytes())
+            };
+            self.ua.settings().locals.iter().any(at)
         };
-        let has_looped = via.branch().is_some_and(|branch| self.transactions.is_own_branch(branch));
-        (is_invite && has_looped && self.ua.settings().locals.iter().any(is_ours)).then(|| Refusal::new(482))
+        let is_own_branch = |via: &sip::Via<'_>| via.branch().is_some_and(|own| self.transactions.is_own_branch(own));
+        let vias = request.values(Name::Via).filter_map(|value| sip::Via::parse(value).ok());
+        vias.filter(is_own_branch).any(|via| is_ours(&via))
     }
 
     /// 420 that names every extension we do not know (§8.2.2.3).

@@ -5,4 +5,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod cancel;
+mod dialogs;
+mod in_dialog;
 mod transactions;

@@ -181,7 +181,10 @@ impl World {
             return;
         }
         let text = String::from_utf8_lossy(bytes).into_owned();
-        if let Err(malformed) = sosbridge::sip::Message::parse(bytes.clone()) {
+        // A 400 repeats what was wrong with the request.
+        if let (Err(malformed), false) =
+            (sosbridge::sip::Message::parse(bytes.clone()), text.starts_with("SIP/2.0 400"))
+        {
             panic!("the node sent what it would refuse itself: {malformed:?}\n{text}");
         }
         if to.ip().to_string().starts_with("203.0.113.8") {
@@ -211,10 +214,10 @@ impl World {
     }
 
     /// Takes the first such message off the wire.
+    #[track_caller]
     pub fn take(&mut self, agent: &Agent, pattern: &str) -> Msg {
         let Some(at) = self.wire.iter().position(|sent| fits(sent, agent, pattern)) else {
-            let all: Vec<_> = self.wire.iter().map(|sent| format!("to {}:\n{}", sent.to, sent.text)).collect();
-            panic!("no {pattern} to {} ({}) among {}:\n{}", agent.name, agent.address, all.len(), all.join("\n"));
+            panic!("no {pattern} to {} ({}) among:\n{}", agent.name, agent.address, self.listing());
         };
         self.wire.remove(at).msg
     }
@@ -236,8 +239,17 @@ impl World {
     /// Nothing at all is on the wire, to anybody.
     #[track_caller]
     pub fn silent(&self) {
-        let all: Vec<_> = self.wire.iter().map(|sent| format!("to {}:\n{}", sent.to, sent.text)).collect();
-        assert!(all.is_empty(), "{}", all.join("\n"));
+        assert!(self.wire.is_empty(), "{}", self.listing());
+    }
+
+    /// Start lines of what is on the wire; whole messages when they are few.
+    fn listing(&self) -> String {
+        let few = self.wire.len() <= 2;
+        let line = |sent: &Sent| match few {
+            true => format!("{} ms, to {}:\n{}", sent.at, sent.to, sent.text),
+            false => format!("{} ms, to {}: {} ({})", sent.at, sent.to, sent.msg.start, sent.msg.header("CSeq")),
+        };
+        self.wire.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     /// Milliseconds since the world began.

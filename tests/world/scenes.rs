@@ -36,14 +36,22 @@ impl World {
         answered
     }
 
-    /// Sends a request and takes its final answer.
+    /// Sends a request and takes its final answer; a refused INVITE is acknowledged.
     pub fn ask(&mut self, agent: &Agent, request: &Msg) -> Msg {
         self.send(agent, request);
         let branch = request.branch();
         let is_answer =
             |sent: &super::Sent| sent.to == agent.address && sent.msg.code() >= 200 && sent.msg.branch() == branch;
         let at = self.wire.iter().position(is_answer).unwrap_or_else(|| panic!("no answer to\n{request}"));
-        self.wire.remove(at).msg
+        let answer = self.wire.remove(at).msg;
+        if request.method() == "INVITE" {
+            self.wire
+                .retain(|sent| !(sent.to == agent.address && sent.msg.code() == 100 && sent.msg.branch() == branch));
+            if answer.code() >= 300 {
+                self.send(agent, &request.ack_of(&answer));
+            }
+        }
+        answer
     }
 
     /// Sends an INVITE of `agent` to `uri` and takes the 100.
