@@ -1,0 +1,33 @@
+//! SIPp stories and real phones against the real daemon: `cargo test --test scenarios`, or `… -- NAME` for one.
+//!
+//! A story is a folder of `sip-scenarios/`; to add one is to add a folder.
+#![allow(clippy::disallowed_methods)]
+
+mod daemon;
+mod expect;
+mod plan;
+mod ports;
+mod process;
+mod sipp;
+mod story;
+mod vars;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// What went wrong, in words for whoever reads the test output.
+pub type Outcome<T> = Result<T, String>;
+
+/// Stories mostly wait for timers, so more of them go at once than there are processors.
+const AT_ONCE: usize = 6;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let names = story::names().unwrap_or_else(|error| {
+        eprintln!("{error}");
+        std::process::exit(1);
+    });
+    let told = |name: String| Trial::test(format!("story::{name}"), move || story::play(&name).map_err(Failed::from));
+    let trials = names.into_iter().map(told).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,42 @@
+//! Addresses of parties: loopback addresses of their own, so that no port of a story meets an ephemeral port of the machine.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::sync::Mutex;
+
+use crate::Outcome;
+
+/// Where each kind of party lives. What the daemon trusts as a trunk is told by address in the base configuration.
+pub const SOSBRIDGE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 20);
+pub const PHONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 21);
+pub const TRUNK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 22);
+pub const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 23);
+
+static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+
+/// A port of `ip` that is free on UDP and TCP, as is the one after it, and was not given to anybody else in this run.
+pub fn free(ip: Ipv4Addr) -> Outcome<SocketAddr> {
+    let mut given = GIVEN.lock().map_err(|_| "a story died while it took a port")?;
+    for _ in 0..200 {
+        let probe = UdpSocket::bind((ip, 0)).map_err(|error| format!("no free port on {ip}: {error}"))?;
+        let port = probe.local_addr().map_err(|error| error.to_string())?.port();
+        let Some(next) = port.checked_add(1) else { continue };
+        let pair = [port, next].map(|port| SocketAddr::V4(SocketAddrV4::new(ip, port)));
+        let is_free = TcpListener::bind(pair[0]).is_ok() && UdpSocket::bind(pair[1]).is_ok();
+        if is_free && pair.iter().all(|address| !given.contains(address)) {
+            given.extend(pair);
+            return Ok(pair[0]);
+        }
+    }
+    Err(format!("no free pair of ports on {ip}"))
+}
+
+/// True when a process listens on this address (`/proc/net`, so that asking takes no port away).
+pub fn is_bound(address: SocketAddr, is_tcp: bool) -> bool {
+    let SocketAddr::V4(address) = address else { return false };
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let wanted = format!("{ip:08X}:{:04X}", address.port());
+    let table = if is_tcp { "/proc/net/tcp" } else { "/proc/net/udp" };
+    let text = std::fs::read_to_string(table).unwrap_or_default();
+    text.lines().any(|line| line.split_whitespace().nth(1) == Some(wanted.as_str()))
+}
