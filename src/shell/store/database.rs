@@ -221,7 +221,7 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
 }
 
 fn commit(connection: &mut Connection, batch: &Batch, clock: Option<&Stored>) -> rusqlite::Result<()> {
-    if batch.len() == 0 && clock.is_none() {
+    if batch.is_empty() && clock.is_none() {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
