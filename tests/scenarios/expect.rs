@@ -41,7 +41,7 @@ fn all_match(rows: &[Value], wanted: &[Value]) -> bool {
     found && left.is_empty()
 }
 
-/// Objects may have more fields than wanted, lists not more items; `""` also stands for null.
+/// Objects may have more fields than wanted, lists not more items; `""` also stands for null, `"~…"` is a regular expression.
 fn contains(row: &Value, want: &Value) -> bool {
     match (row, want) {
         (Value::Object(row), Value::Object(want)) => {
@@ -51,6 +51,10 @@ fn contains(row: &Value, want: &Value) -> bool {
             row.len() == want.len() && row.iter().zip(want).all(|(row, want)| contains(row, want))
         }
         (Value::Null, Value::String(want)) => want.is_empty(),
+        (Value::String(row), Value::String(want)) => match want.strip_prefix('~') {
+            Some(pattern) => regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(row)),
+            None => row == want,
+        },
         (row, want) => row == want,
     }
 }
