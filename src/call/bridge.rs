@@ -29,6 +29,9 @@ impl Calls {
             false => None,
         };
         parts.ua.progress(&mut parts.context, caller, status, content.as_ref());
+        if let (Some(content), Some(branch)) = (content, self.branch(id, leg)) {
+            branch.early = Some(content);
+        }
     }
 
     /// A branch answered: it is bridged with the caller, the others are taken back.
@@ -45,6 +48,7 @@ impl Calls {
         if let Some((target, remote)) = branch.target {
             parts.trunks.report(parts.context.now, target, remote, crate::trunk::Sign::Answered(message.code()));
         }
+        let content = content.or(branch.early);
         self.hang_up_branches(parts, id, None, Some(200));
         let now = parts.context.now;
         self.stop_waiting(id);

@@ -22,6 +22,16 @@ pub(super) enum Decision {
     Refuse { kind: Kind, dialled: CompactString, refusal: Refusal },
 }
 
+impl Decision {
+    /// True when a call comes of it.
+    pub fn is_call(&self) -> bool {
+        match self {
+            Self::Emergency(_) | Self::Callback(..) | Self::Ordinary(_) | Self::Outbound(_) => true,
+            Self::Challenge { .. } | Self::Refuse { .. } => false,
+        }
+    }
+}
+
 /// An emergency (or test) call that may be made.
 pub(super) struct Emergency {
     pub user: Aor,

@@ -209,7 +209,14 @@ impl Calls {
         if call.attempts.is_empty() {
             self.reports.push(Report::Sent { started: call.started_at, sent: now });
         }
-        call.branches.push(Branch { leg, attempt: call.attempts.len(), target, heard: false, alerting: false });
+        call.branches.push(Branch {
+            leg,
+            attempt: call.attempts.len(),
+            target,
+            heard: false,
+            alerting: false,
+            early: None,
+        });
         call.attempts.push(attempt);
         self.wake(now + wait, id, Alarm::Silent(leg));
     }

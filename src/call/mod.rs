@@ -134,6 +134,8 @@ struct Branch {
     heard: bool,
     /// It rings, or more (18x).
     alerting: bool,
+    /// The description of its last 18x, as the caller saw it; the 2xx may leave it out (CONFORMANCE OA-1).
+    early: Option<ua::Content>,
 }
 
 /// A request inside one dialog that is being carried to the other.
@@ -160,7 +162,13 @@ impl Calls {
 
     /// An INVITE outside any dialog.
     pub fn incoming(&mut self, parts: &mut Parts<'_>, server: ServerId, invite: &Message, flow: Flow) {
-        match classify::classify(parts, invite, flow) {
+        let decision = classify::classify(parts, invite, flow);
+        if decision.is_call() && ua::Content::is_malformed(invite) {
+            let refusal = ua::Refusal::warn(488, "Malformed session description");
+            parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
+            return;
+        }
+        match decision {
             classify::Decision::Emergency(emergency) => self.start_emergency(parts, server, invite, flow, *emergency),
             classify::Decision::Callback(trunk, number) => {
                 self.start_callback(parts, server, invite, flow, trunk, number)

@@ -83,6 +83,11 @@ impl Content {
         Ok(Some(Self { content_type, lines: describing_lines(message), body }))
     }
 
+    /// True when `message` carries a session description that no leg may see (CONFORMANCE OA-8).
+    pub fn is_malformed(message: &Message) -> bool {
+        sdp::of(message).is_some_and(|description| !description.well_formed())
+    }
+
     /// True when `message` carries a session description: an offer or an answer.
     pub fn has_description(message: &Message) -> bool {
         sdp::locate(message).is_some()
