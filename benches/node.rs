@@ -64,13 +64,24 @@ impl Bench {
         }
         let config = config::load(&text, Path::new("/")).unwrap().config;
         let now = Instant::from_millis(1_000_000_000);
-        let bindings = (0..USERS).map(|user| serde_json::from_value(serde_json::json!({
+        let bindings = (0..USERS)
+            .map(|user| {
+                serde_json::from_value(serde_json::json!({
             "user": format!("user{user:06}@example.com"), "slot": 0, "uri": format!("sip:user{user:06}@127.0.0.1:5071"),
             "cid": "c", "cseq": 1, "via": "udp", "on": 0, "from": "127.0.0.1:5071",
-            "until": 9_000_000_000u64, "seen": 1, "q": 1000 })).unwrap()).collect();
+            "until": 9_000_000_000u64, "seen": 1, "q": 1000 }))
+                .unwrap()
+            })
+            .collect();
         let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings, records: vec![] };
         let node = Node::new(Arc::new(config), boot, Metrics::new());
-        Self { node, now, phone: "127.0.0.1:5071".parse().unwrap(), center: "127.0.0.1:5080".parse().unwrap(), sent: Vec::new() }
+        Self {
+            node,
+            now,
+            phone: "127.0.0.1:5071".parse().unwrap(),
+            center: "127.0.0.1:5080".parse().unwrap(),
+            sent: Vec::new(),
+        }
     }
 
     fn receive(&mut self, remote: SocketAddr, bytes: Bytes) {
@@ -102,7 +113,11 @@ impl Bench {
              Subject: Performance Test\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}", SDP.len())));
         let invite = self.take(center, b"INVITE");
         let head = std::str::from_utf8(&invite).unwrap();
-        let copied: String = head.lines().filter(|line| ["Via:", "From:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name))).map(|line| format!("{line}\r\n")).collect();
+        let copied: String = head
+            .lines()
+            .filter(|line| ["Via:", "From:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name)))
+            .map(|line| format!("{line}\r\n"))
+            .collect();
         let to = head.lines().find(|line| line.starts_with("To:")).unwrap();
         self.receive(center, Bytes::from(format!("SIP/2.0 180 Ringing\r\n{copied}{to};tag=c{number}\r\nContact: <sip:127.0.0.1:5080>\r\nContent-Length: 0\r\n\r\n")));
         self.receive(center, Bytes::from(format!("SIP/2.0 200 OK\r\n{copied}{to};tag=c{number}\r\nContact: <sip:127.0.0.1:5080>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}", SDP.len())));
@@ -110,9 +125,12 @@ impl Bench {
         self.take(center, b"ACK");
         self.sent.clear();
         let ok_to = std::str::from_utf8(&ok).unwrap().lines().find(|line| line.starts_with("To:")).unwrap().to_owned();
-        let request = |method: &str, cseq: u32| Bytes::from(format!(
-            "{method} sip:911@127.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5071;branch=z9hG4bK{method}{number}\r\nFrom: <sip:user{user:06}@example.com>;tag=f{number}\r\n\
-             {ok_to}\r\nCall-ID: {number}@bench\r\nCSeq: {cseq} {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"));
+        let request = |method: &str, cseq: u32| {
+            Bytes::from(format!(
+                "{method} sip:911@127.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5071;branch=z9hG4bK{method}{number}\r\nFrom: <sip:user{user:06}@example.com>;tag=f{number}\r\n\
+             {ok_to}\r\nCall-ID: {number}@bench\r\nCSeq: {cseq} {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+            ))
+        };
         (request("ACK", 1), request("BYE", 2))
     }
 
@@ -121,7 +139,11 @@ impl Bench {
         self.receive(phone, bye);
         let bye = self.take(center, b"BYE");
         let head = std::str::from_utf8(&bye).unwrap();
-        let copied: String = head.lines().filter(|line| ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name))).map(|line| format!("{line}\r\n")).collect();
+        let copied: String = head
+            .lines()
+            .filter(|line| ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name)))
+            .map(|line| format!("{line}\r\n"))
+            .collect();
         self.receive(center, Bytes::from(format!("SIP/2.0 200 OK\r\n{copied}Content-Length: 0\r\n\r\n")));
         self.sent.clear();
     }

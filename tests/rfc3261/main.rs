@@ -5,7 +5,11 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod authentication;
 mod cancel;
 mod dialogs;
+mod finding;
+mod framing;
 mod in_dialog;
+mod offer_answer;
 mod transactions;

@@ -37,14 +37,16 @@ impl Agent {
         format!("sip:{}@example.com", self.name)
     }
 
-    /// A request outside any dialog.
+    /// A request outside any dialog. A phone has something to hide.
     pub fn request(&self, method: &str, uri: &str) -> Msg {
+        let is_trunk = self.address.ip().to_string().starts_with("203.0.113.");
+        let (display, call_id) = if is_trunk { ("", "plain") } else { ("\"Alice Liddell\" ", "secret") };
         Msg::request(method, uri)
             .with("Via", &self.via())
             .with("Max-Forwards", "70")
-            .with("From", &format!("\"{} Liddell\" <{}>;tag=from-{}", self.name, self.aor(), fresh()))
+            .with("From", &format!("{display}<{}>;tag=from-{}", self.aor(), fresh()))
             .with("To", &format!("<{uri}>"))
-            .with("Call-ID", &format!("{}-secret-{}", self.name, fresh()))
+            .with("Call-ID", &format!("{}-{call_id}-{}", self.name, fresh()))
             .with("CSeq", &format!("1 {method}"))
             .with("Contact", &self.contact())
             .with("User-Agent", "Softphone of Alice")

@@ -21,7 +21,7 @@ use sosbridge::transport::{ConnId, ListenerId};
 pub use agent::{Agent, Dialog, description};
 pub use config::Toml;
 pub use message::{Msg, fresh, param, uri_of};
-pub use scenes::Call;
+pub use scenes::{Call, authorized, authorized_with, register};
 
 /// How the store behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,0 +1,220 @@
+//! NA-1, NA-2, NA-4: finding the way back (RFC 3581, RFC 3261 §10.3 and §18, RFC 5626).
+
+use crate::world::{Agent, Dialog, Msg, World, alice, bob, param, psap};
+use sosbridge::node::Input;
+
+fn register(agent: &Agent, contact: &str) -> Msg {
+    let aor = format!("<sip:{}@example.com>", agent.name);
+    let request = agent.request("REGISTER", "sip:example.com").set("To", &aor).set("From", &format!("{aor};tag=r"));
+    if contact.is_empty() { request.without("Contact") } else { request.set("Contact", contact) }
+}
+
+/// The contacts of a 200 to REGISTER, without what follows their URI.
+fn contacts(ok: &Msg) -> Vec<String> {
+    ok.values("Contact").into_iter().map(crate::world::uri_of).collect()
+}
+
+#[test]
+fn na_1_responses_go_where_the_request_came_from() {
+    let mut world = World::new();
+    let source = Agent::new("nat", "198.51.100.9:40123");
+    // (Via, where the answer goes)
+    let cases = [
+        ("SIP/2.0/UDP 10.0.0.5:5062;branch=z9hG4bKone;rport", "198.51.100.9:40123"),
+        ("SIP/2.0/UDP 198.51.100.9:40123;branch=z9hG4bKtwo", "198.51.100.9:40123"),
+        ("SIP/2.0/UDP phone.invalid;branch=z9hG4bKthree;rport", "198.51.100.9:40123"),
+    ];
+    for (via, goes_to) in cases {
+        world.send(&source, &source.request("OPTIONS", "sip:example.com").set("Via", via));
+        let answer = world.take(&Agent::new("there", goes_to), "200");
+        assert!(answer.header("Via").starts_with(via.trim_end_matches(";rport")), "{answer}");
+        if via.ends_with("rport") {
+            assert_eq!(param(answer.header("Via"), "rport"), "40123");
+            assert_eq!(param(answer.header("Via"), "received"), "198.51.100.9");
+        }
+    }
+    world.silent();
+}
+
+#[test]
+fn na_1_without_rport_the_port_is_that_of_via() {
+    // §18.2.2: received address, and the port of sent-by, 5060 where it names none.
+    let mut world = World::new();
+    let source = Agent::new("nat", "198.51.100.9:40123");
+    for (via, goes_to) in [("10.0.0.5:5062", "198.51.100.9:5062"), ("10.0.0.5", "198.51.100.9:5060")] {
+        let via = format!("SIP/2.0/UDP {via};branch=z9hG4bKna1");
+        let request = source.request("OPTIONS", "sip:example.com").set("Via", &via);
+        world.send(&source, &request);
+        let answer = world.take(&Agent::new("there", goes_to), "200");
+        assert_eq!(param(answer.header("Via"), "received"), "198.51.100.9");
+    }
+}
+
+#[test]
+fn na_1_private_contact_behind_nat() {
+    let mut world = World::new();
+    let phone = Agent::new("alice", "198.51.100.9:40123");
+    let private = "<sip:alice@10.0.0.5:5062>";
+    let register = register(&phone, private).set("Via", "SIP/2.0/UDP 10.0.0.5:5062;branch=z9hG4bKr1;rport");
+    world.register_as(&phone, &register);
+    let invite = phone.invite("sip:911@example.com").set("Contact", private);
+    world.send(&phone, &invite);
+    world.take(&phone, "100");
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(&phone, &invite, &psap(), &offered);
+    // Requests inside the dialog go to the flow, with the Contact as their Request-URI.
+    let bye = call.trunk.request("BYE");
+    assert_eq!(world.ask(&psap(), &bye).code(), 200);
+    let bye = world.take(&phone, "BYE");
+    assert_eq!(bye.uri(), "sip:alice@10.0.0.5:5062");
+    world.send(&phone, &phone.reply(&bye, 200));
+    world.over();
+    // And so does the callback.
+    world.call_back(&psap(), "+14255551000");
+    assert_eq!(world.take(&phone, "INVITE").uri(), "sip:alice@10.0.0.5:5062");
+}
+
+#[test]
+fn na_1_the_nat_gives_another_port_during_the_call() {
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    let moved = Agent::new("alice", "198.51.100.71:33333");
+    call.phone.agent = moved;
+    let reinvite = call.phone.request("INVITE").sdp(&alice().offer()).set("Contact", &alice().contact());
+    world.send(&moved, &reinvite);
+    world.take(&moved, "100");
+    let carried = world.take(&psap(), "INVITE");
+    world.send(&psap(), &psap().reply(&carried, 200).sdp(&psap().offer()));
+    world.take(&moved, "200 INVITE");
+    let ack = call.phone.request("ACK");
+    world.send(&moved, &ack);
+    let bye = call.trunk.request("BYE");
+    assert_eq!(world.ask(&psap(), &bye).code(), 200);
+    world.take(&moved, "BYE");
+    world.none(&alice(), "*");
+}
+
+#[test]
+fn na_2_reached_over_its_own_connection() {
+    let mut world = World::new();
+    let phone = world.connect(bob());
+    world.register(&phone);
+    world.register(&alice());
+    let invite = world.dial(&alice(), "sip:bob@example.com");
+    let ring = world.take(&phone, "INVITE");
+    assert!(ring.header("Via").starts_with("SIP/2.0/TCP 192.0.2.1:5060"), "{ring}");
+    assert_eq!(ring.contact(), "sip:alice@192.0.2.1:5060;transport=tcp");
+    world.send(&phone, &phone.reply(&ring, 200).sdp(&phone.offer()));
+    world.take(&phone, "ACK");
+    let ok = world.take(&alice(), "200 INVITE");
+    assert_eq!(ok.contact(), "sip:bob@192.0.2.1:5060");
+    let mut caller = Dialog::caller(alice(), &invite, &ok);
+    world.send(&alice(), &caller.request("ACK"));
+    world.send(&alice(), &caller.request("BYE"));
+    world.take(&phone, "BYE");
+}
+
+#[test]
+fn na_2_connection_lost() {
+    let mut world = World::new();
+    let phone = world.connect(bob());
+    world.register(&phone);
+    world.register(&alice());
+    world.input(Input::Closed { connection: phone.connection.unwrap() });
+    assert_eq!(world.node.registrations_view(0).rows.len(), 2, "the binding is kept");
+    world.take_all(&bob(), "*");
+    // Tried anew where its contact says, over a new connection.
+    world.dial(&alice(), "sip:bob@example.com");
+    let again = world.on_wire(&bob(), "INVITE");
+    assert_eq!(again.len(), 1);
+    assert!(again[0].connection.is_some() && again[0].connection != phone.connection);
+    // It comes back and registers: its calls take the new connection.
+    let back = world.connect(Agent::new("bob", "198.51.100.72:40999"));
+    world.register_as(&back, &register(&back, &phone.contact()));
+    world.take_all(&bob(), "*");
+    world.dial(&alice(), "sip:bob@example.com");
+    world.take(&back, "INVITE");
+}
+
+#[test]
+fn na_4_several_contacts_q_values_and_their_order() {
+    let mut world = World::new();
+    let phone = alice();
+    let two = "<sip:alice@198.51.100.71:5071>;q=0.4, <sip:alice@198.51.100.71:5999>;q=0.9";
+    let ok = world.register_as(&phone, &register(&phone, two).with("Expires", "600"));
+    assert_eq!(contacts(&ok), ["sip:alice@198.51.100.71:5999", "sip:alice@198.51.100.71:5071"]);
+    assert!(ok.values("Contact").iter().all(|contact| contact.contains("expires=600")), "{ok}");
+    // §10.3: one is removed by `expires=0`, the other stays.
+    let ok = world.register_as(&phone, &register(&phone, "<sip:alice@198.51.100.71:5999>;expires=0"));
+    assert_eq!(contacts(&ok), ["sip:alice@198.51.100.71:5071"]);
+    // No Contact: the list.
+    world.run(10_000);
+    let ok = world.register_as(&phone, &register(&phone, ""));
+    assert!(ok.header("Contact").contains("expires=590"), "{ok}");
+    // `*` wants Expires: 0, and to be alone.
+    for (contact, expires) in [("*", "60"), ("*, <sip:alice@198.51.100.71:1>", "0")] {
+        let request = register(&phone, contact).set("Expires", expires);
+        let challenge = world.ask(&phone, &request);
+        let refused = world.ask(&phone, &crate::authentication::answered(&request, &challenge));
+        assert_eq!(refused.code(), 400, "{contact}");
+    }
+    assert_eq!(world.node.registrations_view(0).rows.len(), 1);
+    let ok = world.register_as(&phone, &register(&phone, "*").with("Expires", "0"));
+    assert!(!ok.has("Contact"));
+    assert!(world.node.registrations_view(0).rows.is_empty());
+}
+
+#[test]
+fn na_4_expiries() {
+    let mut world = World::new();
+    let phone = alice();
+    // (asked for, given)
+    for (asked, given) in
+        [("60", "60"), ("3600", "3600"), ("7200", "3600"), ("nonsense", "3600"), ("99999999999", "3600")]
+    {
+        let ok = world.register_as(&phone, &register(&phone, &phone.contact()).with("Expires", asked));
+        assert_eq!(param(ok.header("Contact"), "expires"), given, "asked for {asked}");
+    }
+    let ok = world.register_as(&phone, &register(&phone, &format!("{};expires=120", phone.contact())));
+    assert_eq!(param(ok.header("Contact"), "expires"), "120");
+    let request = register(&phone, &phone.contact()).with("Expires", "59");
+    let challenge = world.ask(&phone, &request);
+    let brief = world.ask(&phone, &crate::authentication::answered(&request, &challenge));
+    assert_eq!((brief.code(), brief.header("Min-Expires")), (423, "60"));
+    world.run(119_000);
+    assert_eq!(world.node.registrations_view(0).rows.len(), 1);
+    world.run(1_500);
+    assert!(world.node.registrations_view(0).rows.is_empty(), "a binding ends when its time is over");
+}
+
+#[test]
+fn na_4_instance_and_reg_id() {
+    let mut world = World::new();
+    let phone = world.connect(alice());
+    let instance = ";+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\"";
+    let first = format!("{}{instance};reg-id=1", phone.contact());
+    let ok = world.register_as(&phone, &register(&phone, &first).with("Supported", "path, outbound"));
+    assert_eq!(ok.header("Require"), "outbound");
+    // RFC 5626 §6: the same instance and reg-id from elsewhere replaces the binding; another reg-id stands beside it.
+    let moved = world.connect(Agent::new("alice", "198.51.100.99:41000"));
+    let second = format!("{}{instance};reg-id=1", moved.contact());
+    let ok = world.register_as(&moved, &register(&moved, &second).with("Supported", "outbound"));
+    assert_eq!(contacts(&ok), [moved.contact().trim_matches(['<', '>'])]);
+    let third = format!("{}{instance};reg-id=2", phone.contact());
+    let ok = world.register_as(&phone, &register(&phone, &third).with("Supported", "outbound"));
+    assert_eq!(contacts(&ok).len(), 2);
+}
+
+#[test]
+fn na_4_an_older_register_changes_nothing() {
+    // §10.3 step 7: same Call-ID, CSeq not higher.
+    let mut world = World::new();
+    let phone = alice();
+    let newer = register(&phone, &phone.contact()).set("CSeq", "20 REGISTER");
+    world.register_as(&phone, &newer);
+    let older = newer.clone().branched("z9hG4bKolder").set("CSeq", "9 REGISTER").with("Expires", "0");
+    let challenge = world.ask(&phone, &older);
+    let refused = world.ask(&phone, &crate::authentication::answered(&older, &challenge));
+    assert!(refused.code() >= 400, "{refused}");
+    assert_eq!(world.node.registrations_view(0).rows.len(), 1);
+}
