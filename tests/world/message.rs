@@ -19,11 +19,12 @@ impl Msg {
 
     pub fn read(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no empty line in {text:?}"));
+        let head = head.replace("\r\n ", " ").replace("\r\n\t", " ");
         let mut lines = head.split("\r\n");
         let start = lines.next().unwrap_or_default().to_owned();
         let header = |line: &str| {
             let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no colon in {line:?}"));
-            (name.trim().to_owned(), value.trim().to_owned())
+            (long_form(name.trim()).to_owned(), value.trim().to_owned())
         };
         Self { start, lines: lines.map(header).collect(), body: body.to_owned() }
     }
@@ -32,7 +33,7 @@ impl Msg {
     pub fn method(&self) -> &str {
         match self.code() {
             0 => self.start.split(' ').next().unwrap_or_default(),
-            _ => self.header("CSeq").split(' ').nth(1).unwrap_or_default(),
+            _ => self.header("CSeq").split_whitespace().nth(1).unwrap_or_default(),
         }
     }
 
@@ -59,7 +60,7 @@ impl Msg {
     }
 
     pub fn cseq(&self) -> u32 {
-        self.header("CSeq").split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+        self.header("CSeq").split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
     }
 
     pub fn branch(&self) -> &str {
@@ -142,6 +143,20 @@ impl fmt::Display for Msg {
             write!(f, "Content-Length: {}\r\n", self.body.len())?;
         }
         write!(f, "\r\n{}", self.body)
+    }
+}
+
+/// The compact names of RFC 3261 §7.3.3 in full.
+fn long_form(name: &str) -> &str {
+    match name.to_ascii_lowercase().as_str() {
+        "v" => "Via",
+        "f" => "From",
+        "t" => "To",
+        "i" => "Call-ID",
+        "m" => "Contact",
+        "c" => "Content-Type",
+        "l" => "Content-Length",
+        _ => name,
     }
 }
 
