@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use super::ask::{self, Table};
-use super::{file, log, serve};
+use super::{demo, file, log, serve};
 use crate::config::Config;
 
 /// The configuration is wrong.
@@ -29,6 +29,8 @@ enum Command {
     Serve,
     /// Read and verify the configuration.
     Check,
+    /// The main job on loopback in under 20 seconds: 911, a crash, and the callback, with nothing to install.
+    Demo(demo::Options),
     /// The leased numbers of the running daemon.
     Leases(Format),
     /// The calls that are up.
@@ -60,6 +62,7 @@ pub fn run() -> ExitCode {
     match command {
         Command::Serve => serve(&config),
         Command::Check => check(&config),
+        Command::Demo(options) => demo::run(options),
         Command::Leases(format) => ask(&config, Table::Leases, &format),
         Command::Calls(format) => ask(&config, Table::Calls, &format),
         Command::Registrations(format) => ask(&config, Table::Registrations, &format),

@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod cli;
 pub mod clock;
+pub mod demo;
 pub mod dns;
 pub mod events;
 pub mod file;
