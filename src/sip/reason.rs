@@ -1,93 +1,94 @@
-//! Reason phrases (RFC 3261 §21 and the registry), over rsip's list of status codes.
+//! Reason phrases (RFC 3261 §21 and the IANA registry).
 
-use rsip::StatusCode;
-
-/// The phrase to print behind `code`; one word for its class when the code is not in rsip's list.
+/// Ordered by code.
 #[rustfmt::skip] // a table
+const PHRASES: &[(u16, &str)] = &[
+    (100, "Trying"),
+    (180, "Ringing"),
+    (181, "Call Is Being Forwarded"),
+    (182, "Queued"),
+    (183, "Session Progress"),
+    (199, "Early Dialog Terminated"),
+    (200, "OK"),
+    (201, "Accepted"),
+    (204, "No Notification"),
+    (300, "Multiple Choices"),
+    (301, "Moved Permanently"),
+    (302, "Moved Temporarily"),
+    (305, "Use Proxy"),
+    (380, "Alternative Service"),
+    (400, "Bad Request"),
+    (401, "Unauthorized"),
+    (402, "Payment Required"),
+    (403, "Forbidden"),
+    (404, "Not Found"),
+    (405, "Method Not Allowed"),
+    (406, "Not Acceptable"),
+    (407, "Proxy Authentication Required"),
+    (408, "Request Timeout"),
+    (409, "Conflict"),
+    (410, "Gone"),
+    (411, "Length Required"),
+    (412, "Conditional Request Failed"),
+    (413, "Request Entity Too Large"),
+    (414, "Request-URI Too Long"),
+    (415, "Unsupported Media Type"),
+    (416, "Unsupported URI Scheme"),
+    (417, "Unknown Resource-Priority"),
+    (420, "Bad Extension"),
+    (421, "Extension Required"),
+    (422, "Session Interval Too Small"),
+    (423, "Interval Too Brief"),
+    (424, "Bad Location Information"),
+    (425, "Bad Alert Message"), // RFC 8876 §5.1
+    (428, "Use Identity Header"),
+    (429, "Provide Referrer Identity"),
+    (430, "Flow Failed"), // RFC 5626 §11.3.5
+    (433, "Anonymity Disallowed"),
+    (436, "Bad Identity Info"),
+    (437, "Unsupported Certificate"),
+    (438, "Invalid Identity Header"),
+    (439, "First Hop Lacks Outbound Support"),
+    (440, "Max-Breadth Exceeded"),
+    (469, "Bad Info Package"),
+    (470, "Consent Needed"),
+    (480, "Temporarily Unavailable"),
+    (481, "Call/Transaction Does Not Exist"),
+    (482, "Loop Detected"),
+    (483, "Too Many Hops"),
+    (484, "Address Incomplete"),
+    (485, "Ambiguous"),
+    (486, "Busy Here"),
+    (487, "Request Terminated"),
+    (488, "Not Acceptable Here"),
+    (489, "Bad Event"),
+    (491, "Request Pending"),
+    (493, "Undecipherable"),
+    (494, "Security Agreement Required"),
+    (500, "Server Internal Error"),
+    (501, "Not Implemented"),
+    (502, "Bad Gateway"),
+    (503, "Service Unavailable"),
+    (504, "Server Time-out"),
+    (505, "Version Not Supported"),
+    (513, "Message Too Large"),
+    (580, "Precondition Failure"),
+    (600, "Busy Everywhere"),
+    (603, "Decline"),
+    (604, "Does Not Exist Anywhere"),
+    (606, "Not Acceptable"),
+    (607, "Unwanted"),
+    (608, "Rejected"), // RFC 8688
+];
+
+/// The phrase to print behind `code`; one word for its class when the code is in no list.
 pub fn reason_phrase(code: u16) -> &'static str {
-    match StatusCode::from(code) {
-        StatusCode::Trying => "Trying",
-        StatusCode::Ringing => "Ringing",
-        StatusCode::CallIsBeingForwarded => "Call Is Being Forwarded",
-        StatusCode::Queued => "Queued",
-        StatusCode::SessionProgress => "Session Progress",
-        StatusCode::EarlyDialogTerminated => "Early Dialog Terminated",
-        StatusCode::OK => "OK",
-        StatusCode::Accepted => "Accepted",
-        StatusCode::NoNotification => "No Notification",
-        StatusCode::MultipleChoices => "Multiple Choices",
-        StatusCode::MovedPermanently => "Moved Permanently",
-        StatusCode::MovedTemporarily => "Moved Temporarily",
-        StatusCode::UseProxy => "Use Proxy",
-        StatusCode::AlternativeService => "Alternative Service",
-        StatusCode::BadRequest => "Bad Request",
-        StatusCode::Unauthorized => "Unauthorized",
-        StatusCode::PaymentRequired => "Payment Required",
-        StatusCode::Forbidden => "Forbidden",
-        StatusCode::NotFound => "Not Found",
-        StatusCode::MethodNotAllowed => "Method Not Allowed",
-        StatusCode::NotAcceptable => "Not Acceptable",
-        StatusCode::ProxyAuthenticationRequired => "Proxy Authentication Required",
-        StatusCode::RequestTimeout => "Request Timeout",
-        StatusCode::Conflict => "Conflict",
-        StatusCode::Gone => "Gone",
-        StatusCode::LengthRequired => "Length Required",
-        StatusCode::ConditionalRequestFailed => "Conditional Request Failed",
-        StatusCode::RequestEntityTooLarge => "Request Entity Too Large",
-        StatusCode::RequestUriTooLong => "Request-URI Too Long",
-        StatusCode::UnsupportedMediaType => "Unsupported Media Type",
-        StatusCode::UnsupportedUriScheme => "Unsupported URI Scheme",
-        StatusCode::UnknownResourcePriority => "Unknown Resource-Priority",
-        StatusCode::BadExtension => "Bad Extension",
-        StatusCode::ExtensionRequired => "Extension Required",
-        StatusCode::SessionIntervalTooSmall => "Session Interval Too Small",
-        StatusCode::IntervalTooBrief => "Interval Too Brief",
-        StatusCode::BadLocationInformation => "Bad Location Information",
-        StatusCode::UseIdentityHeader => "Use Identity Header",
-        StatusCode::ProvideReferrerIdentity => "Provide Referrer Identity",
-        StatusCode::AnonymityDisallowed => "Anonymity Disallowed",
-        StatusCode::BadIdentityInfo => "Bad Identity Info",
-        StatusCode::UnsupportedCertificate => "Unsupported Certificate",
-        StatusCode::InvalidIdentityHeader => "Invalid Identity Header",
-        StatusCode::FirstHopLacksOutboundSupport => "First Hop Lacks Outbound Support",
-        StatusCode::MaxBreadthExceeded => "Max-Breadth Exceeded",
-        StatusCode::BadInfoPackage => "Bad Info Package",
-        StatusCode::ConsentNeeded => "Consent Needed",
-        StatusCode::TemporarilyUnavailable => "Temporarily Unavailable",
-        StatusCode::CallTransactionDoesNotExist => "Call/Transaction Does Not Exist",
-        StatusCode::LoopDetected => "Loop Detected",
-        StatusCode::TooManyHops => "Too Many Hops",
-        StatusCode::AddressIncomplete => "Address Incomplete",
-        StatusCode::Ambiguous => "Ambiguous",
-        StatusCode::BusyHere => "Busy Here",
-        StatusCode::RequestTerminated => "Request Terminated",
-        StatusCode::NotAcceptableHere => "Not Acceptable Here",
-        StatusCode::BadEvent => "Bad Event",
-        StatusCode::RequestPending => "Request Pending",
-        StatusCode::Undecipherable => "Undecipherable",
-        StatusCode::SecurityAgreementRequired => "Security Agreement Required",
-        StatusCode::ServerInternalError => "Server Internal Error",
-        StatusCode::NotImplemented => "Not Implemented",
-        StatusCode::BadGateway => "Bad Gateway",
-        StatusCode::ServiceUnavailable => "Service Unavailable",
-        StatusCode::ServerTimeOut => "Server Time-out",
-        StatusCode::VersionNotSupported => "Version Not Supported",
-        StatusCode::MessageTooLarge => "Message Too Large",
-        StatusCode::PreconditionFailure => "Precondition Failure",
-        StatusCode::BusyEverywhere => "Busy Everywhere",
-        StatusCode::Decline => "Decline",
-        StatusCode::DoesNotExistAnywhere => "Does Not Exist Anywhere",
-        StatusCode::NotAcceptableGlobal => "Not Acceptable",
-        StatusCode::Unwanted => "Unwanted",
-        StatusCode::Other(code, _) => unlisted(code),
-    }
+    let known = PHRASES.binary_search_by_key(&code, |(code, _)| *code).ok().and_then(|at| PHRASES.get(at));
+    known.map_or_else(|| class(code), |(_, phrase)| phrase)
 }
 
-fn unlisted(code: u16) -> &'static str {
+fn class(code: u16) -> &'static str {
     match code {
-        425 => "Bad Alert Message", // RFC 8876 §5.1
-        430 => "Flow Failed",       // RFC 5626 §11.3.5
-        608 => "Rejected",          // RFC 8688
         100..=199 => "Progress",
         200..=299 => "Success",
         300..=399 => "Redirection",
@@ -105,7 +106,20 @@ mod tests {
     fn phrases_of_known_and_unknown_codes() {
         assert_eq!(reason_phrase(180), "Ringing");
         assert_eq!(reason_phrase(481), "Call/Transaction Does Not Exist");
+        assert_eq!(reason_phrase(608), "Rejected");
         assert_eq!(reason_phrase(499), "Request Failure");
         assert_eq!(reason_phrase(699), "Global Failure");
+    }
+
+    #[test]
+    fn every_code_of_the_list_is_found() {
+        assert!(PHRASES.windows(2).all(|two| matches!(two, [(before, _), (after, _)] if before < after)));
+    }
+
+    #[test]
+    fn every_code_that_rsip_knows_has_a_phrase() {
+        let known = (100..700).filter(|code| !matches!(rsip::StatusCode::from(*code), rsip::StatusCode::Other(..)));
+        assert!(known.clone().count() > 60);
+        assert!(known.into_iter().all(|code| PHRASES.iter().any(|(listed, _)| *listed == code)));
     }
 }
