@@ -1,6 +1,6 @@
 //! What one emergency call costs the bare node, from the first byte in to the last byte out: parsing, transactions, dialogs,
 //! lease, rewriting and printing of its fourteen messages, without sockets and disk. Prints also what a held call keeps.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::SocketAddr;
