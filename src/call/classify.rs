@@ -89,7 +89,7 @@ pub(super) fn classify(parts: &mut Parts<'_>, invite: &Message, flow: Flow) -> D
 fn unknown_sender(parts: &Parts<'_>, invite: &Message, stale: bool, dialled: CompactString) -> Decision {
     let claims_ours = Uri::parse(invite.from().uri).is_ok_and(|from| {
         let host = super::routing::host_text(&from.host).to_lowercase();
-        parts.config.sip.domains.iter().any(|domain| *domain == host) || host.ends_with(".invalid")
+        parts.config.sip.domains.contains(&host) || host.ends_with(".invalid")
     });
     if claims_ours {
         return Decision::Challenge { stale };

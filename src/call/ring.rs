@@ -205,7 +205,7 @@ fn caller_identity(parts: &Parts<'_>, invite: &Message, kind: Kind, host: &str) 
         // A user's address of record keeps its domain.
         (Some(uri), Kind::Internal) if !asserted(Name::Privacy) => {
             let domain = host_text(&uri.host);
-            if parts.config.sip.domains.iter().any(|served| *served == domain) { domain } else { host.into() }
+            if parts.config.sip.domains.contains(&domain) { domain } else { host.into() }
         }
         (Some(_) | None, _) => host.into(),
     };

@@ -1,3 +1,5 @@
+//! The dialog floor: identifiers, numbering, route sets, and what never crosses to the other leg.
+
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;

@@ -274,7 +274,9 @@ impl Node {
     fn probe_over(&mut self, number: u32, sign: Sign) {
         let Some(probe) = self.probes.sent.remove(&number) else { return };
         let change = self.trunks.report(self.now, probe.target, probe.remote, sign);
-        if let (Some((from, to)), Some(target)) = (change, self.trunks.target(probe.target)) {
+        if let (Some((from, to)), Some(target)) = (change, self.trunks.target(probe.target))
+            && from != to
+        {
             let name = self.config.trunk(target.trunk).map_or("", |trunk| trunk.name.as_str());
             match to {
                 trunk::State::Down => {

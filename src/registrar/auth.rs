@@ -161,7 +161,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::sip::Writer;
     use crate::sip::digest::{Qop, ha1, response};
 
     const START: Instant = Instant::from_millis(1_700_000_000_000);

@@ -67,7 +67,7 @@ pub enum Event {
     Cancelled { reason: Option<Bytes> },
     /// ACK to our 2xx.
     Acknowledged { message: Message },
-    /// A request inside the dialog that the other leg has to hear of: re-INVITE, INFO, MESSAGE, UPDATE.
+    /// A request inside the dialog that the other leg has to hear of: re-INVITE, INFO, MESSAGE.
     Request { server: ServerId, message: Message, flow: Flow },
     /// The peer took back a re-INVITE; it has its 487.
     Withdrawn { server: ServerId },

@@ -1,5 +1,5 @@
 //! The store on a real disk: what it remembers, and what it says and does when the disk or the file fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 use std::fs;
 use std::path::PathBuf;
