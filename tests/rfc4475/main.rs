@@ -70,7 +70,7 @@ fn judge(case: &Case, world: &mut World, from: Agent) -> Vec<String> {
     let answers: Vec<Msg> = world.wire.drain(..).map(|sent| sent.msg).collect();
     let requests: Vec<&str> = answers.iter().filter(|msg| msg.code() == 0).map(Msg::method).collect();
     let codes: Vec<String> = answers.iter().map(|msg| msg.code().to_string()).filter(|code| code != "0").collect();
-    let finals: Vec<&String> = codes.iter().filter(|code| **code >= "200".to_string()).collect();
+    let finals: Vec<&String> = codes.iter().filter(|code| code.as_str() >= "200").collect();
     if !requests.is_empty() {
         fault(format!("made the node send {requests:?}"));
     }
