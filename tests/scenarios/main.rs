@@ -4,7 +4,10 @@
 #![allow(clippy::disallowed_methods)]
 
 mod daemon;
+mod ears;
 mod expect;
+mod phone;
+mod phones;
 mod plan;
 mod ports;
 mod process;
@@ -28,6 +31,9 @@ fn main() {
         std::process::exit(1);
     });
     let told = |name: String| Trial::test(format!("story::{name}"), move || story::play(&name).map_err(Failed::from));
-    let trials = names.into_iter().map(told).collect();
+    let called = |(name, make, transport, end): (&str, _, _, _)| {
+        Trial::test(name, move || phones::play(make, transport, end).map_err(Failed::from))
+    };
+    let trials = phones::ALL.into_iter().map(called).chain(names.into_iter().map(told)).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

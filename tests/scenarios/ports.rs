@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::Outcome;
 
@@ -29,6 +31,14 @@ pub fn free(ip: Ipv4Addr) -> Outcome<SocketAddr> {
         }
     }
     Err(format!("no free pair of ports on {ip}"))
+}
+
+/// A block of ports for RTP that belongs to one phone of this run; below the ephemeral ports.
+pub fn media() -> Range<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let process = u16::try_from(std::process::id() % 500).unwrap_or(0);
+    let at = 10_000 + (process * 40 + NEXT.fetch_add(10, Ordering::Relaxed)) % 20_000;
+    at..at + 9
 }
 
 /// True when a process listens on this address (`/proc/net`, so that asking takes no port away).

@@ -26,12 +26,16 @@ pub fn names() -> Outcome<Vec<String>> {
     Ok(names)
 }
 
-/// Plays the story; on failure its files stay, and the error says where.
+/// Plays the story of that name.
 pub fn play(name: &str) -> Outcome<()> {
+    in_scratch(name, |scratch| Stage::open(name, scratch)?.play())
+}
+
+/// Gives `tell` a folder; on failure the folder stays, and the error says where.
+pub fn in_scratch(name: &str, tell: impl FnOnce(&Path) -> Outcome<()>) -> Outcome<()> {
     let scratch = tempfile::Builder::new().prefix(&format!("story-{name}-")).tempdir();
     let scratch = scratch.map_err(|error| format!("no temporary folder: {error}"))?;
-    let told = Stage::open(name, scratch.path()).and_then(|mut stage| stage.play());
-    told.map_err(|error| {
+    tell(scratch.path()).map_err(|error| {
         let kept = scratch.keep();
         let log = std::fs::read_to_string(kept.join("sosbridge.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -140,7 +144,7 @@ impl Stage {
 }
 
 /// `base.toml` with what the story changes.
-fn config(changes: &toml::Table) -> Outcome<toml::Table> {
+pub fn config(changes: &toml::Table) -> Outcome<toml::Table> {
     let file = folder().join("base.toml");
     let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     let mut config: toml::Table = toml::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;

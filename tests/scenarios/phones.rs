@@ -1,0 +1,127 @@
+//! Real phones: Linphone and baresip register, call 911, hear the call center, and are called back on the number.
+//!
+//! The call center is a baresip too, so nothing here but the daemon was written with this repository.
+
+use std::path::Path;
+
+use toml::toml;
+
+use crate::Outcome;
+use crate::daemon::Daemon;
+use crate::ears::Ears;
+use crate::expect::expect;
+use crate::phone::{Identity, Make, Phone};
+use crate::plan::Transport;
+use crate::ports;
+use crate::story;
+use crate::vars::Vars;
+
+/// How the first call ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    PhoneHangsUp,
+    /// `kill -9` of the daemon in the call, and a start again.
+    Crash,
+}
+
+pub const ALL: [(&str, Make, Transport, End); 6] = [
+    ("phones::linphone-udp", Make::Linphone, Transport::Udp, End::PhoneHangsUp),
+    ("phones::linphone-tcp", Make::Linphone, Transport::Tcp, End::PhoneHangsUp),
+    ("phones::linphone-restart", Make::Linphone, Transport::Udp, End::Crash),
+    ("phones::baresip-udp", Make::Baresip, Transport::Udp, End::PhoneHangsUp),
+    ("phones::baresip-tcp", Make::Baresip, Transport::Tcp, End::PhoneHangsUp),
+    ("phones::baresip-restart", Make::Baresip, Transport::Udp, End::Crash),
+];
+
+struct Scene {
+    vars: Vars,
+    ears: Ears,
+    phone: Phone,
+    center: Phone,
+    daemon: Daemon,
+}
+
+/// One phone, from its registration to the end of the callback.
+pub fn play(make: Make, transport: Transport, end: End) -> Outcome<()> {
+    story::in_scratch("phones", |folder| {
+        let mut scene = open(folder, make, transport)?;
+        let told = scene.play(end);
+        let Scene { phone, center, .. } = &scene;
+        told.map_err(|error| format!("{error}\n--- phone\n{}\n--- call center\n{}", phone.output(), center.output()))
+    })
+}
+
+fn open(folder: &Path, make: Make, transport: Transport) -> Outcome<Scene> {
+    let mut vars = Vars::default();
+    for name in ["sosbridge", "admin"] {
+        vars.set_address(name, ports::free(ports::SOSBRIDGE)?);
+    }
+    vars.set_address("psap", ports::free(ports::TRUNK)?);
+    let changes = match make {
+        // It takes the strongest algorithm that is offered.
+        Make::Linphone => toml! {
+            users = [{ aor = "sip:alice@example.com", password = "secret", resource = "contoso", inbound = false, country = "US" }]
+        },
+        // baresip 1.0 gives up where SHA-256 is offered at all, so its user has an MD5 hash and no password.
+        Make::Baresip => toml::Table::new(),
+    };
+    let daemon = Daemon::serve(folder, &story::config(&changes)?, &vars)?;
+    let server = vars.address("sosbridge")?;
+    let center = Identity { user: "911", server, transport: Transport::Udp, registers: false };
+    let center = Phone::start(Make::Baresip, &center, vars.address("psap")?, &folder.join("center"))?;
+    let alice = Identity { user: "alice", server, transport, registers: true };
+    let phone = Phone::start(make, &alice, ports::free(ports::PHONE)?, &folder.join("phone"))?;
+    let ears = Ears::open(phone.media.clone(), folder)?;
+    Ok(Scene { vars, ears, phone, center, daemon })
+}
+
+impl Scene {
+    fn play(&mut self, end: End) -> Outcome<()> {
+        self.expect("registrations", toml! { are = [{ user = "sip:alice@example.com" }] })?;
+        let start = self.ears.heard();
+        self.phone.dial("sip:911@example.com")?;
+        self.expect(
+            "calls",
+            toml! { are = [{ kind = "emergency", user = "sip:alice@example.com", state = "answered" }] },
+        )?;
+        self.ears.both_ways(start)?;
+        let leases = self.daemon.rows("leases")?;
+        let number = leases.first().and_then(|lease| lease.get("number")).and_then(|number| number.as_str());
+        let number = number.ok_or("no lease for the emergency call")?.to_owned();
+        self.vars.set("number", &number);
+
+        match end {
+            End::PhoneHangsUp => self.phone.hang_up()?,
+            End::Crash => {
+                self.daemon.kill();
+                self.phone.hang_up()?;
+                self.center.hang_up()?;
+                self.daemon.restart()?;
+            }
+        }
+        self.expect("calls", toml! { are = [] })?;
+        self.expect(
+            "leases",
+            toml! { are = [{ number = "{number}", user = "sip:alice@example.com", state = "held" }] },
+        )?;
+
+        let start = self.ears.heard();
+        let server = self.vars.address("sosbridge")?;
+        self.center.dial(&format!("sip:{number}@{}", server.ip()))?;
+        self.expect("calls", toml! { are = [{ kind = "callback", number = "{number}", state = "answered" }] })?;
+        self.ears.both_ways(start)?;
+        self.center.hang_up()?;
+        self.expect("calls", toml! { are = [] })?;
+        let callback = toml! { kind = "callback" number = "{number}" outcome = "answered" };
+        let emergency = toml! { kind = "emergency" number = "{number}" outcome = "answered" };
+        match end {
+            End::PhoneHangsUp => expect(&self.daemon, "records", &[callback, emergency], &self.vars),
+            End::Crash => expect(&self.daemon, "records", &[callback], &self.vars),
+        }
+    }
+
+    fn expect(&self, table: &str, wanted: toml::Table) -> Outcome<()> {
+        let rows = wanted.get("are").and_then(|rows| rows.clone().try_into::<Vec<toml::Table>>().ok());
+        expect(&self.daemon, table, &rows.unwrap_or_default(), &self.vars)
+    }
+}
