@@ -1,11 +1,12 @@
 //! An answered call: what one leg says is carried to the other (RFC 7092; CONFORMANCE OA-1 to OA-5, DI-7, CA-6).
 
-use super::history::Outcome;
+use super::history::{Kind, Outcome};
+use super::rewrite::Secrets;
 use super::{Call, Calls, Crossing, Parts, Stage};
 use crate::sip::{Lines, Message, Method, Name};
 use crate::transaction::{ClientId, ServerId};
 use crate::transport::Flow;
-use crate::ua::{CallId, Cause, Content, LegId, Refusal};
+use crate::ua::{CallId, Cause, Content, LegId, Refusal, Unacceptable};
 
 impl Calls {
     /// A branch rings, or more.
@@ -25,7 +26,7 @@ impl Calls {
         let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return };
         let content = match Content::has_description(message) {
             // A malformed early description is dropped alone; the answer will bring another.
-            true => parts.ua.relayed(caller, message, |_| None).unwrap_or_default(),
+            true => self.relayed(parts, id, caller, message).unwrap_or_default(),
             false => None,
         };
         parts.ua.progress(&mut parts.context, caller, status, content.as_ref());
@@ -37,7 +38,7 @@ impl Calls {
     /// A branch answered: it is bridged with the caller, the others are taken back.
     pub(super) fn answered(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, message: &Message) {
         let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return };
-        let Ok(content) = parts.ua.relayed(caller, message, |_| None) else {
+        let Ok(content) = self.relayed(parts, id, caller, message) else {
             let refusal = Refusal::warn(488, "Malformed session description in the answer");
             parts.ua.hang_up(&mut parts.context, leg, Some(&refusal.as_reason()));
             parts.ua.orphan(leg);
@@ -67,7 +68,7 @@ impl Calls {
         if !parts.ua.leg(other).is_some_and(crate::ua::Leg::is_inviting) {
             return;
         }
-        match parts.ua.relayed(other, ack, |_| None) {
+        match self.relayed(parts, id, other, ack) {
             Ok(content) => parts.ua.acknowledge(&mut parts.context, other, content.as_ref()),
             // Nobody can be told of a bad answer in an ACK; the session stays as it was (CONFORMANCE OA-8).
             Err(_) => parts.ua.acknowledge(&mut parts.context, other, None),
@@ -90,7 +91,7 @@ impl Calls {
             _ => parts.ua.reply(&mut parts.context, server, &request, flow, &refusal),
         };
         let Some(to) = self.other(id, from) else { return refuse(parts, Refusal::new(481)) };
-        let Ok(content) = parts.ua.relayed(to, &request, |_| None) else {
+        let Ok(content) = self.relayed(parts, id, to, &request) else {
             return refuse(parts, Refusal::warn(488, "Malformed session description"));
         };
         let client = match method {
@@ -126,7 +127,7 @@ impl Calls {
             return;
         };
         let status = response.map_or(408, Message::code);
-        let relayed = response.map(|response| parts.ua.relayed(crossing.from, response, |_| None));
+        let relayed = response.map(|response| self.relayed(parts, id, crossing.from, response));
         match (crossing.request.method(), relayed, status) {
             (Method::Invite, Some(Ok(content)), 200..=299) => {
                 parts.ua.answer(&mut parts.context, crossing.from, content.as_ref());
@@ -191,6 +192,25 @@ impl Calls {
             leg if leg == callee => Some(call.caller),
             _ => None,
         }
+    }
+
+    /// The body of `message` for the leg `to`. What the phone of an emergency says never tells a trunk who it is (SPEC §4).
+    fn relayed(
+        &self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        to: LegId,
+        message: &Message,
+    ) -> Result<Option<Content>, Unacceptable> {
+        let Some(call) = self.calls.get(id) else { return Ok(None) };
+        let to_trunk = match call.kind {
+            Kind::Emergency | Kind::Test => to != call.caller,
+            Kind::Callback => to == call.caller,
+            Kind::Internal | Kind::Outbound | Kind::Inbound => false,
+        };
+        let user = call.user.as_ref().and_then(|user| parts.config.user(user));
+        let secrets = to_trunk.then(|| Secrets::of(message, user));
+        parts.ua.relayed(to, message, |description| secrets.as_ref()?.remove_from(description))
     }
 
     fn take_crossing(&mut self, id: CallId, is_it: impl Fn(&Crossing) -> bool) -> Option<Crossing> {

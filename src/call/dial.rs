@@ -54,9 +54,9 @@ impl Dialling {
         invite: Message,
         trunks: Vec<TrunkIdx>,
     ) -> Self {
-        let own = parts.config.user(&emergency.user).and_then(|user| user.number);
+        let user = parts.config.user(&emergency.user);
         Self {
-            secrets: Some(Secrets::of(&invite, own)),
+            secrets: Some(Secrets::of(&invite, user)),
             identity: format_compact!("{}", shown.number()),
             number: emergency.service.number,
             service: Some(emergency.service.urn),

@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 
 use super::routing::host_text;
-use crate::config::{Identity, Trunk};
+use crate::config::{Identity, Trunk, User};
 use crate::sip::{Lines, Message, Name, Uri};
 
 /// Texts that would tell who calls. Compared without case.
@@ -33,17 +33,20 @@ const STRUCTURAL: [Name; 16] = [
 ];
 
 impl Secrets {
-    /// What `invite` and the configuration tell of the caller: user part, own number, display name, hosts, Call-ID.
-    pub fn of(invite: &Message, own_number: Option<crate::base::E164>) -> Self {
+    /// What `message` of a phone and the configuration tell of its user: user part, own number, display name, hosts, Call-ID.
+    pub fn of(message: &Message, user: Option<&User>) -> Self {
         let mut secrets = Self::default();
-        let from = invite.from();
-        secrets.add(from.display);
-        secrets.add_uri(from.uri);
-        if let Some(contact) = invite.contact() {
+        let phone = if message.is_request() { message.from() } else { message.to() };
+        secrets.add(phone.display);
+        secrets.add_uri(phone.uri);
+        if let Some(contact) = message.contact() {
             secrets.add_uri(contact.uri);
         }
-        secrets.add(invite.call_id());
-        if let Some(number) = own_number {
+        secrets.add(message.call_id());
+        if let Some(user) = user {
+            secrets.add(user.aor.user().as_bytes());
+        }
+        if let Some(number) = user.and_then(|user| user.number) {
             secrets.add(number.to_string().trim_start_matches('+').as_bytes());
         }
         secrets
