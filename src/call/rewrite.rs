@@ -33,11 +33,13 @@ const STRUCTURAL: [Name; 16] = [
 ];
 
 impl Secrets {
-    /// What `message` of a phone and the configuration tell of its user: user part, own number, display name, hosts, Call-ID.
+    /// What `message` of a phone and the configuration tell of its user: user part, own number, words of the display name, hosts, Call-ID.
     pub fn of(message: &Message, user: Option<&User>) -> Self {
         let mut secrets = Self::default();
         let phone = if message.is_request() { message.from() } else { message.to() };
-        secrets.add(phone.display);
+        for word in phone.display.split(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric()) {
+            secrets.add(word);
+        }
         secrets.add_uri(phone.uri);
         if let Some(contact) = message.contact() {
             secrets.add_uri(contact.uri);
@@ -74,10 +76,11 @@ impl Secrets {
     /// stay (SPEC §4: the media address excepted where media is passed through). The o= line is replaced elsewhere.
     pub fn remove_from(&self, description: &[u8]) -> Option<Vec<u8>> {
         let tells = |line: &[u8]| match line {
-            [b'e' | b'p', b'=', ..] => true,
-            [b'v' | b'o' | b't' | b'm' | b'c' | b'b' | b'r' | b'z', b'=', ..] => false,
-            [b'a', b'=', rest @ ..] if rest.starts_with(b"candidate") || rest.starts_with(b"rtcp:") => false,
-            line => self.told_by(line),
+            // Names, addresses and texts for people: no call needs them.
+            [b'e' | b'p' | b'i' | b'u', b'=', ..] => true,
+            [b's', b'=', name @ ..] => !matches!(name.trim_ascii(), b"-" | b""),
+            [b'a', b'=', attribute @ ..] => !is_of_media(attribute) && self.told_by(attribute),
+            _ => false,
         };
         let lines = || description.split_inclusive(|byte| *byte == b'\n');
         lines().any(tells).then(|| {
@@ -93,6 +96,32 @@ impl Secrets {
             kept
         })
     }
+}
+
+/// Attributes the media cannot do without, whatever word the caller's name is.
+fn is_of_media(attribute: &[u8]) -> bool {
+    const OF_MEDIA: [&[u8]; 18] = [
+        b"rtpmap",
+        b"fmtp",
+        b"ptime",
+        b"maxptime",
+        b"sendrecv",
+        b"sendonly",
+        b"recvonly",
+        b"inactive",
+        b"rtcp",
+        b"rtcp-mux",
+        b"rtcp-fb",
+        b"crypto",
+        b"fingerprint",
+        b"setup",
+        b"mid",
+        b"candidate",
+        b"ice-ufrag",
+        b"ice-pwd",
+    ];
+    let name = attribute.split(|byte| b": \r\n".contains(byte)).next().unwrap_or_default();
+    OF_MEDIA.contains(&name)
 }
 
 fn contains_word(line: &[u8], word: &[u8]) -> bool {
