@@ -37,6 +37,6 @@ mod tests {
     fn a_value_starts_no_line_and_a_bad_name_adds_none() {
         let mut lines = Lines::default();
         lines.push(b"X-Site", b"a\r\nVia: b\0").push(b"no token", b"x").push(b"Subject", b"one\r\n two");
-        assert_eq!(lines.as_bytes(), b"X-Site: a  Via: b \r\nSubject: one two\r\n");
+        assert_eq!(lines.as_bytes(), b"X-Site: a Via: b \r\nSubject: one two\r\n");
     }
 }
