@@ -1,0 +1,15 @@
+//! SPEC.md rule by rule at the level of the node: raw SIP on both sides, virtual time, a store that a test holds in its hand.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod callback;
+mod callers;
+mod last_resort;
+mod lease;
+mod numbers;
+mod other_calls;
+mod rewrite;
+mod routing;
+mod running;
