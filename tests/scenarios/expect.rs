@@ -63,3 +63,32 @@ fn row_of(row: &toml::Table, vars: &Vars) -> Outcome<Value> {
     let text = serde_json::to_string(row).map_err(|error| error.to_string())?;
     serde_json::from_str(&vars.fill(&text)?).map_err(|error| error.to_string())
 }
+
+/// The yardstick itself: what must be met, and what must not.
+pub fn self_check() -> Outcome<()> {
+    use serde_json::json;
+    let rows = [
+        json!({"kind": "callback", "number": "+44207", "trunk": null}),
+        json!({"kind": "test", "tries": [{"status": 408}]}),
+    ];
+    let met = [
+        vec![json!({"kind": "test"}), json!({"kind": "callback"})],
+        vec![json!({"number": "~^[+]44", "trunk": ""}), json!({"tries": [{"status": 408}]})],
+    ];
+    let unmet = [
+        vec![],
+        vec![json!({"kind": "test"})],
+        vec![json!({"kind": "test"}), json!({"kind": "test"})],
+        vec![json!({"kind": "test"}), json!({"number": "~^[+]45"})],
+        vec![json!({"tries": []}), json!({"kind": "callback"})],
+        vec![json!({"tries": [{"status": 200}]}), json!({"kind": "callback"})],
+        vec![json!({"absent": ""}), json!({"kind": "callback"})],
+        vec![json!({}), json!({}), json!({})],
+    ];
+    let wrong_met = met.iter().find(|wanted| !all_match(&rows, wanted));
+    let wrong_unmet = unmet.iter().find(|wanted| all_match(&rows, wanted));
+    match wrong_met.or(wrong_unmet) {
+        Some(wanted) => Err(format!("judged wrongly: {wanted:?}")),
+        None => Ok(()),
+    }
+}

@@ -34,6 +34,7 @@ fn main() {
     let called = |(name, make, transport, end): (&str, _, _, _)| {
         Trial::test(name, move || phones::play(make, transport, end).map_err(Failed::from))
     };
-    let trials = phones::ALL.into_iter().map(called).chain(names.into_iter().map(told)).collect();
+    let yardstick = Trial::test("expectations-can-fail", || expect::self_check().map_err(Failed::from));
+    let trials = phones::ALL.into_iter().map(called).chain(names.into_iter().map(told)).chain([yardstick]).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

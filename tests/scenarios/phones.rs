@@ -24,13 +24,15 @@ pub enum End {
     Crash,
 }
 
-pub const ALL: [(&str, Make, Transport, End); 6] = [
+pub const ALL: [(&str, Make, Transport, End); 8] = [
     ("phones::linphone-udp", Make::Linphone, Transport::Udp, End::PhoneHangsUp),
     ("phones::linphone-tcp", Make::Linphone, Transport::Tcp, End::PhoneHangsUp),
     ("phones::linphone-restart", Make::Linphone, Transport::Udp, End::Crash),
+    ("phones::linphone-tcp-restart", Make::Linphone, Transport::Tcp, End::Crash),
     ("phones::baresip-udp", Make::Baresip, Transport::Udp, End::PhoneHangsUp),
     ("phones::baresip-tcp", Make::Baresip, Transport::Tcp, End::PhoneHangsUp),
     ("phones::baresip-restart", Make::Baresip, Transport::Udp, End::Crash),
+    ("phones::baresip-tcp-restart", Make::Baresip, Transport::Tcp, End::Crash),
 ];
 
 struct Scene {
