@@ -6,10 +6,11 @@ mod world;
 
 mod callback;
 mod callers;
-mod last_resort;
+
 mod lease;
 mod numbers;
 mod other_calls;
 mod rewrite;
 mod routing;
 mod running;
+mod test_line;
