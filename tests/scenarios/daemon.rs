@@ -17,16 +17,16 @@ pub struct Daemon {
     running: Running,
     folder: PathBuf,
     admin: SocketAddr,
+    /// SIGTERM was sent.
+    stopping: bool,
 }
 
 impl Daemon {
     /// Writes `config.toml` into `folder` and serves it. `vars` knows `sosbridge` and `admin`.
     pub fn serve(folder: &Path, config: &toml::Table, vars: &Vars) -> Outcome<Self> {
-        let text = toml::to_string(config).map_err(|error| error.to_string())?;
-        let text = vars.fill(&text)?;
-        std::fs::write(folder.join("config.toml"), text).map_err(|error| error.to_string())?;
+        configure(folder, config, vars)?;
         let admin = vars.address("admin")?;
-        let mut daemon = Self { running: spawn(folder)?, folder: folder.to_owned(), admin };
+        let mut daemon = Self { running: spawn(folder)?, folder: folder.to_owned(), admin, stopping: false };
         daemon.wait_ready()?;
         Ok(daemon)
     }
@@ -43,12 +43,31 @@ impl Daemon {
         self.wait_ready()
     }
 
-    /// SIGTERM; the calls are over, so it must go soon, and without complaint.
+    /// Another configuration and SIGHUP; it must then say `says` in its log.
+    pub fn reload(&mut self, config: &toml::Table, vars: &Vars, says: &str) -> Outcome<()> {
+        configure(&self.folder, config, vars)?;
+        let file = self.folder.join("sosbridge.log");
+        let log = || std::fs::read_to_string(&file).unwrap_or_default();
+        let before = log().len();
+        self.running.signal("HUP");
+        let said = until(Duration::from_secs(5), || log().get(before..)?.contains(says).then_some(()));
+        said.ok_or_else(|| format!("after SIGHUP the daemon does not say \"{says}\""))
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn terminate(&mut self) {
+        self.stopping = true;
+        self.running.signal("TERM");
+    }
+
+    /// The end of a story: the calls are over, so it must go soon, and without complaint.
     pub fn stop(&mut self) -> Outcome<()> {
-        if self.running.has_ended() {
-            return Err("the daemon has ended before the story".to_owned());
+        if !self.stopping {
+            if self.running.has_ended() {
+                return Err("the daemon has ended before the story".to_owned());
+            }
+            self.terminate();
         }
-        self.running.terminate();
         let status = self.running.finish(Duration::from_secs(8))?;
         status.success().then_some(()).ok_or_else(|| format!("the daemon ended with {status}"))
     }
@@ -71,6 +90,11 @@ impl Daemon {
         let text = get(self.admin, &format!("/api/v1/{table}"))?;
         serde_json::from_str(&text).map_err(|error| format!("/api/v1/{table}: {error}: {text}"))
     }
+}
+
+fn configure(folder: &Path, config: &toml::Table, vars: &Vars) -> Outcome<()> {
+    let text = toml::to_string(config).map_err(|error| error.to_string())?;
+    std::fs::write(folder.join("config.toml"), vars.fill(&text)?).map_err(|error| error.to_string())
 }
 
 fn spawn(folder: &Path) -> Outcome<Running> {

@@ -37,6 +37,7 @@ pub enum Step {
     Finish(Finish),
     Expect(Expect),
     Daemon(Daemon),
+    Reload(Reload),
     Digest(Digest),
 }
 
@@ -48,6 +49,10 @@ pub struct Play {
     pub start: Option<String>,
     /// An XML file of the story, else of `common/`, without `.xml`.
     pub plays: String,
+    /// Whose phone it is, where not the party's own: `[service]` in the XML, and the name for its password.
+    pub user: Option<String>,
+    /// The URI of its digest without `sip:`, where not that of a REGISTER.
+    pub auth_uri: Option<String>,
     /// XML for a call that comes in while this one is up.
     pub meanwhile: Option<String>,
     #[serde(default)]
@@ -94,6 +99,16 @@ pub enum Act {
     Kill,
     /// Starts it again on the same store.
     Start,
+    /// SIGTERM, and the story goes on; at its end the daemon must have gone by itself.
+    Stop,
+}
+
+/// Another configuration: `base.toml`, then `[config]`, then this; SIGHUP; and the log must say so.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    pub reload: toml::Table,
+    pub says: String,
 }
 
 /// Computes `{authorization}`, the answer to a challenge that SIPp itself cannot give (it knows no SHA-256).

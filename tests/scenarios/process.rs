@@ -41,9 +41,9 @@ impl Running {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// SIGTERM.
-    pub fn terminate(&self) {
-        let _ = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
+    /// Sends a signal by its short name.
+    pub fn signal(&self, name: &str) {
+        let _ = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
     }
 
     /// SIGKILL.

@@ -116,7 +116,9 @@ fn options(name: &str, play: &Play, own: SocketAddr) -> Outcome<Vec<String>> {
     };
     let (port, media) = (own.port().to_string(), media.to_string());
     let mut all = vec!["-i", &ip, "-p", &port, "-mi", &ip, "-mp", &media, "-t", transport];
-    all.extend(["-s", name, "-au", name, "-ap", "secret", "-auth_uri", DOMAIN, "-m", "1", "-nostdin"]);
+    let user = play.user.as_deref().unwrap_or(name);
+    let auth_uri = play.auth_uri.as_deref().unwrap_or(DOMAIN);
+    all.extend(["-s", user, "-au", user, "-ap", "secret", "-auth_uri", auth_uri, "-m", "1", "-nostdin"]);
     all.extend(["-timeout", WHOLE, "-timeout_error", "-recv_timeout", MESSAGE_MS]);
     all.extend(["-trace_msg", "-trace_err", "-trace_logs"]);
     Ok(all.into_iter().map(str::to_owned).collect())

@@ -112,7 +112,16 @@ impl Stage {
                     Ok(())
                 }
                 Act::Start => self.daemon.restart(),
+                Act::Stop => {
+                    self.daemon.terminate();
+                    Ok(())
+                }
             },
+            Step::Reload(reload) => {
+                let mut config = config(&self.plan.config)?;
+                merge(&mut config, &reload.reload);
+                self.daemon.reload(&config, &self.vars, &reload.says)
+            }
             Step::Digest(digest) => self.digest(digest),
         }
     }
