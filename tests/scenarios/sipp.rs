@@ -18,6 +18,8 @@ const DOMAIN: &str = "example.com";
 /// A whole XML file; SIPp fails by itself then.
 const WHOLE: &str = "40s";
 const WHOLE_AND_A_BIT: Duration = Duration::from_secs(45);
+/// Lines in its error file that tell of no error.
+const HARMLESS: [&str; 2] = ["The following events occurred:", "using the out-of-call scenario"];
 /// The end of a trace that is shown when a story fails.
 const SHOWN: usize = 6000;
 
@@ -25,6 +27,8 @@ pub struct Party {
     name: String,
     xml: PathBuf,
     running: Running,
+    /// It also takes calls that come in meanwhile.
+    takes_calls: bool,
     /// Path without the last suffix: `.messages`, `.errors`, `.notes`, `.screen` stand beside each other.
     traces: PathBuf,
 }
@@ -63,7 +67,7 @@ impl Party {
         let screen = std::fs::File::create(traces.with_extension("screen")).map_err(|error| error.to_string())?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(screen).env("TERM", "vt100").current_dir(scratch);
         let running = Running::start("sipp", &mut command)?;
-        let mut party = Self { name: name.to_owned(), xml, running, traces };
+        let mut party = Self { name: name.to_owned(), xml, running, takes_calls: play.meanwhile.is_some(), traces };
         party.wait_bound(own, play.transport)?;
         Ok(party)
     }
@@ -83,8 +87,18 @@ impl Party {
         if !status.success() {
             return Err(self.told(&format!("sipp ended with {status}")));
         }
+        if let Some(complaint) = self.complaint().filter(|_| self.takes_calls) {
+            return Err(self.told(&format!("sipp complained: {complaint}")));
+        }
         vars.learn(&std::fs::read_to_string(self.traces.with_extension("notes")).unwrap_or_default());
         Ok(())
+    }
+
+    /// What SIPp noted as an error and still ended well: it does not count the calls of `meanwhile`.
+    fn complaint(&self) -> Option<String> {
+        let errors = std::fs::read_to_string(self.traces.with_extension("errors")).unwrap_or_default();
+        let is_harmless = |line: &&str| line.is_empty() || HARMLESS.iter().any(|harmless| line.contains(harmless));
+        errors.lines().find(|line| !is_harmless(line)).map(str::to_owned)
     }
 
     /// What went wrong, with the errors and the messages of the trace.
