@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn an_ignored_test_is_found() {
         let tree =
-            Tree::from(&[("src/a.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() {}"), ("src/b.rs", "fn ignore() {}")]);
+            Tree::from(&[("src/a.rs", "#[test]\n#[ ignore = \"slow\"]\nfn f() {}"), ("src/b.rs", "fn ignore() {}")]);
         assert_eq!(shown(ignored(&tree)), ["src/a.rs:2"]);
     }
 
