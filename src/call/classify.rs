@@ -79,7 +79,9 @@ pub(super) fn classify(parts: &mut Parts<'_>, invite: &Message, flow: Flow) -> D
                     ),
                 },
                 (false, true, _) => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403) },
-                (_, false, _) => unknown_sender(parts, invite, stale, dialled),
+                // AU-2: whoever it says it is, an emergency call may prove who it is.
+                (true, false, _) => Decision::Challenge { stale },
+                (false, false, _) => unknown_sender(parts, invite, stale, dialled),
             }
         }
     }
