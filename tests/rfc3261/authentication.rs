@@ -139,6 +139,18 @@ fn au_2_emergency_from_elsewhere_is_challenged_once() {
 }
 
 #[test]
+fn au_2_an_emergency_call_is_challenged_whatever_its_from_says() {
+    for from in ["<sip:alice@192.0.2.1>;tag=x", "<sip:4711@pbx.local>;tag=x", "<tel:+14255550123>;tag=x"] {
+        let mut world = World::new();
+        let invite = stranger().invite("sip:911@example.com").set("From", from);
+        let challenge = world.ask(&stranger(), &invite);
+        assert_eq!(challenge.code(), 401, "{from}");
+        world.send(&stranger(), &answered(&invite, &challenge));
+        world.take(&psap(), "INVITE");
+    }
+}
+
+#[test]
 fn au_2_wrong_credentials_on_an_emergency_call() {
     let wrong = |world: &mut World, agent: &Agent, uri: &str| {
         let invite = Agent { name: "alice", ..*agent }.invite(uri).set("From", "<sip:carol@example.com>;tag=c");

@@ -11,5 +11,6 @@ mod dialogs;
 mod finding;
 mod framing;
 mod in_dialog;
+mod legs;
 mod offer_answer;
 mod transactions;
