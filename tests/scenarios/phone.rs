@@ -134,9 +134,11 @@ fn linphone(identity: &Identity<'_>, own: SocketAddr, media: &Range<u16>, folder
     let Identity { user, server, transport, registers } = identity;
     let (port, rtp, token) = (own.port(), media.start, token(*transport));
     // auto_net_state_mon: a monitor that takes loopback for "no network"; without it nothing waits for a network.
+    // refresher_retry_after: how soon it looks for a server that was gone, a minute by default.
     let rc = format!(
         "[sip]\nsip_port={port}\nsip_tcp_port={port}\nsip_tls_port=0\nuse_ipv6=0\nguess_hostname=0\ndefault_proxy=0\n\
-         auto_net_state_mon=0\nregister_only_when_network_is_up=0\ncontact=<sip:{user}@127.0.0.1>\n\
+         auto_net_state_mon=0\nregister_only_when_network_is_up=0\n\
+         refresher_retry_after=1000\ncontact=<sip:{user}@127.0.0.1>\n\
          [rtp]\naudio_rtp_port={rtp}\n\
          [proxy_0]\nreg_proxy=<sip:{server};transport={token}>\nreg_route=<sip:{server};transport={token};lr>\n\
          reg_identity=sip:{user}@example.com\nreg_expires=600\nreg_sendregister={}\n\
