@@ -14,6 +14,9 @@ use tracing_subscriber::EnvFilter;
 const QUEUE_LINES: usize = 8192;
 /// How long the end of the process waits for the last lines.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a line waits for others to be written with it, and how much is written at once.
+const COMPANY: Duration = Duration::from_millis(20);
+const TOGETHER_BYTES: usize = 64 * 1024;
 
 /// Writes what is still queued when dropped.
 pub struct Guard {
@@ -22,7 +25,7 @@ pub struct Guard {
 }
 
 enum Line {
-    Text(Box<[u8]>),
+    Text(Vec<u8>),
     Last,
 }
 
@@ -79,7 +82,18 @@ impl Write for Writer {
 
 /// Errors of `output` are ignored: there is nobody left to tell.
 fn write_lines(queued: &Receiver<Line>, lost: &AtomicU64, mut output: impl Write) {
-    while let Ok(Line::Text(text)) = queued.recv() {
+    let mut is_last = false;
+    while !is_last && let Ok(Line::Text(mut text)) = queued.recv() {
+        // Under load lines come by the thousand: they share a write.
+        std::thread::sleep(COMPANY);
+        while text.len() < TOGETHER_BYTES
+            && let Ok(next) = queued.try_recv()
+        {
+            match next {
+                Line::Text(next) => text.extend_from_slice(&next),
+                Line::Last => is_last = true,
+            }
+        }
         let _ = output.write_all(&text);
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -121,7 +135,7 @@ mod tests {
     #[test]
     fn a_closed_stderr_is_survived() {
         let (lines, queued) = mpsc::sync_channel(2);
-        lines.send(Line::Text(b"line".as_slice().into())).unwrap();
+        lines.send(Line::Text(b"line".to_vec())).unwrap();
         lines.send(Line::Last).unwrap();
         write_lines(&queued, &AtomicU64::new(1), Closed);
     }

@@ -38,6 +38,13 @@ const LAST_WRITES: Duration = Duration::from_millis(50);
 /// A difference worth telling the node, in milliseconds.
 const WALL_STEP_MS: u64 = 50;
 
+/// Above this many datagrams a second the loop lets a few arrive before it takes them: waking for each of them would cost
+/// more than their work. A datagram then waits for at most `COALESCE`.
+const COALESCE_ABOVE: u32 = 2000;
+const COALESCE: Duration = Duration::from_millis(1);
+/// Over which time the rate is taken.
+const PACE: Duration = Duration::from_millis(10);
+
 /// Everything the loop owns.
 pub struct Loop {
     pub node: Node,
@@ -61,6 +68,7 @@ struct Running {
     batch: mmsg::Inbound,
     /// Inputs made while performing outputs: taken in the next round.
     own: VecDeque<Input>,
+    pace: Pace,
     sleep: std::pin::Pin<Box<Sleep>>,
     wall: Interval,
     wall_offset_ms: i64,
@@ -68,6 +76,28 @@ struct Running {
     /// When a drain ends, whoever is still talking.
     drained_by: Option<Instant>,
     has_store: bool,
+}
+
+/// How many datagrams arrive.
+struct Pace {
+    since: crate::base::Instant,
+    count: u32,
+    is_fast: bool,
+}
+
+impl Pace {
+    fn count(&mut self, datagrams: usize) {
+        self.count = self.count.saturating_add(u32::try_from(datagrams).unwrap_or(u32::MAX));
+    }
+
+    fn tick(&mut self, now: crate::base::Instant) {
+        let elapsed = now.since(self.since);
+        if elapsed >= PACE {
+            self.is_fast = f64::from(self.count) > f64::from(COALESCE_ABOVE) * elapsed.as_secs_f64();
+            self.since = now;
+            self.count = 0;
+        }
+    }
 }
 
 /// SIGTERM and SIGINT.
@@ -96,6 +126,7 @@ impl Loop {
         let mut running = Running {
             batch: mmsg::Inbound::default(),
             own: VecDeque::from([Input::Wall { offset_ms: self.clock.wall_offset_ms() }]),
+            pace: Pace { since: self.clock.now(), count: 0, is_fast: false },
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             wall: tokio::time::interval(WALL),
             wall_offset_ms: self.clock.wall_offset_ms(),
@@ -114,6 +145,11 @@ impl Loop {
                 // Lets the connections and the reactor have their turn.
                 tokio::task::yield_now().await;
             } else {
+                if running.pace.is_fast {
+                    // Not an await: nothing this thread serves has anything to do meanwhile, and the timer of the runtime
+                    // is too coarse.
+                    std::thread::sleep(COALESCE);
+                }
                 let woken = self.wait(&mut running).await;
                 if self.woken(&mut running, woken) {
                     return Ok(());
@@ -133,6 +169,7 @@ impl Loop {
             let Some(Some(listener)) = self.udp.get(at) else { continue };
             let (id, count) = (listener.id(), listener.receive(&mut running.batch));
             is_busy |= count == mmsg::BATCH;
+            running.pace.count(count);
             for at in 0..count {
                 if let Some((remote, bytes)) = running.batch.datagram(at) {
                     self.handle(running, Input::Datagram { listener: id, remote, bytes });
@@ -141,6 +178,7 @@ impl Loop {
         }
         is_busy |= self.take(running);
         let now = self.clock.now();
+        running.pace.tick(now);
         if self.node.poll_timeout().is_some_and(|(deadline, _)| deadline <= now) {
             self.node.handle_timeout(now);
             self.perform(running);
