@@ -168,6 +168,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
+    // 32 MiB of log between two checkpoints: the same pages are written many times, and checkpointed once.
+    connection.pragma_update(None, "wal_autocheckpoint", 8192)?;
     Ok(connection)
 }
 
