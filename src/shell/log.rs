@@ -129,7 +129,7 @@ mod tests {
         let mut output = Vec::new();
         write_lines(&queued, &lost, &mut output);
         let text = String::from_utf8(output).unwrap();
-        assert_eq!(text, "line\n3 log lines were lost: stderr was not read fast enough\nline\n");
+        assert_eq!(text, "line\nline\n3 log lines were lost: stderr was not read fast enough\n");
     }
 
     #[test]
