@@ -1,12 +1,23 @@
 //! An answered call: what one leg says is carried to the other (RFC 7092; CONFORMANCE OA-1 to OA-5, DI-7, CA-6).
 
 use super::history::{Kind, Outcome};
-use super::rewrite::Secrets;
+use super::rewrite::{Secrets, bare_reason};
 use super::{Call, Calls, Crossing, Parts, Stage};
 use crate::sip::{Lines, Message, Method, Name};
 use crate::transaction::{ClientId, ServerId};
 use crate::transport::Flow;
 use crate::ua::{CallId, Cause, Content, LegId, Refusal, Unacceptable};
+
+impl Call {
+    /// True when `to` is the trunk of an emergency: it must not learn from the phone who its user is (SPEC §4).
+    pub(super) fn hides_user_from(&self, to: LegId) -> bool {
+        match self.kind {
+            Kind::Emergency | Kind::Test => to != self.caller,
+            Kind::Callback => to == self.caller,
+            Kind::Internal | Kind::Outbound | Kind::Inbound => false,
+        }
+    }
+}
 
 impl Calls {
     /// A branch rings, or more.
@@ -134,7 +145,7 @@ impl Calls {
             }
             (Method::Invite, _, status) => {
                 let refusal = match response {
-                    Some(response) if status >= 300 => super::dial::for_caller(Refusal::of(response)),
+                    Some(response) if status >= 300 => self.refusal_for(id, crossing.from, Refusal::of(response)),
                     Some(_) => Refusal::warn(488, "Malformed session description in the answer"),
                     None => Refusal::new(status),
                 };
@@ -174,7 +185,9 @@ impl Calls {
         };
         match self.other(id, leg) {
             Some(other) => {
-                parts.ua.hang_up(&mut parts.context, other, Some(reason));
+                let hides = cause == Cause::Bye && self.calls.get(id).is_some_and(|call| call.hides_user_from(other));
+                let bare = hides.then(|| bare_reason(reason));
+                parts.ua.hang_up(&mut parts.context, other, Some(bare.as_deref().unwrap_or(reason)));
                 parts.ua.orphan(other);
                 self.finish(parts, id, outcome, status);
             }
@@ -194,6 +207,13 @@ impl Calls {
         }
     }
 
+    /// What the leg `to` is told of a refusal on the other leg.
+    pub(super) fn refusal_for(&self, id: CallId, to: LegId, refusal: Refusal) -> Refusal {
+        let hides = self.calls.get(id).is_some_and(|call| call.hides_user_from(to));
+        let reason = refusal.reason.clone().map(|reason| if hides { bare_reason(&reason).into() } else { reason });
+        super::dial::for_caller(Refusal { reason, ..refusal })
+    }
+
     /// The body of `message` for the leg `to`. What the phone of an emergency says never tells a trunk who it is (SPEC §4).
     fn relayed(
         &self,
@@ -203,11 +223,7 @@ impl Calls {
         message: &Message,
     ) -> Result<Option<Content>, Unacceptable> {
         let Some(call) = self.calls.get(id) else { return Ok(None) };
-        let to_trunk = match call.kind {
-            Kind::Emergency | Kind::Test => to != call.caller,
-            Kind::Callback => to == call.caller,
-            Kind::Internal | Kind::Outbound | Kind::Inbound => false,
-        };
+        let to_trunk = call.hides_user_from(to);
         let user = call.user.as_ref().and_then(|user| parts.config.user(user));
         let secrets = to_trunk.then(|| Secrets::of(message, user));
         parts.ua.relayed(to, message, |description| secrets.as_ref()?.remove_from(description))

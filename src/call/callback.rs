@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use compact_str::format_compact;
 
-use super::dial::for_caller;
 use super::history::{Kind, Outcome};
 use super::ring::{Hold, Ringing, device_of};
 use super::{Alarm, Call, Calls, Parts, Stage};
@@ -105,9 +104,11 @@ impl Calls {
         if !call.branches.is_empty() {
             return;
         }
+        let call_taker = call.caller;
         let Some(hold) = self.hold(id) else { return };
         if is_refusal_of_a_person(refusal.status) {
-            self.refuse_caller(parts, id, &for_caller(refusal.clone()), Outcome::Refused);
+            let refusal = self.refusal_for(id, call_taker, refusal.clone());
+            self.refuse_caller(parts, id, &refusal, Outcome::Refused);
         } else if now < hold.until {
             self.say_queued(parts, id);
             self.wake(now + REDIAL, id, Alarm::Redial);

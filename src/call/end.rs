@@ -57,7 +57,9 @@ impl Calls {
     /// The caller cancelled, or hung up before the answer; its leg is gone.
     pub(super) fn caller_gave_up(&mut self, parts: &mut Parts<'_>, id: CallId, reason: Option<&[u8]>) {
         let answered = self.calls.get(id).is_some_and(|call| call.answered_at.is_some());
-        self.hang_up_branches(parts, id, reason, None);
+        let to_trunk = self.calls.get(id).is_some_and(|call| matches!(call.kind, Kind::Emergency | Kind::Test));
+        let bare = reason.filter(|_| to_trunk).map(super::rewrite::bare_reason);
+        self.hang_up_branches(parts, id, bare.as_deref().or(reason), None);
         match answered {
             true => self.finish(parts, id, Outcome::Answered, 200),
             false => self.finish(parts, id, Outcome::Cancelled, 487),

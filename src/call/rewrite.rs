@@ -165,6 +165,21 @@ pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: &Message)
     lines
 }
 
+/// A phone's Reason as a trunk may see it: protocol and cause. Its text is for people, and may name some (RFC 3326 §2).
+pub(super) fn bare_reason(reason: &[u8]) -> Vec<u8> {
+    let mut parts = reason.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let is_token = |protocol: &&[u8]| protocol.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(byte));
+    let mut bare = parts.next().filter(is_token).unwrap_or(b"SIP").to_vec();
+    let digits = |part: &[u8]| {
+        part.strip_prefix(b"cause=").filter(|cause| cause.iter().all(u8::is_ascii_digit)).map(<[u8]>::to_vec)
+    };
+    if let Some(cause) = parts.find_map(digits) {
+        bare.extend_from_slice(b";cause=");
+        bare.extend_from_slice(&cause);
+    }
+    bare
+}
+
 /// `sip:+14255551000@host;user=phone`; the parameter on numbers only (RFC 3261 §19.1.1).
 pub(super) fn sip_identity(user: &str, host: &str) -> CompactString {
     let phone = if user.starts_with('+') { ";user=phone" } else { "" };
