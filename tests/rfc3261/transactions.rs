@@ -212,6 +212,30 @@ fn tx_10_branch_without_cookie() {
 }
 
 #[test]
+fn tx_10_a_whole_call_of_an_old_peer() {
+    // RFC 2543: no branch, no From tag, no rport.
+    let via = "SIP/2.0/UDP 198.51.100.71:5071";
+    let mut world = World::with_alice();
+    let invite = alice().invite("sip:911@example.com").set("Via", via).set("From", "<sip:alice@example.com>");
+    world.send(&alice(), &invite);
+    world.take(&alice(), "100");
+    let offered = world.take(&psap(), "INVITE");
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&psap().offer()));
+    world.take(&psap(), "ACK");
+    let ok = world.take(&alice(), "200 INVITE");
+    let mut phone = Dialog::caller(alice(), &invite, &ok);
+    world.send(&alice(), &phone.request("ACK").set("Via", via));
+    world.run(10_000);
+    world.none(&alice(), "200 INVITE");
+    world.send(&alice(), &phone.request("BYE").set("Via", via));
+    world.take(&alice(), "200 BYE");
+    let bye = world.take(&psap(), "BYE");
+    world.send(&psap(), &psap().reply(&bye, 200));
+    world.over();
+    world.silent();
+}
+
+#[test]
 fn tx_11_stray_response() {
     let mut world = World::with_alice();
     let strange = alice().invite("sip:911@192.0.2.1").set("Via", "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKnot-ours");

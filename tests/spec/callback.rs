@@ -280,3 +280,55 @@ fn a_callback_survives_a_new_configuration_without_the_user() {
     // The number was promised: it rings whom it was given to.
     world.take(&alice(), "INVITE");
 }
+
+/// Two users, two numbers: each callback rings its own, whatever crosses.
+#[test]
+fn never_the_wrong_person() {
+    let mut world = World::with_alice();
+    world.register(&bob());
+    let mut shown = Vec::new();
+    for agent in [alice(), bob()] {
+        world.dial(&agent, "sip:911@example.com");
+        let offered = world.take(&psap(), "INVITE");
+        world.send(&psap(), &psap().reply(&offered, 180));
+        world.take(&agent, "180");
+        shown.push((agent, crate::world::uri_of(offered.header("From"))));
+    }
+    for (agent, uri) in shown {
+        let number = uri.trim_start_matches("sip:").split('@').next().unwrap().to_owned();
+        world.call_back(&psap(), &number);
+        assert!(world.take(&agent, "INVITE").uri().contains(&agent.address.to_string()), "{number}");
+        for other in [alice(), bob()] {
+            world.none(&other, "INVITE");
+        }
+    }
+}
+
+#[test]
+fn the_reason_of_the_phone_does_not_name_it() {
+    let named = "SIP;text=\"alice; cause=7\";cause=200";
+    let mut world = World::with_alice();
+    let (invite, offered) = world.dialled();
+    world.send(&psap(), &psap().reply(&offered, 180));
+    world.send(&alice(), &invite.cancel().with("Reason", named));
+    assert_eq!(world.take(&psap(), "CANCEL").header("Reason"), "SIP;cause=200");
+
+    let mut world = after_a_call(&Toml::default());
+    world.call_back(&psap(), NUMBER);
+    let ring = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&ring, 603).with("Reason", named));
+    assert_eq!(world.take(&psap(), "603").header("Reason"), "SIP;cause=200");
+
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    let reinvite = call.trunk.request("INVITE").sdp(&psap().offer());
+    world.send(&psap(), &reinvite);
+    let carried = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&carried, 488).with("Reason", named));
+    assert_eq!(world.take(&psap(), "488").header("Reason"), "SIP;cause=200");
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    let bye = call.phone.request("BYE").with("Reason", "SIP;cause=200;text=\"alice has hung up\"");
+    assert_eq!(world.ask(&alice(), &bye).code(), 200);
+    assert!(world.take(&psap(), "BYE").header("Reason").contains("cause=200"));
+}
