@@ -102,6 +102,10 @@ impl Calls {
             _ => parts.ua.reply(&mut parts.context, server, &request, flow, &refusal),
         };
         let Some(to) = self.other(id, from) else { return refuse(parts, Refusal::new(481)) };
+        // The other leg is in the middle of an INVITE (CONFORMANCE OA-4): no version of its description is spent (OA-9).
+        if method == Method::Invite && !parts.ua.may_reinvite(to) {
+            return refuse(parts, Refusal::new(491));
+        }
         let Ok(content) = self.relayed(parts, id, to, &request) else {
             return refuse(parts, Refusal::warn(488, "Malformed session description"));
         };
@@ -115,7 +119,6 @@ impl Calls {
                 parts.ua.request(&mut parts.context, to, method, &lines, content.as_ref())
             }
         };
-        // The other leg is in the middle of an INVITE of its own (CONFORMANCE OA-4).
         let Some(client) = client else { return refuse(parts, Refusal::new(491)) };
         let crossing = Crossing { from, server, client, request, flow };
         if let Some(call) = self.calls.get_mut(id) {

@@ -61,11 +61,16 @@ impl Ua {
 
     /// Sends an INVITE inside the dialog. `None`: another INVITE is under way on this leg (§14.1; CONFORMANCE OA-4).
     pub fn reinvite(&mut self, context: &mut Context<'_>, id: LegId, content: Option<&Content>) -> Option<ClientId> {
-        let leg = self.legs.get(id)?;
-        if leg.uac.is_some() || leg.uas.is_some() || leg.stage != Stage::Confirmed {
+        if !self.may_reinvite(id) {
             return None;
         }
         self.send_invite(context, id, &Lines::default(), content, false)
+    }
+
+    /// True while no INVITE is under way on this leg in either direction.
+    pub fn may_reinvite(&self, id: LegId) -> bool {
+        let free = |leg: &Leg| leg.uac.is_none() && leg.uas.is_none() && leg.stage == Stage::Confirmed;
+        self.legs.get(id).is_some_and(free)
     }
 
     fn send_invite(
