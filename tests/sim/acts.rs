@@ -47,6 +47,7 @@ impl World {
         let delay_ms = *pick(&mut self.rng, &[20, 100, 200]);
         self.weather = Weather { loss, doubling: loss / 2 + 2, delay_ms };
         self.calm = false;
+        self.watch.weather_turns();
         trace::note(self.now, "===", &format!("storm: {:?}", self.weather));
         let end = self.now + between(&mut self.rng, 30_000, 120_000);
         while self.now < end {
@@ -152,6 +153,7 @@ impl World {
         trace::note(self.now, "===", "calm");
         self.weather = Weather::CALM;
         self.calm = true;
+        self.watch.weather_turns();
         self.crash_in = None;
         self.store.health = Health::Good;
         self.wait_for_node();

@@ -21,9 +21,8 @@ impl World {
 
     /// A phone dials; the Call-ID.
     pub fn phone_dials(&mut self, party: usize, dialled: &str, purpose: Purpose) -> String {
-        let Some(phone) = &mut self.parties[party].phone else { return String::new() };
+        let Some(phone) = &self.parties[party].phone else { return String::new() };
         let (name, display) = (phone.name, phone.display);
-        phone.forget_tries();
         let token = self.note_call(party, purpose);
         let call_id = format!("phonecall-{}-{token}", self.parties[party].address.ip());
         let anonymous = !self.calm && percent(&mut self.rng, 5);

@@ -37,6 +37,8 @@ pub struct Leg {
     marker: String,
     version: u32,
     cancelling: bool,
+    /// Challenges taken.
+    tries: u32,
     /// Never acknowledges an answer.
     rude: bool,
 }
@@ -57,7 +59,7 @@ pub struct Dial {
 impl Party {
     /// A session description that says too much.
     fn description(&self, leg: &Leg, direction: &str) -> String {
-        let host = self.address.ip();
+        let host = self.own_address().ip();
         let (user, display) = self.phone.as_ref().map_or(("-", "-"), |phone| (phone.name, phone.display));
         let (version, port) = (leg.version, leg.marker.parse::<u64>().unwrap_or(9) % 20_000 + 20_000);
         let contact = if self.phone.is_some() { format!("e={user}@example.com\r\n") } else { String::new() };
@@ -86,6 +88,7 @@ impl Party {
             marker: moment.rng.below(20_000).to_string(),
             version: 1,
             cancelling: false,
+            tries: 0,
             rude: !moment.calm && percent(moment.rng, 4),
         };
         self.legs.insert(dial.call_id.clone(), leg);
@@ -181,7 +184,8 @@ impl Party {
         let Some(leg) = self.legs.get(call_id) else { return };
         match (leg.state, response.code()) {
             (State::Calling, 401) => {
-                let taken = self.phone.as_mut().is_some_and(|phone| phone.take_challenge(response));
+                let tries = &mut self.legs.get_mut(call_id).unwrap().tries;
+                let taken = self.phone.as_mut().is_some_and(|phone| phone.take_challenge(response, tries));
                 if taken && !self.legs[call_id].cancelling {
                     let marker = self.legs[call_id].invite.get("X-Sim").to_owned();
                     return self.send_invite(moment, call_id, &format!("X-Sim: {marker}\r\n"), Some("sendrecv"));
@@ -290,6 +294,7 @@ impl Party {
             marker: moment.rng.below(20_000).to_string(),
             version: 1,
             cancelling: false,
+            tries: 0,
             rude: false,
         };
         self.legs.insert(leg.call_id.clone(), leg);

@@ -16,6 +16,7 @@ mod acts;
 mod calls;
 mod chance;
 mod leg;
+mod manners;
 mod model;
 mod net;
 mod party;

@@ -79,6 +79,10 @@ impl Model {
         }
     }
 
+    pub fn is_pooled(&self, number: &str) -> bool {
+        number.trim_start_matches('+').parse().is_ok_and(|digits| self.rules.pool.contains(&digits))
+    }
+
     /// Until when nobody else may get the number (never, once a crash was allowed to forget it): in scarcity the quarantine does not count.
     fn unique_until(&self, held: &Promise) -> Instant {
         let rest = if self.rules.scarce { Duration::ZERO } else { self.rules.quarantine };
@@ -121,9 +125,14 @@ impl Model {
         self.promises.values_mut().filter(|held| held.renewed > Instant::default()).for_each(|held| held.weak = false);
     }
 
-    /// The numbers that must ring their user at `at` and for a while longer.
+    /// The numbers that must ring their user at `at` and for a while longer; the one that is shared leads to whoever came last.
     pub fn live(&self, at: Instant) -> Vec<(String, Promise)> {
         let lives = |held: &Promise| held.renewed > Instant::default() && at + secs(90) < held.renewed + WINDOW;
-        self.promises.iter().filter(|(_, held)| lives(held)).map(|(n, held)| (n.clone(), held.clone())).collect()
+        let shared = |number: &String| *number == self.rules.overflow;
+        self.promises
+            .iter()
+            .filter(|(n, held)| lives(held) && !shared(n))
+            .map(|(n, held)| (n.clone(), held.clone()))
+            .collect()
     }
 }

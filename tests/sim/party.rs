@@ -113,6 +113,8 @@ pub struct Client {
 pub struct Party {
     pub name: String,
     pub address: SocketAddr,
+    /// Behind a NAT: the address it believes to have.
+    pub inner: Option<SocketAddr>,
     pub tcp: bool,
     /// The connection that new requests use.
     pub connection: Option<u64>,
@@ -155,6 +157,7 @@ impl Party {
         Self {
             name: name.to_owned(),
             address: address.parse().unwrap(),
+            inner: None,
             tcp,
             connection: None,
             online: true,
@@ -182,15 +185,20 @@ impl Party {
         format!("{}{kind}-{}-{}", if self.phone.is_some() { "phone" } else { "" }, self.name, self.serial)
     }
 
+    /// Its address as it writes it.
+    pub fn own_address(&self) -> SocketAddr {
+        self.inner.unwrap_or(self.address)
+    }
+
     pub fn via(&self, path: Path, branch: &str) -> String {
         let transport = if path == Path::Udp { "UDP" } else { "TCP" };
-        format!("Via: SIP/2.0/{transport} {};branch={branch};rport\r\n", self.address)
+        format!("Via: SIP/2.0/{transport} {};branch={branch};rport\r\n", self.own_address())
     }
 
     pub fn contact(&self, user: &str) -> String {
         let transport = if self.tcp { ";transport=tcp" } else { "" };
         let instance = self.phone.as_ref().map(Registration::instance).unwrap_or_default();
-        format!("Contact: <sip:{user}@{}{transport}>{instance}\r\n", self.address)
+        format!("Contact: <sip:{user}@{}{transport}>{instance}\r\n", self.own_address())
     }
 
     /// Sends a request and repeats it until it is answered.

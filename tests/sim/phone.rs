@@ -62,16 +62,11 @@ impl Registration {
         answer.map(|answer| format!("Authorization: {answer}\r\n")).unwrap_or_default()
     }
 
-    /// Challenges may be answered again.
-    pub fn forget_tries(&mut self) {
-        self.tries = 0;
-    }
-
-    /// Takes a challenge; false when it has been answered often enough.
-    pub fn take_challenge(&mut self, refusal: &Msg) -> bool {
+    /// Takes a challenge; `tries` counts those of one request, which is given up after a few.
+    pub fn take_challenge(&mut self, refusal: &Msg, tries: &mut u32) -> bool {
         self.nonce = Nonce::of(refusal, self.prefers_sha256);
-        self.tries += 1;
-        self.nonce.is_some() && self.tries < 4
+        *tries += 1;
+        self.nonce.is_some() && *tries < 4
     }
 }
 
@@ -134,7 +129,12 @@ impl Party {
                 moment.effects.push(Effect::Registered { expires: secs(expires) });
                 moment.later(secs(expires / 2), Tick::Register { serial });
             }
-            401 if phone.take_challenge(response) => self.send_register(moment),
+            401 => {
+                let mut tries = phone.tries;
+                let taken = phone.take_challenge(response, &mut tries);
+                phone.tries = tries;
+                if taken { self.send_register(moment) } else { self.register_failed(moment) }
+            }
             _ => self.register_failed(moment),
         }
     }

@@ -135,6 +135,7 @@ fn parties(rng: &mut Rng) -> Vec<Party> {
         let tcp = percent(rng, 35);
         let instance = percent(rng, 50).then(|| format!("{:08x}-0000-1000-8000-{at:012x}", rng.u32()));
         let mut party = Party::new(&format!("p{at}"), &format!("10.1.{at}.2:5062"), tcp);
+        party.inner = percent(rng, 30).then(|| format!("192.168.{at}.7:5062").parse().unwrap());
         party.phone = Some(Registration::new(user, (name, display, password), percent(rng, 60), instance));
         parties.push(party);
     }

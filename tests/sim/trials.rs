@@ -43,6 +43,8 @@ impl World {
         if phones.len() == 1 && percent(&mut self.rng, 30) {
             self.trial_offline(trunk, &number, phones[0]);
         } else if let Some(patience) = self.must_ring_within(&promise, &phones) {
+            // A number of last resort may be under more than one phone at a time.
+            let at_home = self.is_at_home(&promise) && self.model.is_pooled(&number);
             let call_id = self.calls_back(trunk, &number);
             let began = self.now;
             self.run_for(secs(25));
@@ -52,7 +54,7 @@ impl World {
                 "{number} rings late: {first:?}"
             );
             let is_origin_first = self.stage.config.callback.ring == sosbridge::config::Ring::OriginFirst;
-            if self.is_at_home(&promise) && is_origin_first {
+            if at_home && is_origin_first {
                 assert_eq!(first.1, promise.phone, "{number} rings another phone than the one that called");
             }
             assert_eq!(self.watch.outcomes.get(&call_id), Some(&200), "callback to {number}");
@@ -65,7 +67,9 @@ impl World {
         let party = &self.parties[promise.phone];
         let stayed = party.moved_at.is_none_or(|at| at < promise.shown);
         self.is_reachable(promise.phone)
-            && (stayed || party.phone.as_ref().is_some_and(|phone| !phone.instance().is_empty()))
+            && (stayed
+                || party.inner.is_some()
+                || party.phone.as_ref().is_some_and(|phone| !phone.instance().is_empty()))
     }
 
     /// How soon one of the phones must ring; `None`: nothing can be claimed.
