@@ -90,7 +90,7 @@ pub(super) fn classify(parts: &mut Parts<'_>, invite: &Message, flow: Flow) -> D
 /// A challenge for whoever claims to be of ours; 403 for the rest of the world.
 fn unknown_sender(parts: &Parts<'_>, invite: &Message, stale: bool, dialled: CompactString) -> Decision {
     let claims_ours = Uri::parse(invite.from().uri).is_ok_and(|from| {
-        let host = super::routing::host_text(&from.host).to_lowercase();
+        let host = from.host.text().to_lowercase();
         parts.config.sip.domains.contains(&host) || host.ends_with(".invalid")
     });
     if claims_ours {

@@ -2,7 +2,6 @@
 
 use compact_str::CompactString;
 
-use super::routing::host_text;
 use crate::config::{Identity, Trunk, User};
 use crate::sip::{Lines, Message, Name, Uri};
 
@@ -57,7 +56,7 @@ impl Secrets {
     fn add_uri(&mut self, uri: &[u8]) {
         let Ok(uri) = Uri::parse(uri) else { return };
         self.add(uri.user);
-        self.add(host_text(&uri.host).as_bytes());
+        self.add(uri.host.text().as_bytes());
     }
 
     fn add(&mut self, text: &[u8]) {

@@ -7,7 +7,7 @@ use compact_str::{CompactString, format_compact};
 use super::callback::is_refusal_of_a_person;
 use super::dial::for_caller;
 use super::history::{Attempt, Kind, Outcome};
-use super::routing::{flow_to_uri, host_text};
+use super::routing::flow_to_uri;
 use super::{Call, Calls, Parts, Stage, classify};
 use crate::base::Instant;
 use crate::config::Aor;
@@ -204,7 +204,7 @@ fn caller_identity(parts: &Parts<'_>, invite: &Message, kind: Kind, host: &str) 
     let host = match (&uri, kind) {
         // A user's address of record keeps its domain.
         (Some(uri), Kind::Internal) if !asserted(Name::Privacy) => {
-            let domain = host_text(&uri.host);
+            let domain = uri.host.text();
             if parts.config.sip.domains.contains(&domain) { domain } else { host.into() }
         }
         (Some(_) | None, _) => host.into(),

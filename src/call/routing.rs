@@ -6,7 +6,7 @@ use compact_str::{CompactString, format_compact};
 
 use crate::base::Protocol;
 use crate::config::Config;
-use crate::sip::{Host, Uri};
+use crate::sip::Uri;
 use crate::transport::{Flow, ListenerId};
 
 /// The flow a new dialog toward `remote` uses; `None` when no listener speaks that transport and address family.
@@ -38,13 +38,4 @@ pub(super) fn flow_to_uri(config: &Config, uri: &[u8]) -> Option<Flow> {
     let ip = uri.host.ip()?;
     let protocol = uri.transport().unwrap_or(Protocol::Udp);
     flow_to(config, protocol, SocketAddr::new(ip, uri.port.unwrap_or(protocol.default_port())))
-}
-
-/// The host as it is written in a URI.
-pub(crate) fn host_text(host: &Host<'_>) -> CompactString {
-    match host {
-        Host::Name(name) => CompactString::from_utf8_lossy(name),
-        Host::V4(address) => format_compact!("{address}"),
-        Host::V6(address) => format_compact!("[{address}]"),
-    }
 }

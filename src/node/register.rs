@@ -28,9 +28,13 @@ impl Node {
         let user = match self.auth.verify(self.now, request, &config) {
             Verdict::Ok(user) => user,
             Verdict::Missing => return self.challenge(server, request, flow, false),
-            Verdict::Stale => return self.challenge(server, request, flow, true),
+            Verdict::Stale => {
+                self.auth.answered(request, flow.remote.ip());
+                return self.challenge(server, request, flow, true);
+            }
             Verdict::Wrong => return self.refuse(server, request, flow, &Refusal::new(403)),
         };
+        self.auth.answered(request, flow.remote.ip());
         let claimed = Aor::from_uri(&to).and_then(|aor| config.user_served(&aor).map(|user| user.aor.clone()));
         if claimed.as_ref() != Some(&user) {
             let refusal = Refusal::warn(403, "The credentials are of another user");
@@ -41,7 +45,7 @@ impl Node {
 
     fn challenge(&mut self, server: ServerId, request: &Message, flow: Flow, stale: bool) {
         let mut lines = Lines::default();
-        self.auth.challenge(self.now, &mut self.rng, stale, &mut lines);
+        self.auth.challenge_register(self.now, &mut self.rng, stale, request, flow.remote.ip(), &mut lines);
         let (_, mut parts) = self.parts();
         parts.ua.reply_with(&mut parts.context, server, request, flow, &Refusal::new(401), &lines);
     }

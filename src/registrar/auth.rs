@@ -3,11 +3,14 @@
 //! An unknown user gets the same answer after the same work as a wrong password.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use compact_str::CompactString;
 
 use super::nonce::Nonces;
-use crate::base::{Instant, Rng};
+use crate::base::{Instant, Rng, limits};
 use crate::config::{Aor, Config, User};
 use crate::sip::digest::{Algorithm, Challenge, Credentials, Hex};
 use crate::sip::{Lines, Message, Method, Name, Uri, unfold};
@@ -30,9 +33,14 @@ pub struct Auth {
     secret: [u8; 64],
     nonces: Nonces,
     offered: &'static [Algorithm],
+    /// Who was challenged and has not answered, with the time; at most `limits::CHALLENGES`.
+    unanswered: BTreeMap<(IpAddr, CompactString), Instant>,
     /// HA1s of nobody.
     decoys: [Hex; 2],
 }
+
+/// How long a phone that could not read a challenge takes to come back.
+const COMES_BACK: Duration = Duration::from_secs(300);
 
 impl Auth {
     pub fn new(config: &Config, rng: &mut Rng) -> Self {
@@ -44,7 +52,7 @@ impl Auth {
         rng.fill(&mut noise);
         let (short, _) = noise.split_at(16);
         let decoys = [Hex::new(short), Hex::new(&noise)];
-        Self { realm, secret, nonces, offered: offered(&config.users), decoys }
+        Self { realm, secret, nonces, offered: offered(&config.users), unanswered: BTreeMap::new(), decoys }
     }
 
     /// Takes another config; nonces stay good while the realm stays.
@@ -56,10 +64,44 @@ impl Auth {
         }
     }
 
+    /// As [`Auth::challenge`], for a REGISTER from `source`. A phone that comes back without an answer could not read the
+    /// last challenge: some know MD5 only, and give up where SHA-256 is offered beside it. It is offered MD5 alone.
+    pub fn challenge_register(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        stale: bool,
+        request: &Message,
+        source: IpAddr,
+        lines: &mut Lines,
+    ) {
+        let key = (source, CompactString::from_utf8_lossy(request.to().uri));
+        let last = self.unanswered.get(&key);
+        let is_simple =
+            last.is_some_and(|last| now.since(*last) < COMES_BACK) && self.offered.contains(&Algorithm::Md5);
+        if self.unanswered.len() >= limits::CHALLENGES {
+            self.unanswered.clear();
+        }
+        self.unanswered.insert(key, now);
+        let offered = if is_simple { &[Algorithm::Md5] } else { self.offered };
+        self.print_challenges(now, rng, stale, offered, lines);
+    }
+
+    /// The phone has answered, well or not: it can read what it was offered.
+    pub fn answered(&mut self, request: &Message, source: IpAddr) {
+        if !self.unanswered.is_empty() {
+            self.unanswered.remove(&(source, CompactString::from_utf8_lossy(request.to().uri)));
+        }
+    }
+
     /// The `WWW-Authenticate` headers of a 401, strongest first (RFC 8760 §2.4).
     pub fn challenge(&self, now: Instant, rng: &mut Rng, stale: bool, lines: &mut Lines) {
+        self.print_challenges(now, rng, stale, self.offered, lines);
+    }
+
+    fn print_challenges(&self, now: Instant, rng: &mut Rng, stale: bool, offered: &[Algorithm], lines: &mut Lines) {
         let nonce = self.nonces.issue(now, rng);
-        for algorithm in self.offered {
+        for algorithm in offered {
             let challenge = Challenge {
                 realm: Cow::Borrowed(self.realm.as_bytes()),
                 nonce: Cow::Borrowed(nonce.as_bytes()),
@@ -83,7 +125,7 @@ impl Auth {
         let user = user_of(&credentials.username, request, config);
         let ha1 = user.and_then(|user| ha1_of(user, &credentials)).unwrap_or_else(|| self.decoy(credentials.algorithm));
         let right = credentials.verify(&ha1, request.method_name());
-        let Some(user) = user.filter(|_| right && is_for(&credentials.uri, request.request_uri())) else {
+        let Some(user) = user.filter(|_| right && is_for(&credentials.uri, request.request_uri(), config)) else {
             return Verdict::Wrong;
         };
         let count = match &credentials.qop {
@@ -138,18 +180,19 @@ fn ha1_of(user: &User, credentials: &Credentials<'_>) -> Option<Hex> {
     }
 }
 
-/// Phones differ in how they write the URI of the digest: with or without port and parameters. Scheme aside, it must be
-/// for the same user at the same host (RFC 3261 §22.4, RFC 7616 §3.4.6).
-fn is_for(uri: &[u8], request_uri: &[u8]) -> bool {
+/// Phones differ in how they write the URI of the digest: with or without port and parameters, the host they send to in
+/// place of the one they ask for. The server may decide what is the same resource (RFC 7616 §3.4.6); here it must be a URI
+/// of this server. What was heard once cannot be used for another request: every nonce count is accepted once.
+fn is_for(uri: &[u8], request_uri: &[u8], config: &Config) -> bool {
     if uri.eq_ignore_ascii_case(request_uri) {
         return true;
     }
-    match (Uri::parse(uri), Uri::parse(request_uri)) {
-        (Ok(one), Ok(two)) if one.is_sip() && two.is_sip() => {
-            one.unescaped_user() == two.unescaped_user() && one.host == two.host
-        }
-        _ => false,
-    }
+    let (Ok(uri), Ok(request_uri)) = (Uri::parse(uri), Uri::parse(request_uri)) else { return false };
+    let host = uri.host.text();
+    let is_served = config.sip.domains.iter().any(|domain| host.eq_ignore_ascii_case(domain));
+    let is_listener = || config.listeners.iter().any(|listener| listener.advertise_host == host);
+    let is_same_user = uri.user.is_empty() || uri.unescaped_user() == request_uri.unescaped_user();
+    uri.is_sip() && is_same_user && (uri.host == request_uri.host || is_served || is_listener())
 }
 
 #[cfg(test)]
@@ -290,6 +333,25 @@ mod tests {
         assert!(!bench.challenges(false)[0].contains("stale"));
     }
 
+    /// Debian's baresip 1.0.0 gives up where SHA-256 is offered, and begins anew half a minute later.
+    #[test]
+    fn who_comes_back_without_an_answer_is_offered_md5_alone() {
+        let mut bench = Bench::new(alice_and_bob());
+        let ask = |bench: &mut Bench, at: Instant, source: &str| {
+            let (mut lines, register) = (Lines::default(), request("REGISTER", "sip:example.com", "example.com", ""));
+            let Bench { auth, rng, .. } = bench;
+            auth.challenge_register(at, rng, false, &register, source.parse().unwrap(), &mut lines);
+            String::from_utf8(lines.as_bytes().to_vec()).unwrap().matches("algorithm=").count()
+        };
+        let later = START + Duration::from_secs(30);
+        assert_eq!(ask(&mut bench, START, "127.0.0.1"), 2);
+        assert_eq!(ask(&mut bench, later, "127.0.0.2"), 2, "another phone");
+        assert_eq!(ask(&mut bench, later, "127.0.0.1"), 1);
+        bench.auth.answered(&request("REGISTER", "sip:example.com", "example.com", ""), "127.0.0.1".parse().unwrap());
+        assert_eq!(ask(&mut bench, later, "127.0.0.1"), 2, "it could read that one");
+        assert_eq!(ask(&mut bench, later + COMES_BACK, "127.0.0.1"), 2, "long ago");
+    }
+
     #[test]
     fn only_what_every_user_can_answer_is_offered() {
         let hashed = "[[users]]\naor = \"sip:carol@example.com\"\nha1_md5 = \"0123456789abcdef0123456789abcdef\"\nresource = \"contoso\"\n";
@@ -309,6 +371,7 @@ mod tests {
             Phone { nc: None, ..Phone::ALICE },
             Phone { nc: None, algorithm: Algorithm::Md5, ..Phone::ALICE },
             Phone { uri: "sip:EXAMPLE.com:5060;transport=udp", ..Phone::ALICE },
+            Phone { uri: "sip:127.0.0.1:5060", ..Phone::ALICE },
         ] {
             assert_eq!(bench.first(&phone), alice(), "{} {}", phone.username, phone.uri);
         }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use compact_str::{CompactString, format_compact};
 use memchr::memchr;
 
 use super::Fault;
@@ -55,6 +56,15 @@ impl PartialEq for Host<'_> {
 impl Eq for Host<'_> {}
 
 impl Host<'_> {
+    /// The host as it is written in a URI: an IPv6 address in brackets.
+    pub fn text(&self) -> CompactString {
+        match self {
+            Self::Name(name) => CompactString::from_utf8_lossy(name),
+            Self::V4(address) => format_compact!("{address}"),
+            Self::V6(address) => format_compact!("[{address}]"),
+        }
+    }
+
     pub const fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Name(_) => None,
