@@ -41,6 +41,8 @@ pub struct Leg {
     tries: u32,
     /// Never acknowledges an answer.
     rude: bool,
+    /// Answered when nobody waits any more, and never hangs up: that is for the daemon to do.
+    patient: bool,
 }
 
 /// A call to be made.
@@ -89,6 +91,7 @@ impl Party {
             version: 1,
             cancelling: false,
             tries: 0,
+            patient: false,
             rude: !moment.calm && percent(moment.rng, 4),
         };
         self.legs.insert(dial.call_id.clone(), leg);
@@ -296,6 +299,7 @@ impl Party {
             cancelling: false,
             tries: 0,
             rude: false,
+            patient: false,
         };
         self.legs.insert(leg.call_id.clone(), leg);
         if self.is_trunk() {
@@ -321,6 +325,7 @@ impl Party {
             }
             Mood::Refusing(code) => moment.act(reaction, call_id, Act::Refuse(code)),
             Mood::Late => {
+                self.legs.get_mut(call_id).unwrap().patient = true;
                 let late = between(moment.rng, 1900, 12_000);
                 moment.act(late, call_id, Act::Answer);
             }
@@ -394,6 +399,7 @@ impl Party {
         self.answer(moment, path, cancel, 200, "", "");
         if waiting && !moment.calm && percent(moment.rng, 10) {
             // Too late: somebody has just picked up.
+            self.legs.get_mut(call_id).unwrap().patient = true;
             self.act(moment, call_id, Act::Answer);
         } else if waiting {
             self.act(moment, call_id, Act::Refuse(487));
@@ -409,6 +415,9 @@ impl Party {
 
     /// What is done in a call that is up, until somebody hangs up.
     fn live(&mut self, moment: &mut Moment<'_>, call_id: &str) {
+        if self.legs.get(call_id).is_some_and(|leg| leg.patient) {
+            return;
+        }
         if moment.calm {
             let end = between(moment.rng, 2000, 6000);
             return moment.act(end, call_id, Act::HangUp);
@@ -467,6 +476,7 @@ impl Party {
             match self.legs[&call_id].state {
                 State::Calling => self.act(moment, &call_id, Act::Cancel),
                 State::Called => self.act(moment, &call_id, Act::Refuse(480)),
+                State::Up if self.legs[&call_id].patient => {}
                 State::Up => self.act(moment, &call_id, Act::HangUp),
             }
         }

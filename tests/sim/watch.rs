@@ -89,6 +89,8 @@ pub struct Watch {
     /// Emergency calls under way to trunks, by Call-ID: shown once, then only repeated.
     shown: BTreeMap<String, String>,
     manners: Manners,
+    /// Calls to a number whose lease was over, by Call-ID: like any other call to a user's own number.
+    ordinary: BTreeSet<String>,
     /// Calls whose beginning the present life of the node has seen, while nothing disturbed.
     undisturbed: BTreeSet<String>,
 }
@@ -181,7 +183,7 @@ impl World {
 
     /// SPEC §4: nothing that tells who calls, in any byte but the media address.
     fn keeps_secrets(&self, message: &Msg, bytes: &[u8]) {
-        if message.call_id().starts_with("ordinary") {
+        if message.call_id().starts_with("ordinary") || self.watch.ordinary.contains(message.call_id()) {
             return;
         }
         let text = String::from_utf8_lossy(bytes).to_lowercase();
@@ -237,6 +239,7 @@ impl World {
             Some(Purpose::Callback { number }) => {
                 assert_eq!(USERS[user].3, Some(number.as_str()), "a callback without its mark");
                 assert!(USERS[user].4, "an ordinary call reaches {}", USERS[user].0);
+                self.watch.ordinary.insert(format!("call-{token}"));
             }
             Some(Purpose::Ordinary { user: wanted }) => {
                 assert!(wanted == user && USERS[user].4 && !mark, "an ordinary call reaches {}, {mark}", USERS[user].0);

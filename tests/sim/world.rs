@@ -44,6 +44,8 @@ pub struct World {
     pub node: Option<Node>,
     /// Counts the lives of the node: what was meant for an earlier one is lost.
     pub life: u32,
+    /// When the present life began, if there was one before.
+    began: Instant,
     pub store: Store,
     pub weather: Weather,
     pub calm: bool,
@@ -71,6 +73,7 @@ impl World {
             stage,
             node: None,
             life: 0,
+            began: Instant::default(),
             store: Store::new(),
             weather: Weather::CALM,
             calm: true,
@@ -103,6 +106,7 @@ impl World {
 
     fn start_node(&mut self) {
         self.life += 1;
+        self.began = if self.life > 1 { self.now } else { Instant::default() };
         let mut seed = [0; 32];
         self.rng.fill(&mut seed);
         let boot = Boot {
@@ -325,6 +329,10 @@ impl World {
                 Effect::Outcome { call_id, code } => self.outcome(party, &call_id, code),
                 Effect::Saw { number } => self.watch.saw(number),
                 Effect::Registered { expires } => {
+                    if self.node.is_none() || now.since(self.began) < secs(1) {
+                        // It may have been said by a node that died before its disk knew.
+                        self.parties[party].phone.iter_mut().for_each(|phone| phone.confirmed_at = None);
+                    }
                     trace::note(now, &self.parties[party].name, &format!("registered for {} s", expires.as_secs()));
                 }
             }
