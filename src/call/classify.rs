@@ -110,7 +110,10 @@ fn leased_number(parts: &Parts<'_>, invite: &Message) -> Option<Refusal> {
 fn from_user(parts: &Parts<'_>, invite: &Message, flow: &Flow, aor: &Aor, dialled: CompactString) -> Decision {
     let config = parts.config.clone();
     let Some(user) = config.user(aor) else {
-        return Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403) };
+        let is_emergency = parts.countries.is_emergency(invite.request_uri());
+        let kind = if is_emergency { Kind::Emergency } else { Kind::Internal };
+        let refusal = Refusal::warn(403, "The user of this registration is not configured any more");
+        return Decision::Refuse { kind, dialled, refusal };
     };
     let place = country_of(parts, invite, flow, user);
     let wishes = geo::Wishes {

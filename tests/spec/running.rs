@@ -65,6 +65,17 @@ fn reload_keeps_calls_bindings_and_leases() {
 }
 
 #[test]
+fn an_emergency_call_of_a_user_that_was_removed_is_told_why_it_is_refused() {
+    let mut world = World::with_alice();
+    world.reload(&Toml::default().change("sip:alice@example.com", "sip:alison@example.com"));
+    let refused = world.ask(&alice(), &alice().invite("sip:911@example.com"));
+    assert_eq!(refused.code(), 403);
+    assert!(refused.header("Warning").contains("not configured any more"), "{refused}");
+    let metrics = world.metrics.render();
+    assert!(metrics.contains(r#"sosbridge_calls_total{kind="emergency",outcome="refused"} 1"#), "{metrics}");
+}
+
+#[test]
 fn restart_brings_back_leases_and_bindings() {
     let mut world = World::with_alice();
     world.talking();
