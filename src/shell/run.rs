@@ -100,6 +100,20 @@ impl Pace {
     }
 }
 
+impl Running {
+    /// Lets the connections and the reactor have their turn; hears what may not wait until a flood is over.
+    async fn pass(&mut self) -> Woken {
+        let Stop { terminate, interrupt } = &mut self.stop;
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => Woken::Stop,
+            _ = interrupt.recv() => Woken::Stop,
+            _ = self.wall.tick() => Woken::Wall,
+            () = tokio::task::yield_now() => Woken::Round,
+        }
+    }
+}
+
 /// SIGTERM and SIGINT.
 struct Stop {
     terminate: Signal,
@@ -141,19 +155,14 @@ impl Loop {
                 tokio::time::sleep(LAST_WRITES).await;
                 return Ok(());
             }
-            if is_busy {
-                // Lets the connections and the reactor have their turn.
-                tokio::task::yield_now().await;
-            } else {
-                if running.pace.is_fast {
-                    // Not an await: nothing this thread serves has anything to do meanwhile, and the timer of the runtime
-                    // is too coarse.
-                    std::thread::sleep(COALESCE);
-                }
-                let woken = self.wait(&mut running).await;
-                if self.woken(&mut running, woken) {
-                    return Ok(());
-                }
+            if running.pace.is_fast && !is_busy {
+                // Not an await: nothing this thread serves has anything to do meanwhile, and the timer of the runtime
+                // is too coarse.
+                std::thread::sleep(COALESCE);
+            }
+            let woken = if is_busy { running.pass().await } else { self.wait(&mut running).await };
+            if self.woken(&mut running, woken) {
+                return Ok(());
             }
         }
     }
@@ -223,16 +232,17 @@ impl Loop {
         let Stop { terminate, interrupt } = &mut running.stop;
         tokio::select! {
             biased;
+            // First what is rare: a socket that is always ready must not hide it.
+            _ = terminate.recv() => Woken::Stop,
+            _ = interrupt.recv() => Woken::Stop,
+            _ = running.wall.tick() => Woken::Wall,
             () = poll_fn(|context| poll_udp(udp, context)) => Woken::Round,
             done = self.written.recv(), if running.has_store => done.map_or(Woken::StoreLost, Woken::Written),
             Some(event) = self.events.recv() => Woken::Event(event),
             () = &mut running.sleep, if deadline.is_some() => Woken::Round,
             () = tokio::time::sleep(FULL_BUFFER), if is_stuck => Woken::Round,
             Some(ask) = self.asks.recv() => Woken::Ask(ask),
-            _ = terminate.recv() => Woken::Stop,
-            _ = interrupt.recv() => Woken::Stop,
             () = sleep_until(running.drained_by) => Woken::Round,
-            _ = running.wall.tick() => Woken::Wall,
         }
     }
 
