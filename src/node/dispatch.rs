@@ -273,21 +273,7 @@ impl Node {
 
     fn probe_over(&mut self, number: u32, sign: Sign) {
         let Some(probe) = self.probes.sent.remove(&number) else { return };
-        let change = self.trunks.report(self.now, probe.target, probe.remote, sign);
-        if let (Some((from, to)), Some(target)) = (change, self.trunks.target(probe.target))
-            && from != to
-        {
-            let name = self.config.trunk(target.trunk).map_or("", |trunk| trunk.name.as_str());
-            match to {
-                trunk::State::Down => {
-                    tracing::warn!(trunk = name, target = %target.config.uri, ?from, "trunk target does not answer")
-                }
-                trunk::State::Up | trunk::State::Unknown => {
-                    tracing::info!(trunk = name, target = %target.config.uri, ?from, "trunk target answers")
-                }
-            }
-            self.gauges_due.get_or_insert(self.now);
-        }
+        self.trunks.report(self.now, probe.target, probe.remote, sign);
     }
 
     pub(super) fn resolve(&mut self) {

@@ -213,6 +213,7 @@ impl Node {
             calls.event(&mut parts, call, leg, event);
         }
         self.tell_reports();
+        self.tell_trunks();
         self.persist();
         self.resolve();
         for connect in self.streams.take_connects() {

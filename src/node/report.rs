@@ -9,6 +9,7 @@ use crate::admin::{Metrics, PoolGauges, TargetGauge};
 use crate::base::{Private, limits};
 use crate::call::{History, Kind, Outcome, Report};
 use crate::config::Config;
+use crate::trunk;
 
 /// How often gauges follow what changed.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -51,6 +52,21 @@ impl Node {
         for report in self.calls.take_reports() {
             self.gauges_due.get_or_insert(self.now + GAUGES);
             self.tell(report);
+        }
+    }
+
+    pub(super) fn tell_trunks(&mut self) {
+        for trunk::Change { target, from, to } in self.trunks.take_changes() {
+            self.gauges_due.get_or_insert(self.now);
+            let Some(target) = self.trunks.target(target) else { continue };
+            let (uri, trunk) = (&target.config.uri, self.config.trunk(target.trunk));
+            let trunk = trunk.map_or("", |trunk| trunk.name.as_str());
+            match to {
+                trunk::State::Down => tracing::warn!(trunk, target = %uri, ?from, "trunk target does not answer"),
+                trunk::State::Up | trunk::State::Unknown => {
+                    tracing::info!(trunk, target = %uri, ?from, "trunk target answers");
+                }
+            }
         }
     }
 
@@ -110,7 +126,7 @@ impl Node {
         let targets = self.trunks.views();
         let states = targets.flat_map(|trunk| trunk.targets.into_iter().map(|target| target.state));
         for (state, (_, _, gauge)) in states.zip(&self.gauges.targets) {
-            gauge.set(state == crate::trunk::State::Up);
+            gauge.set(state == trunk::State::Up);
         }
     }
 }

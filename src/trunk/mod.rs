@@ -68,6 +68,15 @@ pub struct Trunks {
     ids: Vec<Vec<TargetId>>,
     queries: VecDeque<(QueryId, TargetId)>,
     last_query: u64,
+    changes: Vec<Change>,
+}
+
+/// A target that answers, or does so no more, whoever noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub target: TargetId,
+    pub from: State,
+    pub to: State,
 }
 
 impl Trunks {
@@ -78,6 +87,7 @@ impl Trunks {
             ids: Vec::new(),
             queries: VecDeque::new(),
             last_query: 0,
+            changes: Vec::new(),
         };
         trunks.reload(config, now);
         trunks
@@ -145,12 +155,20 @@ impl Trunks {
         self.ids.get(at).map_or(&[], Vec::as_slice)
     }
 
-    /// What became of a probe or of a call's request to `remote`. Tells the target's state before and after.
-    pub fn report(&mut self, now: Instant, id: TargetId, remote: SocketAddr, sign: Sign) -> Option<(State, State)> {
-        let target = self.targets.get_mut(id)?;
-        let before = target.state();
+    /// What became of a probe or of a call's request to `remote`.
+    pub fn report(&mut self, now: Instant, id: TargetId, remote: SocketAddr, sign: Sign) {
+        let Some(target) = self.targets.get_mut(id) else { return };
+        let from = target.state();
         target.report(now, remote, sign);
-        Some((before, target.state()))
+        let to = target.state();
+        if from != to {
+            self.changes.push(Change { target: id, from, to });
+        }
+    }
+
+    /// What has changed since the last time, oldest first.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     /// The trunk that may send calls from `source`; `None`: an outsider.

@@ -101,7 +101,10 @@ fn what_a_sign_means() {
         let mut trunks = Trunks::new(config(&[("t", "", &[(A, 1, 1)])]), START);
         assert_eq!(states(&trunks), [State::Unknown]);
         let id = trunks.targets_of(TrunkIdx(0))[0];
-        assert_eq!(trunks.report(after(1), id, address(A), sign), Some((State::Unknown, state)), "{sign:?}");
+        trunks.report(after(1), id, address(A), sign);
+        assert_eq!(trunks.take_changes(), [Change { target: id, from: State::Unknown, to: state }], "{sign:?}");
+        trunks.report(after(2), id, address(A), sign);
+        assert_eq!(trunks.take_changes(), [], "told once");
         let view = trunks.views().next().unwrap().targets.remove(0);
         assert_eq!(view.last_ok.is_some(), state == State::Up, "{sign:?}");
         assert_eq!(view.last_status, if let Sign::Answered(code) = sign { Some(code) } else { None });
@@ -187,7 +190,9 @@ fn a_reload_keeps_what_was_learnt() {
     assert_eq!(trunks.targets_of(TrunkIdx(2)), [before[0]]);
     assert_eq!(trunks.target(before[0]).map(|target| (target.trunk, target.config.priority)), Some((TrunkIdx(2), 9)));
     assert!(trunks.target(before[1]).is_none(), "gone from the config");
-    assert_eq!(trunks.report(after(3), before[1], address(B), Sign::Silent), None);
+    trunks.take_changes();
+    trunks.report(after(3), before[1], address(B), Sign::Silent);
+    assert_eq!(trunks.take_changes(), []);
 }
 
 #[test]
