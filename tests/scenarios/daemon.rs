@@ -102,7 +102,7 @@ fn spawn(folder: &Path) -> Outcome<Running> {
     let log = log.map_err(|error| error.to_string())?;
     let mut command = Command::new(program());
     command.args(["serve", "--config"]).arg(folder.join("config.toml"));
-    command.env("RUST_LOG", "sosbridge=debug").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.env("SOSBRIDGE_LOG", "sosbridge=debug").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     Running::start("sosbridge", &mut command)
 }
 
