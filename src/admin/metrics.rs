@@ -40,7 +40,7 @@ impl Direction {
 pub enum Dropped {
     /// A datagram that the kernel did not take in time; its sender retransmits.
     Datagram,
-    /// A connection accepted beyond `limits::CONNECTIONS`.
+    /// A connection closed for a new one at `limits::CONNECTIONS`.
     Connection,
     /// A connection whose peer did not read (`limits::CONNECTION_BACKLOG_BYTES`).
     Backlog,

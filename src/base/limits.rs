@@ -14,7 +14,7 @@ pub const KEPT_VALUE_BYTES: usize = 1024;
 pub const TRANSACTIONS: usize = 1_000_000;
 /// Calls up at once, emergency calls excepted.
 pub const CALLS: usize = 100_000;
-/// Stream connections (TCP) at once; the oldest idle one is closed for a new one.
+/// Stream connections (TCP) at once; for a new one the oldest is closed that has carried no call and no registration.
 pub const CONNECTIONS: usize = 20_000;
 /// Bytes waiting to be written to one stream connection before it is closed as stuck.
 pub const CONNECTION_BACKLOG_BYTES: usize = 1 << 20;

@@ -168,6 +168,9 @@ impl Calls {
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
             return;
         }
+        if decision.is_call() {
+            parts.context.streams.vouch(&flow);
+        }
         match decision {
             classify::Decision::Emergency(emergency) => self.start_emergency(parts, server, invite, flow, *emergency),
             classify::Decision::Callback(trunk, number) => {

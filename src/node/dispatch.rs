@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::{Node, Output, QueryId};
-use crate::admin::Direction;
+use crate::admin::{Direction, Dropped};
 use crate::call::routing::flow_to;
 use crate::sip::{self, Lines, Malformed, Message, Method, Name, Scheme, Uri};
 use crate::transaction::{self, ServerId};
@@ -38,6 +38,11 @@ impl Node {
     pub(super) fn accepted(&mut self, connection: ConnId, listener: ListenerId, remote: SocketAddr) {
         if let Some(configured) = self.config.listeners.get(usize::from(listener.0)) {
             self.streams.accepted(connection, configured.protocol, listener, remote);
+        }
+        // Its own connection, when all others have carried something.
+        if let Some(stranger) = self.streams.dispensable() {
+            self.metrics.dropped(Dropped::Connection);
+            self.drop_connection(stranger);
         }
     }
 

@@ -53,6 +53,7 @@ impl Node {
     fn bind(&mut self, server: ServerId, request: &Message, flow: Flow, user: &Aor) {
         match self.registrar.register(self.now, user, request, flow) {
             Outcome::Accepted { outbound } => {
+                self.streams.vouch(&flow);
                 self.confirm(server, request, flow, user, outbound);
                 self.gauges_due.get_or_insert(self.now);
                 tracing::debug!(user = %Private(user), %flow, "registered");

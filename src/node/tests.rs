@@ -1,7 +1,7 @@
 //! The main story on the bare node: register, 911, answer, hang up, callback.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,15 +9,18 @@ use bytes::Bytes;
 
 use super::{Boot, Input, Node, Output};
 use crate::admin::Metrics;
-use crate::base::Instant;
+use crate::base::{Instant, limits};
 use crate::config;
-use crate::transport::ListenerId;
+use crate::transport::{ConnId, ListenerId};
 
 const CONFIG: &str = r#"
 [sip]
 domains = ["example.com"]
 [[sip.listen]]
 transport = "udp"
+address = "127.0.0.1:5060"
+[[sip.listen]]
+transport = "tcp"
 address = "127.0.0.1:5060"
 [registrar]
 realm = "example.com"
@@ -50,6 +53,7 @@ struct World {
     node: Node,
     now: Instant,
     sent: Vec<(SocketAddr, String)>,
+    closed: Vec<ConnId>,
 }
 
 impl World {
@@ -57,7 +61,8 @@ impl World {
         let config = config::load(CONFIG, Path::new("/tmp")).unwrap().config;
         let now = Instant::from_millis(1_000_000_000);
         let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings: vec![], records: vec![] };
-        let mut world = Self { node: Node::new(Arc::new(config), boot, Metrics::new()), now, sent: Vec::new() };
+        let mut world =
+            Self { node: Node::new(Arc::new(config), boot, Metrics::new()), now, sent: Vec::new(), closed: Vec::new() };
         world.outputs();
         world
     }
@@ -69,15 +74,30 @@ impl World {
                     self.sent.push((transmit.flow.remote, String::from_utf8(transmit.bytes.to_vec()).unwrap()));
                 }
                 Output::Persist { write, .. } => self.node.handle(self.now, Input::Stored { write, result: Ok(()) }),
+                Output::Close { connection } => self.closed.push(connection),
                 other => panic!("{other:?}"),
             }
         }
     }
 
+    fn accept(&mut self, number: u64) -> ConnId {
+        let connection = ConnId(ConnId::ACCEPTED | number);
+        let remote = SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 + number as u32), 5071));
+        self.node.handle(self.now, Input::Accepted { connection, listener: ListenerId(1), remote });
+        self.outputs();
+        connection
+    }
+
     fn receive(&mut self, remote: &str, text: &str) {
         let bytes = Bytes::from(text.replace('\n', "\r\n"));
-        let datagram = Input::Datagram { listener: ListenerId(0), remote: remote.parse().unwrap(), bytes };
-        self.node.handle(self.now, datagram);
+        let remote: SocketAddr = remote.parse().unwrap();
+        let input = match remote.ip() {
+            IpAddr::V4(ip) if ip.octets()[0] == 10 => {
+                Input::Stream { connection: ConnId(ConnId::ACCEPTED | u64::from(ip.to_bits() - 0x0a00_0000)), bytes }
+            }
+            _ => Input::Datagram { listener: ListenerId(0), remote, bytes },
+        };
+        self.node.handle(self.now, input);
         self.outputs();
     }
 
@@ -99,6 +119,10 @@ impl World {
     }
 
     fn register(&mut self) {
+        self.register_from(PHONE);
+    }
+
+    fn register_from(&mut self, phone: &str) {
         let register = |cseq: u32, authorization: &str| {
             format!(
                 "REGISTER sip:example.com SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5071;branch=z9hG4bKr{cseq};rport\n\
@@ -106,8 +130,8 @@ impl World {
                  Contact: <sip:alice@127.0.0.1:5071>\n{authorization}Expires: 600\nContent-Length: 0\n\n"
             )
         };
-        self.receive(PHONE, &register(1, ""));
-        let challenge = self.sent(PHONE, "SIP/2.0 401");
+        self.receive(phone, &register(1, ""));
+        let challenge = self.sent(phone, "SIP/2.0 401");
         let line = challenge.lines().find(|line| line.contains("algorithm=MD5")).unwrap();
         let value = line.split_once(": ").unwrap().1;
         let mut prompt = digest_auth::parse(value).unwrap();
@@ -119,8 +143,8 @@ impl World {
             digest_auth::HttpMethod::from("REGISTER"),
         );
         let answer = prompt.respond(&context).unwrap().to_string();
-        self.receive(PHONE, &register(2, &format!("Authorization: {answer}\n")));
-        self.sent(PHONE, "SIP/2.0 200");
+        self.receive(phone, &register(2, &format!("Authorization: {answer}\n")));
+        self.sent(phone, "SIP/2.0 200");
     }
 
     fn dial_911(&mut self) -> String {
@@ -221,4 +245,19 @@ fn emergency_call_and_callback() {
     assert!(world.node.is_idle(), "{:?}", world.node.sizes());
     let records = world.node.records_view(10);
     assert_eq!(records.iter().map(|record| record.outcome.as_str()).collect::<Vec<_>>(), ["answered", "refused"]);
+}
+
+#[test]
+fn at_the_bound_the_oldest_connection_that_carried_nothing_goes() {
+    let mut world = World::new();
+    let phone = world.accept(0);
+    world.register_from("10.0.0.0:5071");
+    let idle = world.accept(1);
+    for number in 2..limits::CONNECTIONS as u64 {
+        world.accept(number);
+    }
+    assert_eq!((world.closed.len(), world.node.streams.len()), (0, limits::CONNECTIONS));
+    world.accept(limits::CONNECTIONS as u64);
+    assert_eq!(world.closed, [idle], "not {phone:?}, which is older and registered");
+    assert_eq!(world.node.streams.len(), limits::CONNECTIONS);
 }

@@ -325,9 +325,8 @@ impl Loop {
                 self.handle(running, input);
             }
             Event::Accepted { listener, stream, remote } => {
-                if let Some(input) = self.connections.accepted(listener, stream, remote) {
-                    self.handle(running, input);
-                }
+                let input = self.connections.accepted(listener, stream, remote);
+                self.handle(running, input);
             }
             Event::Reloaded(loaded) => {
                 let config = reload::adopt(&self.config, loaded.config);

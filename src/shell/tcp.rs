@@ -106,12 +106,8 @@ impl Connections {
         Self { open: HashMap::new(), accepted: 0, events, metrics }
     }
 
-    /// Takes an accepted connection in; `None` when there are too many.
-    pub fn accepted(&mut self, listener: ListenerId, stream: TcpStream, remote: SocketAddr) -> Option<Input> {
-        if self.open.len() >= limits::CONNECTIONS {
-            self.metrics.dropped(Dropped::Connection);
-            return None;
-        }
+    /// Takes an accepted connection in. The node closes another when there are too many.
+    pub fn accepted(&mut self, listener: ListenerId, stream: TcpStream, remote: SocketAddr) -> Input {
         let connection = ConnId(ConnId::ACCEPTED | self.accepted);
         self.accepted += 1;
         let ends = self.register(connection);
@@ -120,7 +116,7 @@ impl Connections {
             serve(stream, ends).await;
             let _ = events.send(Event::Input(Input::Closed { connection })).await;
         });
-        Some(Input::Accepted { connection, listener, remote })
+        Input::Accepted { connection, listener, remote }
     }
 
     /// Connects for the node; answers with `Connected` and, at the end or on failure, `Closed`.
@@ -254,7 +250,7 @@ mod tests {
 
     async fn accepted(connections: &mut Connections, events: &mut mpsc::Receiver<Event>) -> ConnId {
         let Event::Accepted { listener, stream, remote } = next(events).await else { panic!() };
-        let Some(Input::Accepted { connection, .. }) = connections.accepted(listener, stream, remote) else { panic!() };
+        let Input::Accepted { connection, .. } = connections.accepted(listener, stream, remote) else { panic!() };
         connection
     }
 

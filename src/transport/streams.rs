@@ -41,6 +41,8 @@ pub struct Streams {
     connections: HashMap<ConnId, Connection>,
     by_remote: HashMap<(Protocol, SocketAddr), ConnId>,
     half: BTreeSet<(Instant, ConnId)>,
+    /// Accepted connections that have carried no call and no registration, oldest first.
+    strangers: BTreeSet<ConnId>,
     last: u64,
     connects: Vec<Connect>,
 }
@@ -48,7 +50,21 @@ pub struct Streams {
 impl Streams {
     /// A peer connected.
     pub fn accepted(&mut self, connection: ConnId, protocol: Protocol, listener: ListenerId, remote: SocketAddr) {
+        self.strangers.insert(connection);
         self.insert(Flow { protocol, listener, remote, connection: Some(connection) });
+    }
+
+    /// A call or a registration has come over this flow: its connection is not closed to make room.
+    pub fn vouch(&mut self, flow: &Flow) {
+        if let Some(connection) = &flow.connection {
+            self.strangers.remove(connection);
+        }
+    }
+
+    /// The connection to close when there are more than `limits::CONNECTIONS`.
+    pub fn dispensable(&self) -> Option<ConnId> {
+        let is_crowded = self.connections.len() > limits::CONNECTIONS;
+        self.strangers.first().copied().filter(|_| is_crowded)
     }
 
     fn insert(&mut self, flow: Flow) {
@@ -114,6 +130,7 @@ impl Streams {
     }
 
     pub fn closed(&mut self, id: ConnId) {
+        self.strangers.remove(&id);
         let Some(connection) = self.connections.remove(&id) else { return };
         let place = (connection.flow.protocol, connection.flow.remote);
         if self.by_remote.get(&place) == Some(&id) {
