@@ -386,6 +386,7 @@ fn what_would_refuse_an_emergency_call_is_a_warning() {
         ("\"DK\"]\nnumbers", "\"PR\"]\nnumbers", "no pool has temporary numbers for DK"),
         ("targets = [{ uri = \"sip:127.0.0.1:5080\" }]", "", "trunk \"center\" has no targets"),
         ("accept_from = [\"127.0.0.1:5080\"]", "", "trunk \"center\" has no accept_from"),
+        ("sip:127.0.0.1:5080", "sip:[::1]:5080", "no listener can send to sip:[::1]:5080"),
         ("[[pools]]", "[[users]]\naor = \"sip:b@h\"\npassword = \"x\"\nresource = \"contoso\"\n[[pools]]", ""),
         (
             "-+14255551099\"",

@@ -4,6 +4,7 @@ use super::build::Places;
 use super::read::Report;
 use super::types::*;
 use super::{Country, NumberKind};
+use crate::base::Protocol;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -182,6 +183,11 @@ fn trunks(config: &Config, places: &Places, report: &Report) {
                 r#"add targets = [{ uri = "sip:…" }]"#,
             );
         }
+        for target in trunk.targets.iter().filter(|target| !is_reachable(config, target)) {
+            let message = format!("no listener can send to {}: no call reaches that target", target.uri);
+            let help = "add [[sip.listen]] with its transport and an address of its family";
+            warn(report, places.trunks.get(at), format!("trunks[{at}].targets"), message, help);
+        }
         if trunk.accept_from.is_empty() {
             let message = format!("trunk {:?} has no accept_from: callbacks from it are refused", trunk.name);
             warn(
@@ -193,4 +199,11 @@ fn trunks(config: &Config, places: &Places, report: &Report) {
             );
         }
     }
+}
+
+/// Whether a listener has the address family of the target, and for datagrams is one of datagrams.
+fn is_reachable(config: &Config, target: &Target) -> bool {
+    let is_udp = target.protocol.unwrap_or(Protocol::Udp) == Protocol::Udp;
+    let family = |listener: &Listener| target.literal().is_none_or(|at| at.is_ipv4() == listener.address.is_ipv4());
+    config.listeners.iter().any(|listener| family(listener) && (!is_udp || listener.protocol == Protocol::Udp))
 }
