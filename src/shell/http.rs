@@ -4,9 +4,11 @@
 //! (`admin::Query`), and turned into JSON here.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,7 +18,10 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use subtle::ConstantTimeEq;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Sleep;
 
 use crate::admin::{Answer, Metrics, Page, Query, Readiness};
 use crate::base::limits;
@@ -25,6 +30,10 @@ use crate::base::limits;
 pub const QUEUE: usize = 16;
 /// Requests served at once; more get 503.
 const AT_ONCE: usize = 64;
+/// Connections at once; more wait in the kernel until one ends.
+const CONNECTIONS: usize = 512;
+/// How long a connection is read: who sends slowly, or nothing, makes room; a scraper connects again.
+const VISIT: Duration = Duration::from_secs(30);
 /// How long the run loop may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Rows of `records` when the client does not say.
@@ -53,13 +62,65 @@ pub fn start(socket: TcpListener, admin: Admin) -> io::Result<()> {
     std::thread::Builder::new().name("http".to_owned()).spawn(move || {
         let served = runtime.block_on(async {
             let socket = tokio::net::TcpListener::from_std(socket)?;
-            axum::serve(socket, router(admin)).await
+            axum::serve(Door { socket, room: Arc::new(Semaphore::new(CONNECTIONS)), visit: VISIT }, router(admin)).await
         });
         if let Err(error) = served {
             tracing::error!(%error, "the admin server has ended; calls go on");
         }
     })?;
     Ok(())
+}
+
+/// Lets in a bounded number of connections, each for a bounded time.
+struct Door {
+    socket: tokio::net::TcpListener,
+    room: Arc<Semaphore>,
+    visit: Duration,
+}
+
+struct Visit {
+    stream: TcpStream,
+    until: Pin<Box<Sleep>>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl axum::serve::Listener for Door {
+    type Io = Visit;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Visit, SocketAddr) {
+        let room = Arc::clone(&self.room).acquire_owned().await.ok();
+        // Waits and tries again when the system refuses.
+        let (stream, remote) = axum::serve::Listener::accept(&mut self.socket).await;
+        (Visit { stream, until: Box::pin(tokio::time::sleep(self.visit)), _room: room }, remote)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+impl AsyncRead for Visit {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.until.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Visit {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 /// All paths of INTERFACE.md.
@@ -206,6 +267,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
     use crate::admin::{CallKind, CallState, CallView, Stamp, TrunkView};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     /// A server with a thread in place of the run loop; returns its address.
     fn serve(token: Option<&str>, is_serving: bool) -> String {
@@ -259,7 +321,7 @@ mod tests {
         }
     }
 
-    fn get(url: &str, authorization: Option<&str>) -> (u16, String, String) {
+    fn fetch(url: &str, authorization: Option<&str>) -> (u16, String, String) {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut request = agent.get(url);
         if let Some(value) = authorization {
@@ -273,17 +335,17 @@ mod tests {
     #[test]
     fn a_table_is_all_its_pages() {
         let server = serve(None, true);
-        let (status, content_type, body) = get(&format!("{server}/api/v1/calls"), None);
+        let (status, content_type, body) = fetch(&format!("{server}/api/v1/calls"), None);
         assert_eq!((status, content_type.as_str()), (200, "application/json"));
         let calls: Vec<CallView> = serde_json::from_str(&body).unwrap();
         assert_eq!(calls, [call(0), call(1), call(2)]);
-        assert_eq!(get(&format!("{server}/api/v1/leases"), None).2, "[]");
-        assert_eq!(get(&format!("{server}/api/v1/trunks"), None).2, r#"[{"name":"psap","targets":[]}]"#);
-        assert_eq!(get(&format!("{server}/api/v1/records?limit=1000000"), None).2, "[]");
-        assert_eq!(get(&format!("{server}/api/v1/records?limit=x"), None).0, 400);
-        assert_eq!(get(&format!("{server}/api/v1/nothing"), None).0, 404);
-        assert!(get(&format!("{server}/"), None).2.contains("sosbridge"));
-        assert!(get(&format!("{server}/metrics"), None).2.contains("sosbridge_registrations 0"));
+        assert_eq!(fetch(&format!("{server}/api/v1/leases"), None).2, "[]");
+        assert_eq!(fetch(&format!("{server}/api/v1/trunks"), None).2, r#"[{"name":"psap","targets":[]}]"#);
+        assert_eq!(fetch(&format!("{server}/api/v1/records?limit=1000000"), None).2, "[]");
+        assert_eq!(fetch(&format!("{server}/api/v1/records?limit=x"), None).0, 400);
+        assert_eq!(fetch(&format!("{server}/api/v1/nothing"), None).0, 404);
+        assert!(fetch(&format!("{server}/"), None).2.contains("sosbridge"));
+        assert!(fetch(&format!("{server}/metrics"), None).2.contains("sosbridge_registrations 0"));
     }
 
     #[test]
@@ -291,19 +353,38 @@ mod tests {
         let server = serve(Some("secret"), true);
         for path in ["/", "/metrics", "/api/v1/leases", "/api/v1/trunks", "/nothing"] {
             let url = format!("{server}{path}");
-            assert_eq!(get(&url, None).0, 401, "{path}");
-            assert_eq!(get(&url, Some("Bearer secre")).0, 401, "{path}");
-            assert_eq!(get(&url, Some("Bearer secret2")).0, 401, "{path}");
-            assert_eq!(get(&url, Some("Basic secret")).0, 401, "{path}");
-            assert_ne!(get(&url, Some("bearer secret")).0, 401, "{path}");
+            assert_eq!(fetch(&url, None).0, 401, "{path}");
+            assert_eq!(fetch(&url, Some("Bearer secre")).0, 401, "{path}");
+            assert_eq!(fetch(&url, Some("Bearer secret2")).0, 401, "{path}");
+            assert_eq!(fetch(&url, Some("Basic secret")).0, 401, "{path}");
+            assert_ne!(fetch(&url, Some("bearer secret")).0, 401, "{path}");
         }
-        assert_eq!(get(&format!("{server}/healthz"), None).0, 200);
-        assert_eq!(get(&format!("{server}/readyz"), None).0, 503);
+        assert_eq!(fetch(&format!("{server}/healthz"), None).0, 200);
+        assert_eq!(fetch(&format!("{server}/readyz"), None).0, 503);
+    }
+
+    #[tokio::test]
+    async fn whoever_sends_no_whole_request_makes_room() {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let door = Door { socket, room: Arc::new(Semaphore::new(2)), visit: Duration::from_millis(100) };
+        tokio::spawn(async { axum::serve(door, Router::new().route("/", get(|| async { "in" }))).await });
+        let mut slow = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
+            slow.push(stream);
+        }
+        let mut third = TcpStream::connect(address).await.unwrap();
+        third.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        third.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("in"), "{answer}");
     }
 
     #[test]
     fn ready_only_when_it_serves_and_a_trunk_answers() {
-        assert_eq!(get(&format!("{}/readyz", serve(None, false)), None).2, "starting\n");
-        assert_eq!(get(&format!("{}/readyz", serve(None, true)), None).2, "no trunk of an emergency route answers\n");
+        assert_eq!(fetch(&format!("{}/readyz", serve(None, false)), None).2, "starting\n");
+        assert_eq!(fetch(&format!("{}/readyz", serve(None, true)), None).2, "no trunk of an emergency route answers\n");
     }
 }
