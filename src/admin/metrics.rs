@@ -144,7 +144,7 @@ impl Metrics {
         let parse_errors = Family::default();
         registry.register("parse_errors", "Messages refused by the parser, by reason", parse_errors.clone());
         let store_write = Histogram::new(doubling(100e-6, 16));
-        registry.register("store_write_seconds", "From a write handed to the store to its commit", store_write.clone());
+        registry.register("store_write_seconds", "From the write a call waits for to its commit", store_write.clone());
         let store_errors = Counter::default();
         registry.register("store_errors", "Writes the store could not commit", store_errors.clone());
         let callbacks: Family<[Label; 1], Counter> = Family::default();

@@ -63,8 +63,8 @@ pub struct Node {
 
     /// Newest last.
     records: VecDeque<Arc<Record>>,
-    /// Writes that calls wait for.
-    writes: BTreeMap<WriteId, Vec<GrantId>>,
+    /// Writes that calls wait for -> since when, and which of them.
+    writes: BTreeMap<WriteId, (Instant, Vec<GrantId>)>,
     last_write: u64,
     probes: dispatch::Probes,
     metrics: Metrics,

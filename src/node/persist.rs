@@ -40,7 +40,7 @@ impl Node {
         self.last_write += 1;
         let write = WriteId(self.last_write);
         if !grants.is_empty() {
-            self.writes.insert(write, grants);
+            self.writes.insert(write, (self.now, grants));
         }
         self.outputs.push_back(Output::Persist { write, rows, urgent });
     }
@@ -57,7 +57,11 @@ impl Node {
         if result.is_err() {
             self.metrics.store_error();
         }
-        for grant in self.writes.remove(&write).unwrap_or_default() {
+        let Some((since, grants)) = self.writes.remove(&write) else { return };
+        if result.is_ok() {
+            self.metrics.store_write_seconds(self.now.since(since));
+        }
+        for grant in grants {
             let (calls, mut parts) = self.parts();
             calls.stored(&mut parts, grant, result.is_ok());
         }

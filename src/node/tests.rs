@@ -243,6 +243,7 @@ fn emergency_call_and_callback() {
     world.receive(PHONE, &respond(&bye, "200 OK", ""));
     world.run_for(70_000);
     assert!(world.node.is_idle(), "{:?}", world.node.sizes());
+    assert!(world.node.metrics.render().contains("sosbridge_store_write_seconds_count 1\n"), "the grant of the call");
     let records = world.node.records_view(10);
     assert_eq!(records.iter().map(|record| record.outcome.as_str()).collect::<Vec<_>>(), ["answered", "refused"]);
 }
