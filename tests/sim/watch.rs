@@ -91,6 +91,7 @@ pub struct Watch {
     manners: Manners,
     /// Calls to a number whose lease was over, by Call-ID: like any other call to a user's own number.
     ordinary: BTreeSet<String>,
+    heard_of: BTreeSet<String>,
     /// Calls whose beginning the present life of the node has seen, while nothing disturbed.
     undisturbed: BTreeSet<String>,
 }
@@ -169,7 +170,8 @@ impl World {
     /// While nothing disturbs, nobody is left in a call that the other side has ended: a BYE always finds its call.
     fn ends_both_legs(&mut self, message: &Msg) {
         let call_id = message.call_id();
-        if self.calm && message.method() == "INVITE" && message.to_tag().is_empty() && message.code() <= 100 {
+        let begins = message.method() == "INVITE" && message.to_tag().is_empty() && message.code() <= 100;
+        if begins && self.watch.heard_of.insert(call_id.to_owned()) && self.calm {
             self.watch.undisturbed.insert(call_id.to_owned());
         }
         if message.start.starts_with("BYE ") {
@@ -274,7 +276,11 @@ impl World {
             }
             Purpose::Evil => assert!(code >= 300, "an outsider's call succeeds"),
             Purpose::Callback { number } if matches!(code, 403 | 404) => {
-                let live = self.model.live(self.now).into_iter().find(|(live, held)| *live == number && !held.weak);
+                let live = self
+                    .model
+                    .live(self.now)
+                    .into_iter()
+                    .find(|(live, held)| *live == number && !held.weak && held.shown < made.at);
                 assert!(live.is_none(), "callback to {number} refused {code}: {live:?}");
             }
             _ => {}
