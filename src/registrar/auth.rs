@@ -10,6 +10,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use super::nonce::Nonces;
+use super::quirks::Reads;
 use crate::base::{Instant, Rng, limits};
 use crate::config::{Aor, Config, User};
 use crate::sip::digest::{Algorithm, Challenge, Credentials, Hex};
@@ -77,14 +78,13 @@ impl Auth {
     ) {
         let key = (source, CompactString::from_utf8_lossy(request.to().uri));
         let last = self.unanswered.get(&key);
-        let is_simple =
-            last.is_some_and(|last| now.since(*last) < COMES_BACK) && self.offered.contains(&Algorithm::Md5);
+        let comes_back = last.is_some_and(|last| now.since(*last) < COMES_BACK);
         if self.unanswered.len() >= limits::CHALLENGES {
             self.unanswered.clear();
         }
         self.unanswered.insert(key, now);
-        let offered = if is_simple { &[Algorithm::Md5] } else { self.offered };
-        self.print_challenges(now, rng, stale, offered, lines);
+        let reads = if comes_back { Reads::OnlyMd5 } else { Reads::of(request) };
+        self.print_challenges(now, rng, stale, reads, lines);
     }
 
     /// The phone has answered, well or not: it can read what it was offered.
@@ -95,11 +95,16 @@ impl Auth {
     }
 
     /// The `WWW-Authenticate` headers of a 401, strongest first (RFC 8760 §2.4).
-    pub fn challenge(&self, now: Instant, rng: &mut Rng, stale: bool, lines: &mut Lines) {
-        self.print_challenges(now, rng, stale, self.offered, lines);
+    pub fn challenge(&self, now: Instant, rng: &mut Rng, stale: bool, request: &Message, lines: &mut Lines) {
+        self.print_challenges(now, rng, stale, Reads::of(request), lines);
     }
 
-    fn print_challenges(&self, now: Instant, rng: &mut Rng, stale: bool, offered: &[Algorithm], lines: &mut Lines) {
+    fn print_challenges(&self, now: Instant, rng: &mut Rng, stale: bool, reads: Reads, lines: &mut Lines) {
+        let offered: &[Algorithm] = match reads {
+            Reads::OnlyMd5 if self.offered.len() > 1 => &[Algorithm::Md5],
+            Reads::FirstMd5 if self.offered.len() > 1 => &[Algorithm::Md5, Algorithm::Sha256],
+            Reads::All | Reads::OnlyMd5 | Reads::FirstMd5 => self.offered,
+        };
         let nonce = self.nonces.issue(now, rng);
         for algorithm in offered {
             let challenge = Challenge {
@@ -297,7 +302,8 @@ mod tests {
 
         fn challenges(&mut self, stale: bool) -> Vec<String> {
             let mut lines = Lines::default();
-            self.auth.challenge(START, &mut self.rng, stale, &mut lines);
+            let register = request("REGISTER", "sip:example.com", "example.com", "");
+            self.auth.challenge(START, &mut self.rng, stale, &register, &mut lines);
             let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
             text.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: ")).map(str::to_owned).collect()
         }
@@ -333,7 +339,7 @@ mod tests {
         assert!(!bench.challenges(false)[0].contains("stale"));
     }
 
-    /// Debian's baresip 1.0.0 gives up where SHA-256 is offered, and begins anew half a minute later.
+    /// Some phones give up where SHA-256 is offered, and begin anew half a minute later.
     #[test]
     fn who_comes_back_without_an_answer_is_offered_md5_alone() {
         let mut bench = Bench::new(alice_and_bob());

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod binding;
 mod nonce;
+mod quirks;
 mod request;
 pub mod row;
 mod table;
