@@ -309,8 +309,13 @@ impl Leases {
 
     /// All leases as operators see them, in the order of numbers.
     pub fn views(&self, now: Instant) -> impl Iterator<Item = View> {
+        self.views_from(now, E164::MIN)
+    }
+
+    /// As `views`, from number `first` on.
+    pub fn views_from(&self, now: Instant, first: E164) -> impl Iterator<Item = View> {
         let Settings { window, quarantine } = self.settings;
-        self.leases.values().map(move |lease| View::of(lease, now, window, quarantine))
+        self.leases.range(first..).map(|(_, lease)| lease).map(move |lease| View::of(lease, now, window, quarantine))
     }
 
     /// The pools in the order of the configuration.

@@ -262,3 +262,43 @@ fn at_the_bound_the_oldest_connection_that_carried_nothing_goes() {
     assert_eq!(world.closed, [idle], "not {phone:?}, which is older and registered");
     assert_eq!(world.node.streams.len(), limits::CONNECTIONS);
 }
+
+#[test]
+fn leases_are_listed_page_by_page_each_once() {
+    use crate::base::Protocol;
+    use crate::lease::{Device, Kind, Lease, Row, State};
+    let now = Instant::from_millis(1_000_000_000);
+    let flow = crate::transport::Flow {
+        protocol: Protocol::Udp,
+        listener: ListenerId(0),
+        remote: PHONE.parse().unwrap(),
+        connection: None,
+    };
+    let row = |at: u64| {
+        Row::Lease(Lease {
+            number: crate::base::E164::from_digits(14_250_000_000 + 7 * at).unwrap(),
+            kind: Kind::Pooled,
+            state: State::Held,
+            resource: "contoso".into(),
+            country: crate::config::Country::US,
+            user: "alice@example.com".into(),
+            device: Device { key: "k".into(), contact: "sip:alice@h".into(), flow },
+            dialled: now,
+            expires: now + std::time::Duration::from_secs(60),
+            calls: 0,
+            test: false,
+        })
+    };
+    let config = Arc::new(config::load(CONFIG, Path::new("/tmp")).unwrap().config);
+    let leases = (0..2_500).map(row).collect();
+    let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases, bindings: vec![], records: vec![] };
+    let node = Node::new(config, boot, Metrics::new());
+    let (mut from, mut numbers, mut pages) = (Some(0), Vec::new(), 0);
+    while let Some(start) = from {
+        let page = node.leases_view(start);
+        numbers.extend(page.rows.iter().map(|row| row.number.digits()));
+        (from, pages) = (page.next, pages + 1);
+    }
+    assert_eq!((numbers.len(), pages), (2_500, 3));
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 7));
+}

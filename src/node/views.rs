@@ -9,15 +9,17 @@ use crate::admin::{
     Attempt, CallView, LeaseState, LeaseView, PAGE_ROWS, Page, Readiness, Record, RegistrationView, Stamp, TargetState,
     TargetView, TrunkView,
 };
-use crate::base::Instant;
+use crate::base::{E164, Instant};
 use crate::call::{History, Outcome, State};
 use crate::config::RouteAction;
 use crate::lease;
 use crate::trunk;
 
 impl Node {
+    /// The cursor is the first number of the page: no page costs more than another.
     pub fn leases_view(&self, from: u64) -> Page<LeaseView> {
-        page(self.leases.views(self.now), from, |lease| LeaseView {
+        let first = E164::from_digits(from).unwrap_or(E164::MIN);
+        let mut page = page(self.leases.views_from(self.now, first), 0, |lease| LeaseView {
             number: lease.number,
             resource: lease.resource,
             country: Some(lease.country.as_str().into()),
@@ -33,7 +35,9 @@ impl Node {
             quarantine_until: Some(self.stamp(lease.quarantine_until)),
             calls: lease.calls,
             test: lease.test,
-        })
+        });
+        page.next = page.next.and(page.rows.last().map(|last| last.number.digits() + 1));
+        page
     }
 
     pub fn calls_view(&self, from: u64) -> Page<CallView> {
