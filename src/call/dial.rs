@@ -65,6 +65,10 @@ impl Dialling {
         }
     }
 
+    pub(super) fn trunks_mut(&mut self) -> &mut Vec<TrunkIdx> {
+        &mut self.trunks
+    }
+
     fn new(invite: Message, trunks: Vec<TrunkIdx>, now: Instant) -> Self {
         Self {
             invite,

@@ -6,7 +6,7 @@ use super::classify;
 use super::dial::Dialling;
 use super::history::{Kind, Report};
 use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
-use crate::config::RouteAction;
+use crate::config::{RouteAction, TrunkIdx};
 use crate::lease::{Ask, Device, Grant, Overdue, Shown, WriteAck};
 use crate::sip::Message;
 use crate::transaction::ServerId;
@@ -19,6 +19,16 @@ pub(super) struct Granting {
     id: GrantId,
     invite: Message,
     emergency: classify::Emergency,
+}
+
+impl Granting {
+    /// Where it will go; `None`: to the test line.
+    pub(super) fn trunks_mut(&mut self) -> Option<&mut Vec<TrunkIdx>> {
+        match &mut self.emergency.action {
+            RouteAction::Trunks(trunks) => Some(trunks),
+            RouteAction::TestLine => None,
+        }
+    }
 }
 
 impl Calls {

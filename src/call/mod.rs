@@ -12,6 +12,7 @@ mod emergency;
 mod end;
 mod history;
 mod identify;
+mod reload;
 mod rewrite;
 pub(crate) mod ring;
 pub(crate) mod routing;

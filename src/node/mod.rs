@@ -167,7 +167,8 @@ impl Node {
 
     /// Takes another configuration. Calls, leases and bindings stay; listeners, store and timers are those of the start.
     fn reload(&mut self, config: Arc<Config>) {
-        self.config = Arc::clone(&config);
+        let was = std::mem::replace(&mut self.config, Arc::clone(&config));
+        self.calls.reload(&was, &config);
         self.leases.reload(&pools(&config), lease_settings(&config));
         self.trunks.reload(Arc::clone(&config), self.now);
         self.registrar.set_settings(registrar_settings(&config));

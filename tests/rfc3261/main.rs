@@ -6,6 +6,7 @@
 mod world;
 
 mod authentication;
+mod breaking;
 mod cancel;
 mod dialogs;
 mod finding;

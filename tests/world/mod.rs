@@ -102,8 +102,13 @@ impl World {
     }
 
     pub fn of(toml: &Toml) -> Self {
+        Self::of_rows(toml, vec![])
+    }
+
+    /// A world whose store kept these leases.
+    pub fn of_rows(toml: &Toml, leases: Vec<sosbridge::lease::Row>) -> Self {
         let (now, metrics) = (Instant::from_millis(1_000_000_000), Metrics::new());
-        let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings: vec![], records: vec![] };
+        let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases, bindings: vec![], records: vec![] };
         let mut world = Self {
             node: Node::new(checked(toml), boot, metrics.clone()),
             now,
