@@ -133,24 +133,24 @@ impl Calls {
         id: CallId,
         leg: LegId,
         client: ClientId,
-        response: Option<&Message>,
+        response: Result<&Message, u16>,
     ) {
         let Some(crossing) = self.take_crossing(id, |crossing| crossing.client == client) else {
             // Withdrawn meanwhile: a 2xx still wants its ACK.
             parts.ua.acknowledge(&mut parts.context, leg, None);
             return;
         };
-        let status = response.map_or(408, Message::code);
-        let relayed = response.map(|response| self.relayed(parts, id, crossing.from, response));
+        let status = response.map_or_else(|status| status, Message::code);
+        let relayed = response.ok().map(|response| self.relayed(parts, id, crossing.from, response));
         match (crossing.request.method(), relayed, status) {
             (Method::Invite, Some(Ok(content)), 200..=299) => {
                 parts.ua.answer(&mut parts.context, crossing.from, content.as_ref());
             }
             (Method::Invite, _, status) => {
                 let refusal = match response {
-                    Some(response) if status >= 300 => self.refusal_for(id, crossing.from, Refusal::of(response)),
-                    Some(_) => Refusal::warn(488, "Malformed session description in the answer"),
-                    None => Refusal::new(status),
+                    Ok(response) if status >= 300 => self.refusal_for(id, crossing.from, Refusal::of(response)),
+                    Ok(_) => Refusal::warn(488, "Malformed session description in the answer"),
+                    Err(status) => Refusal::new(status),
                 };
                 parts.ua.refuse(&mut parts.context, crossing.from, &refusal);
             }

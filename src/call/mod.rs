@@ -199,7 +199,9 @@ impl Calls {
             Event::Acknowledged { message } => self.acknowledged(parts, id, leg, &message),
             Event::Request { server, message, flow } => self.carry(parts, id, leg, server, message, flow),
             Event::Withdrawn { server } => self.withdraw(parts, id, server),
-            Event::Reply { client, message } => self.carry_back(parts, id, leg, client, message.as_ref()),
+            Event::Reply { client, message } => {
+                self.carry_back(parts, id, leg, client, message.as_ref().map_err(|status| *status))
+            }
             Event::Ended { reason, cause } => self.leg_ended(parts, id, leg, reason.as_deref(), cause),
         }
     }

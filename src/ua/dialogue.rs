@@ -97,7 +97,7 @@ impl Ua {
         content: Option<&Content>,
     ) -> Option<ClientId> {
         let leg = self.legs.get_mut(id)?;
-        let flow = context.streams.settle(leg.next_flow());
+        let flow = context.streams.settle(leg.next_flow(context.streams));
         let local = self.settings.locals.get(usize::from(flow.listener.0))?;
         let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
         let cseq = leg.dialog.next_cseq();

@@ -10,7 +10,7 @@ use crate::base::{Instant, Protocol};
 use crate::dialog::Dialog;
 use crate::sip::Uri;
 use crate::transaction::{ClientId, ServerId};
-use crate::transport::Flow;
+use crate::transport::{Flow, Streams};
 
 /// Which end began the leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,17 +106,25 @@ impl Leg {
     }
 
     /// Where the next request inside the dialog goes (RFC 3261 §12.2.1.1, §8.1.2).
-    pub(super) fn next_flow(&self) -> Flow {
+    pub(super) fn next_flow(&self, streams: &Streams) -> Flow {
+        self.flow_of(&self.dialog, streams)
+    }
+
+    /// The same for `dialog`: this leg's, or that of another branch of its forked INVITE.
+    pub(super) fn flow_of(&self, dialog: &Dialog, streams: &Streams) -> Flow {
         if !self.follows_target {
             return self.flow;
         }
-        let Ok(uri) = Uri::parse(self.dialog.next_hop()) else { return self.flow };
-        let Some(ip) = uri.host.ip() else { return self.flow };
+        let Ok(uri) = Uri::parse(dialog.next_hop()) else { return self.flow };
+        let Some(ip) = uri.host.ip().filter(|ip| ip.is_ipv4() == self.flow.remote.is_ipv4()) else { return self.flow };
         let named = uri.transport();
         // A peer that names no transport and sits where we already talk to it is kept on its connection.
         let protocol = named.unwrap_or(if ip == self.flow.remote.ip() { self.flow.protocol } else { Protocol::Udp });
         if protocol.is_reliable() && protocol == self.flow.protocol && ip == self.flow.remote.ip() {
-            return self.flow;
+            // Once its connection is gone it listens where it says, not on the port it called from (RFC 3261 §18.1.1).
+            if uri.port.is_none() || streams.existing(self.flow).is_some() {
+                return self.flow;
+            }
         }
         let port = uri.port.unwrap_or_else(|| protocol.default_port());
         let remote = (ip, port).into();

@@ -71,8 +71,8 @@ pub enum Event {
     Request { server: ServerId, message: Message, flow: Flow },
     /// The peer took back a re-INVITE; it has its 487.
     Withdrawn { server: ServerId },
-    /// The final response to a request we carried across; `None`: there was none in time.
-    Reply { client: ClientId, message: Option<Message> },
+    /// The final response to a request we carried across; none, and why, as a status: none in time (408), no way there (503).
+    Reply { client: ClientId, message: Result<Message, u16> },
     /// The peer hung up, or the dialog is over for the reason given (RFC 3326). The leg is gone or going.
     Ended { reason: Option<Bytes>, cause: Cause },
 }

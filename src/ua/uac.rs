@@ -82,7 +82,7 @@ impl Ua {
         first: bool,
     ) -> Option<ClientId> {
         let leg = self.legs.get_mut(id)?;
-        let flow = context.streams.settle(if first { leg.flow } else { leg.next_flow() });
+        let flow = context.streams.settle(if first { leg.flow } else { leg.next_flow(context.streams) });
         let local = self.settings.locals.get(usize::from(flow.listener.0))?;
         let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
         let cseq = leg.dialog.next_cseq();
@@ -106,7 +106,7 @@ impl Ua {
             (Some(_), 100..=199) => self.provisional(context, id, response),
             (Some(first), 200..=299) => self.accepted(context, id, response, first),
             (Some(true), 300..) => self.failed(id, Refusal::of(response)),
-            (Some(false), 300..) => self.reinvite_refused(context, id, client, Some(response)),
+            (Some(false), code @ 300..) => self.reinvite_refused(context, id, client, Some(response), code),
             (None, 200..=299) if response.method() == Method::Invite => self.accepted_again(context, id, response),
             (None, 200..) => self.request_done(context, id, client, Some(response)),
             (_, _) => {}
@@ -118,7 +118,7 @@ impl Ua {
         let Some(leg) = self.legs.get(id) else { return };
         match leg.uac.as_ref().filter(|uac| uac.client == client).map(|uac| uac.first) {
             Some(true) => self.failed(id, Refusal::new(status)),
-            Some(false) => self.reinvite_refused(context, id, client, None),
+            Some(false) => self.reinvite_refused(context, id, client, None, status),
             None => self.request_done(context, id, client, None),
         }
     }
@@ -157,7 +157,7 @@ impl Ua {
             id,
             match first {
                 true => Event::Answered { message: response.clone() },
-                false => Event::Reply { client, message: Some(response.clone()) },
+                false => Event::Reply { client, message: Ok(response.clone()) },
             },
         );
     }
@@ -165,12 +165,13 @@ impl Ua {
     /// A repeated 2xx gets its ACK again; one from another fork gets ACK and BYE (CONFORMANCE TX-5, TX-14).
     fn accepted_again(&mut self, context: &mut Context<'_>, id: LegId, response: &Message) {
         let Some(leg) = self.legs.get(id) else { return };
-        if response.to_tag() != Some(leg.dialog.remote_tag()) {
+        // A peer of RFC 2543 may have no tag at all.
+        if response.to_tag().unwrap_or_default() != leg.dialog.remote_tag() {
             self.end_fork(context, id, response);
         } else if leg.uac.is_none() {
             match leg.ack_with_answer.as_ref().filter(|(cseq, _)| *cseq == response.cseq()) {
                 Some((_, bytes)) => {
-                    let (flow, bytes) = (context.streams.settle(leg.next_flow()), bytes.clone());
+                    let (flow, bytes) = (context.streams.settle(leg.next_flow(context.streams)), bytes.clone());
                     context.out.push(crate::transport::Transmit { flow, bytes });
                 }
                 None => self.send_ack(context, id, response.cseq(), None),
@@ -187,7 +188,7 @@ impl Ua {
 
     fn send_ack(&mut self, context: &mut Context<'_>, id: LegId, cseq: u32, content: Option<&Content>) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let flow = context.streams.settle(leg.next_flow());
+        let flow = context.streams.settle(leg.next_flow(context.streams));
         let Some(local) = self.settings.locals.get(usize::from(flow.listener.0)) else { return };
         let branch = Branch::of_ack(context.rng);
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
@@ -204,7 +205,7 @@ impl Ua {
         let Some(leg) = self.legs.get(id) else { return };
         let mut fork = leg.dialog.fork();
         fork.establish(response);
-        let flow = context.streams.settle(leg.next_flow());
+        let flow = context.streams.settle(leg.flow_of(&fork, context.streams));
         let Some(local) = self.settings.locals.get(usize::from(flow.listener.0)) else { return };
         let (token, sent_by) = (flow.protocol.via_token(), local.sent_by());
         let branch = Branch::of_ack(context.rng);
@@ -224,18 +225,25 @@ impl Ua {
         self.legs.remove(id);
     }
 
-    fn reinvite_refused(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, response: Option<&Message>) {
+    /// `status` tells a peer that is silent (408) from a transport that failed (503).
+    fn reinvite_refused(
+        &mut self,
+        context: &mut Context<'_>,
+        id: LegId,
+        client: ClientId,
+        response: Option<&Message>,
+        status: u16,
+    ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.uac = None;
-        self.report(id, Event::Reply { client, message: response.cloned() });
-        // RFC 3261 §12.2.1.2; CONFORMANCE DI-12.
-        if response.is_none_or(|response| matches!(response.code(), 408 | 481)) {
-            self.gone(context, id, response);
+        self.report(id, Event::Reply { client, message: response.cloned().ok_or(status) });
+        // RFC 3261 §12.2.1.2; CONFORMANCE DI-12. A lost connection ends no dialog: the phone may come back over another.
+        if matches!(status, 408 | 481) {
+            self.gone(context, id, status);
         }
     }
 
-    pub(super) fn gone(&mut self, context: &mut Context<'_>, id: LegId, response: Option<&Message>) {
-        let status = response.map_or(408, Message::code);
+    pub(super) fn gone(&mut self, context: &mut Context<'_>, id: LegId, status: u16) {
         let reason = Refusal::new(status).as_reason();
         self.hang_up(context, id, Some(&reason));
         self.report(id, Event::Ended { reason: Some(reason), cause: Cause::Gone });
@@ -261,10 +269,10 @@ impl Ua {
             }
             return;
         }
-        self.report(id, Event::Reply { client, message: response.cloned() });
-        let refreshes = response.is_some_and(|response| response.method() == Method::Update);
-        if refreshes && response.is_some_and(|response| matches!(response.code(), 408 | 481)) {
-            self.gone(context, id, response);
+        self.report(id, Event::Reply { client, message: response.cloned().ok_or(408) });
+        let refresh = response.filter(|response| response.method() == Method::Update).map(Message::code);
+        if let Some(status @ (408 | 481)) = refresh {
+            self.gone(context, id, status);
         }
     }
 }

@@ -57,3 +57,84 @@ fn reload_while_the_number_is_written() {
     world.none(&backup(), "INVITE");
     world.take(&psap(), "INVITE");
 }
+
+/// DI-12 speaks of 408 and 481; a connection lost during a re-INVITE says nothing about the dialog.
+#[test]
+fn di_12_connection_lost_during_a_reinvite() {
+    let mut world = World::new();
+    let phone = world.connect(alice());
+    world.register(&phone);
+    let invite = world.dial(&phone, "sip:911@example.com");
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(&phone, &invite, &psap(), &offered);
+    let hold = call.trunk.request("INVITE").sdp(&psap().offer());
+    world.send(&psap(), &hold);
+    world.take(&phone, "INVITE");
+    world.input(Input::Closed { connection: phone.connection.unwrap() });
+    let refused = world.take(&psap(), "*");
+    let refused = if refused.code() == 100 { world.take(&psap(), "*") } else { refused };
+    assert!(refused.code() >= 500, "{refused}");
+    world.send(&psap(), &hold.ack_of(&refused));
+    world.none(&psap(), "BYE");
+    assert_eq!(world.node.sizes().0, 1, "the call is up");
+}
+
+/// TX-5: a 2xx without To tag (RFC 2543), repeated because its ACK was lost, is the same answer, not another fork.
+#[test]
+fn tx_5_repeated_2xx_without_to_tag() {
+    let mut world = World::with_alice();
+    let (_, offered) = world.dialled();
+    let answer = psap().reply(&offered, 200).sdp(&psap().offer());
+    let answer = answer.set("To", offered.header("To"));
+    world.send(&psap(), &answer);
+    world.take(&psap(), "ACK");
+    world.send(&psap(), &answer);
+    world.take(&psap(), "ACK");
+    world.none(&psap(), "BYE");
+}
+
+/// TX-14: the other fork has its own Contact: that is where its ACK and BYE belong.
+#[test]
+fn tx_14_the_other_fork_is_ended_where_it_is() {
+    let mut world = World::with_alice();
+    let (_, offered) = world.dialled();
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&psap().offer()));
+    world.take(&psap(), "ACK");
+    let fork = Agent::new("fork", "203.0.113.83:5083");
+    let answer = fork.reply(&offered, 200).sdp(&psap().offer());
+    world.send(&psap(), &answer);
+    let ack = world.take(&fork, "ACK");
+    assert_eq!(ack.header("To"), answer.header("To"));
+    let bye = world.take(&fork, "BYE");
+    assert_eq!(bye.header("To"), answer.header("To"));
+    world.none(&psap(), "*");
+    // Its 2xx again: only the ACK was lost, one BYE is enough.
+    world.send(&psap(), &answer);
+    world.take(&fork, "ACK");
+}
+
+/// A trunk that called over a connection and closed it listens where its Contact says.
+#[test]
+fn na_2_bye_to_a_trunk_that_closed_its_connection() {
+    let toml = Toml::default().change("accept_from = [\"203.0.113.80:5080\"]", "accept_from = [\"203.0.113.80/32\"]");
+    let mut world = World::of(&toml);
+    world.register(&alice());
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    let ephemeral = Agent { address: "203.0.113.80:41000".parse().unwrap(), ..psap() };
+    let trunk = world.connect(ephemeral);
+    let invite = trunk.invite("sip:+14255551000@192.0.2.1");
+    let invite = invite.set("Contact", "<sip:psap@203.0.113.80:5080;transport=tcp>");
+    world.send(&trunk, &invite);
+    let ring = world.take(&alice(), "INVITE");
+    let answer = alice().reply(&ring, 200).sdp(&alice().offer());
+    world.send(&alice(), &answer);
+    let ok = world.take(&trunk, "200 INVITE");
+    let mut caller = Dialog::caller(trunk, &invite, &ok);
+    world.send(&trunk, &caller.request("ACK"));
+    world.input(Input::Closed { connection: trunk.connection.unwrap() });
+    let mut phone = Dialog::callee(alice(), &ring, &answer);
+    let bye = phone.request("BYE");
+    assert_eq!(world.ask(&alice(), &bye).code(), 200);
+    world.take(&psap(), "BYE");
+}
