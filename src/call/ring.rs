@@ -106,7 +106,11 @@ impl Calls {
         }
         let flow = match (device.flow.protocol.is_reliable(), device.flow.connection) {
             // Its connection is lost: perhaps it listens where its contact says (CONFORMANCE NA-2).
-            (true, None) => flow_to_uri(parts.config, device.contact.as_bytes()).unwrap_or(device.flow),
+            // Only at the address it registered from: a Contact that names a trunk must not borrow our name there.
+            (true, None) => {
+                let listens = flow_to_uri(parts.config, device.contact.as_bytes());
+                listens.filter(|flow| flow.remote.ip() == device.flow.remote.ip()).unwrap_or(device.flow)
+            }
             (_, _) => device.flow,
         };
         let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };

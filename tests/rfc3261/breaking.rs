@@ -138,3 +138,17 @@ fn na_2_bye_to_a_trunk_that_closed_its_connection() {
     assert_eq!(world.ask(&alice(), &bye).code(), 200);
     world.take(&psap(), "BYE");
 }
+
+/// A phone on TCP is called where it registered from, never at a place of its choosing: a Contact that names a trunk would make
+/// calls of ours of the calls to it.
+#[test]
+fn a_contact_elsewhere_is_not_connected_to() {
+    let mut world = World::new();
+    let phone = world.connect(bob());
+    let contact = "<sip:+19005550000@203.0.113.80:5080;transport=tcp>";
+    world.register_as(&phone, &register(&phone).set("Contact", contact));
+    world.register(&alice());
+    world.input(Input::Closed { connection: phone.connection.unwrap() });
+    world.dial(&alice(), "sip:bob@example.com");
+    world.none(&psap(), "INVITE");
+}
