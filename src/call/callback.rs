@@ -72,6 +72,10 @@ impl Calls {
         let registered = bindings.iter().map(device_of).find(|device| device.key == hold.origin.key);
         let device = registered.unwrap_or_else(|| hold.origin.clone());
         self.ring(parts, id, &device);
+        // There is no way to where it was, as after a restart without its listener: it is away.
+        if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
+            self.look_on(parts, id);
+        }
     }
 
     /// Rings the user's other devices beside the one that called.
@@ -83,7 +87,10 @@ impl Calls {
         let origin = hold.origin.key.clone();
         let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return };
         let bindings = parts.registrar.bindings(&ringing.user);
-        let others: Vec<Device> = bindings.iter().map(device_of).filter(|device| device.key != origin).collect();
+        // The flow of the origin that ring_origin took; a second one of it is as good as another device (RFC 5626 §4.3).
+        let rung = bindings.iter().map(device_of).position(|device| device.key == origin);
+        let others = bindings.iter().map(device_of).enumerate().filter(|(at, _)| Some(*at) != rung);
+        let others: Vec<Device> = others.map(|(_, device)| device).collect();
         for device in others {
             self.ring(parts, id, &device);
         }
@@ -99,17 +106,25 @@ impl Calls {
 
     pub(super) fn callback_branch_failed(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: &Refusal) {
         self.ring_others(parts, id);
-        let now = parts.context.now;
         let Some(call) = self.calls.get(id) else { return };
-        if !call.branches.is_empty() {
-            return;
-        }
         let call_taker = call.caller;
-        let Some(hold) = self.hold(id) else { return };
-        if is_refusal_of_a_person(refusal.status) {
+        if call.branches.is_empty() && is_refusal_of_a_person(refusal.status) {
             let refusal = self.refusal_for(id, call_taker, refusal.clone());
             self.refuse_caller(parts, id, &refusal, Outcome::Refused);
-        } else if now < hold.until {
+        } else {
+            self.look_on(parts, id);
+        }
+    }
+
+    /// While nobody rings: the user's other devices, then the device that called again and again until the hold is over.
+    fn look_on(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        self.ring_others(parts, id);
+        let now = parts.context.now;
+        if self.calls.get(id).is_none_or(|call| !call.branches.is_empty()) {
+            return;
+        }
+        let Some(hold) = self.hold(id) else { return };
+        if now < hold.until {
             self.say_queued(parts, id);
             self.wake(now + REDIAL, id, Alarm::Redial);
         } else {
@@ -159,10 +174,11 @@ impl Calls {
             };
             let reached = call.branches.iter().any(|branch| {
                 let target = call.attempts.get(branch.attempt).map(|attempt| &attempt.target);
-                branch.heard && target == Some(&device.contact)
+                branch.alerting && target == Some(&device.contact)
             });
             let is_origin = self.hold(id).is_some_and(|hold| hold.origin.key == device.key);
-            let looking = self.calls.get(id).is_some_and(|call| call.branches.iter().all(|branch| !branch.heard));
+            // A phone that has said 100 and no more may have died of it.
+            let looking = self.calls.get(id).is_some_and(|call| call.branches.iter().all(|branch| !branch.alerting));
             if !reached && (is_origin || looking) {
                 self.drop_silent(parts, id, &device);
                 self.ring(parts, id, &device);
@@ -174,12 +190,14 @@ impl Calls {
     fn drop_silent(&mut self, parts: &mut Parts<'_>, id: CallId, device: &Device) {
         let Some(call) = self.calls.get(id) else { return };
         let is_stale = |branch: &&super::Branch| {
-            !branch.heard && call.attempts.get(branch.attempt).is_some_and(|attempt| attempt.target == device.contact)
+            !branch.alerting
+                && call.attempts.get(branch.attempt).is_some_and(|attempt| attempt.target == device.contact)
         };
         let stale: Vec<_> = call.branches.iter().filter(is_stale).map(|branch| branch.leg).collect();
         for leg in stale {
             self.close_branch(parts, id, leg, 408);
             parts.ua.hang_up(&mut parts.context, leg, None);
+            parts.ua.orphan(leg);
         }
     }
 

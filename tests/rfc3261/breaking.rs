@@ -152,3 +152,60 @@ fn a_contact_elsewhere_is_not_connected_to() {
     world.dial(&alice(), "sip:bob@example.com");
     world.none(&psap(), "INVITE");
 }
+
+/// RFC 5626 §4.3: a phone with two flows is rung over the second when the first is dead.
+#[test]
+fn na_4_callback_over_the_second_flow_of_the_phone() {
+    let mut world = World::new();
+    let instance = ";+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\"";
+    let (first, second) = (alice(), Agent::new("alice", "198.51.100.71:5099"));
+    for (agent, id) in [(&second, 2), (&first, 1)] {
+        world.run(1_000);
+        let contact = format!("<sip:alice@198.51.100.71:5071>{instance};reg-id={id}");
+        world.register_as(agent, &register(agent).set("Contact", &contact));
+    }
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    world.call_back(&psap(), "+14255551000");
+    world.take(&first, "INVITE");
+    world.run(2_500);
+    world.take(&second, "INVITE");
+}
+
+/// A phone that said 100 and died rings when it is back.
+#[test]
+fn a_phone_that_died_after_100_rings_when_it_registers() {
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    world.call_back(&psap(), "+14255551000");
+    let ring = world.take(&alice(), "INVITE");
+    world.send(&alice(), &ring.respond(100));
+    world.run(10_000);
+    world.none(&alice(), "INVITE");
+    world.register(&alice());
+    world.take(&alice(), "INVITE");
+}
+
+/// A lease from a store whose listener is no more: the user's other phone rings at once, and the trunk is told to wait.
+#[test]
+fn a_device_on_a_listener_that_is_gone() {
+    use sosbridge::lease;
+    let mut world = World::with_alice();
+    world.talking();
+    let mut leases: Vec<lease::Row> = Vec::new();
+    for row in &world.rows {
+        if let sosbridge::node::Row::Lease(row) = row {
+            leases.push(row.clone());
+        }
+    }
+    let mut row = leases.pop().unwrap();
+    let lease::Row::Lease(lease) = &mut row else { panic!() };
+    lease.device.flow.listener = sosbridge::transport::ListenerId(9);
+    let mut world = World::of_rows(&Toml::default(), vec![row]);
+    let other = Agent::new("alice", "198.51.100.79:5079");
+    world.register(&other);
+    world.call_back(&psap(), "+14255551000");
+    world.run(2_500);
+    world.take(&other, "INVITE");
+}
