@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 
 use crate::config::{Identity, Trunk, User};
-use crate::sip::{Lines, Message, Name, Uri};
+use crate::sip::{Lines, Message, Name, NameAddr, Uri};
 
 /// Texts that would tell who calls. Compared without case.
 #[derive(Clone, Default)]
@@ -157,7 +157,7 @@ pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: &Message)
     }
     // RFC 7852 §4: emergency call data by reference may cross; other Call-Info tells of the caller.
     for value in invite.values(Name::CallInfo) {
-        if memchr::memmem::find(&value.to_ascii_lowercase(), b"emergencycalldata").is_some() {
+        if is_emergency_data(value) {
             lines.push(b"Call-Info", value);
         }
     }
@@ -177,6 +177,13 @@ pub(super) fn bare_reason(reason: &[u8]) -> Vec<u8> {
         bare.extend_from_slice(&cause);
     }
     bare
+}
+
+/// By its purpose, not by what else stands in the value.
+fn is_emergency_data(call_info: &[u8]) -> bool {
+    const PURPOSE: &[u8] = b"emergencycalldata.";
+    let purpose = NameAddr::parse(call_info).ok().and_then(|info| info.params.value("purpose"));
+    purpose.and_then(|purpose| purpose.get(..PURPOSE.len())).is_some_and(|start| start.eq_ignore_ascii_case(PURPOSE))
 }
 
 /// `sip:+14255551000@host;user=phone`; the parameter on numbers only (RFC 3261 §19.1.1).

@@ -209,3 +209,17 @@ fn a_device_on_a_listener_that_is_gone() {
     world.run(2_500);
     world.take(&other, "INVITE");
 }
+
+/// SPEC §4: Call-Info passes when its purpose is emergency call data, not when it only says so somewhere.
+#[test]
+fn call_info_of_another_purpose_stays() {
+    let mut world = World::with_alice();
+    world.secrets.push("photo");
+    let invite = alice().invite("sip:911@example.com");
+    let invite = invite
+        .with("Call-Info", "<http://photo.example/EmergencyCallData.jpg>;purpose=icon")
+        .with("Call-Info", "<cid:data@x>;purpose=EmergencyCallData.ProviderInfo");
+    world.send(&alice(), &invite);
+    let offered = world.take(&psap(), "INVITE");
+    assert_eq!(offered.values("Call-Info").len(), 1);
+}
