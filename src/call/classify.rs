@@ -238,6 +238,11 @@ fn from_user_ordinary(parts: &Parts<'_>, invite: &Message, user: &User, dialled:
     match (parts.config.other_calls.trunk, digits) {
         (Some(trunk), Some(number)) => Decision::Outbound(Box::new(Outbound { user: user.aor.clone(), trunk, number })),
         (None, Some(_)) => {
+    let claimed = Uri::parse(invite.from().uri).ok().and_then(|from| aor_of(parts, &from));
+    if claimed.is_some_and(|claimed| claimed != user.aor) {
+        let refusal = Refusal::warn(403, "From names another user than the credentials");
+        return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
+    }
             let refusal = Refusal::warn(403, "Only emergency numbers and users of this system can be called");
             Decision::Refuse { kind: Kind::Outbound, dialled, refusal }
         }

@@ -210,6 +210,20 @@ fn a_device_on_a_listener_that_is_gone() {
     world.take(&other, "INVITE");
 }
 
+/// A user with a password is that user, and not whom its From says.
+#[test]
+fn a_user_cannot_call_under_the_name_of_another() {
+    let mut world = World::with_alice();
+    world.register(&bob());
+    let mallory = Agent::new("bob", "198.51.100.66:5066");
+    let invite = mallory.invite("sip:bob@example.com").set("From", "<sip:alice@example.com>;tag=x");
+    let challenge = world.ask(&mallory, &invite);
+    assert_eq!(challenge.code(), 401);
+    let answer = world.ask(&mallory, &crate::world::authorized(&invite, &challenge, "bob", "MD5"));
+    assert_eq!(answer.code(), 403);
+    world.none(&bob(), "INVITE");
+}
+
 /// SPEC §4: Call-Info passes when its purpose is emergency call data, not when it only says so somewhere.
 #[test]
 fn call_info_of_another_purpose_stays() {
