@@ -32,6 +32,17 @@ impl Decision {
     }
 }
 
+impl Decision {
+    /// True for what no limit stops: emergency calls and callbacks (SPEC §2, §6), and what becomes no call at all.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            Self::Emergency(emergency) => emergency.kind == Kind::Emergency,
+            Self::Callback(..) | Self::Challenge { .. } | Self::Refuse { .. } => true,
+            Self::Ordinary(_) | Self::Outbound(_) => false,
+        }
+    }
+}
+
 /// An emergency (or test) call that may be made.
 pub(super) struct Emergency {
     pub user: Aor,
@@ -227,6 +238,11 @@ fn from_user_ordinary(parts: &Parts<'_>, invite: &Message, user: &User, dialled:
         let refusal = Refusal { retry_after: Some(60), ..Refusal::warn(503, "Shutting down") };
         return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
     }
+    let claimed = Uri::parse(invite.from().uri).ok().and_then(|from| aor_of(parts, &from));
+    if claimed.is_some_and(|claimed| claimed != user.aor) {
+        let refusal = Refusal::warn(403, "From names another user than the credentials");
+        return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
+    }
     if let Some(callee) = callee_of(parts, invite) {
         if !parts.config.other_calls.users {
             let refusal = Refusal::warn(403, "Calls between users are switched off");
@@ -238,11 +254,6 @@ fn from_user_ordinary(parts: &Parts<'_>, invite: &Message, user: &User, dialled:
     match (parts.config.other_calls.trunk, digits) {
         (Some(trunk), Some(number)) => Decision::Outbound(Box::new(Outbound { user: user.aor.clone(), trunk, number })),
         (None, Some(_)) => {
-    let claimed = Uri::parse(invite.from().uri).ok().and_then(|from| aor_of(parts, &from));
-    if claimed.is_some_and(|claimed| claimed != user.aor) {
-        let refusal = Refusal::warn(403, "From names another user than the credentials");
-        return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
-    }
             let refusal = Refusal::warn(403, "Only emergency numbers and users of this system can be called");
             Decision::Refuse { kind: Kind::Outbound, dialled, refusal }
         }

@@ -28,7 +28,7 @@ use compact_str::CompactString;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
-use crate::base::{E164, Instant};
+use crate::base::{E164, Instant, limits};
 use crate::config::{Aor, Config, Country};
 use crate::geo::Countries;
 use crate::lease::{self, Leases};
@@ -71,6 +71,8 @@ pub struct Calls {
     writes: Vec<(GrantId, lease::Row)>,
     /// Callbacks that hold for a phone, by user.
     waiting: BTreeMap<Aor, SmallVec<[CallId; 2]>>,
+    /// Calls at once, beyond which only emergency calls and callbacks are taken.
+    bound: usize,
 }
 
 /// What a call wants to be woken for. A call that has moved on ignores it.
@@ -158,6 +160,7 @@ impl Calls {
             reports: Vec::new(),
             writes: Vec::new(),
             waiting: BTreeMap::new(),
+            bound: limits::CALLS,
         }
     }
 
@@ -166,6 +169,11 @@ impl Calls {
         let decision = classify::classify(parts, invite, flow);
         if decision.is_call() && ua::Content::is_malformed(invite) {
             let refusal = ua::Refusal::warn(488, "Malformed session description");
+            parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
+            return;
+        }
+        if self.calls.len() >= self.bound && !decision.is_urgent() {
+            let refusal = ua::Refusal { retry_after: Some(30), ..ua::Refusal::warn(503, "Too many calls at once") };
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
             return;
         }
@@ -247,6 +255,11 @@ impl Calls {
 
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_bound(&mut self, bound: usize) {
+        self.bound = bound;
     }
 
     fn wake(&mut self, at: Instant, call: CallId, alarm: Alarm) {

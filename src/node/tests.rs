@@ -302,3 +302,30 @@ fn leases_are_listed_page_by_page_each_once() {
     assert_eq!((numbers.len(), pages), (2_500, 3));
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 7));
 }
+
+/// limits::CALLS: beyond it an ordinary call is refused, an emergency call never.
+#[test]
+fn the_bound_of_calls_stops_no_emergency() {
+    let mut world = World::new();
+    world.register();
+    world.node.calls.set_bound(0);
+    world.dial_911();
+    let ordinary = |number: &str| {
+        format!(
+            "INVITE sip:alice@example.com SIP/2.0\nVia: SIP/2.0/UDP {TRUNK};branch=z9hG4bKo{number};rport\n\
+             From: <sip:+12065550000@{TRUNK}>;tag=o{number}\nTo: <sip:alice@example.com>\nCall-ID: o{number}\n\
+             CSeq: 1 INVITE\nContact: <sip:{TRUNK}>\nMax-Forwards: 70\nContent-Length: 0\n\n"
+        )
+    };
+    let open = CONFIG.replace("inbound = false", "inbound = true");
+    let config = Arc::new(config::load(&open, Path::new("/tmp")).unwrap().config);
+    world.node.handle(world.now, Input::Reload(config));
+    world.receive(TRUNK, &ordinary("1"));
+    world.sent(TRUNK, "SIP/2.0 503");
+    let callback = ordinary("2").replace("sip:alice@", "sip:+14255551000@");
+    world.receive(TRUNK, &callback);
+    world.sent(PHONE, "INVITE");
+    world.node.calls.set_bound(3);
+    world.receive(TRUNK, &ordinary("3"));
+    world.sent(PHONE, "INVITE");
+}
