@@ -38,8 +38,13 @@ impl Calls {
             return;
         };
         parts.leases.call_up(number);
-        let hold =
-            Hold { until: now + parts.config.callback.hold, origin: lease.device, others_rung: false, queued: false };
+        let hold = Hold {
+            until: now + parts.config.callback.hold,
+            origin: lease.device,
+            others_rung: false,
+            queued: false,
+            refused: None,
+        };
         let call = Call {
             user: Some(user.clone()),
             number: Some(number),
@@ -104,16 +109,40 @@ impl Calls {
         }
     }
 
-    pub(super) fn callback_branch_failed(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: &Refusal) {
+    /// A device refused, or could not be reached. Only the one that made the emergency call, or a refusal for all of the
+    /// user's devices (6xx, RFC 3261 §21.6), ends the callback: busy elsewhere is no answer of the person in danger.
+    pub(super) fn callback_branch_failed(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        device: &str,
+        refusal: &Refusal,
+    ) {
+        let is_origin = self.is_origin(parts, id, device);
+        if let Some(hold) = self.hold(id)
+            && is_refusal_of_a_person(refusal.status)
+            && (is_origin || refusal.status >= 600)
+        {
+            hold.refused = Some(refusal.clone());
+        }
         self.ring_others(parts, id);
         let Some(call) = self.calls.get(id) else { return };
-        let call_taker = call.caller;
-        if call.branches.is_empty() && is_refusal_of_a_person(refusal.status) {
-            let refusal = self.refusal_for(id, call_taker, refusal.clone());
-            self.refuse_caller(parts, id, &refusal, Outcome::Refused);
-        } else {
-            self.look_on(parts, id);
+        let (call_taker, is_over) = (call.caller, call.branches.is_empty());
+        match self.hold(id).and_then(|hold| hold.refused.clone()) {
+            Some(refused) if is_over => {
+                let refusal = self.refusal_for(id, call_taker, refused);
+                self.refuse_caller(parts, id, &refusal, Outcome::Refused);
+            }
+            _ => self.look_on(parts, id),
         }
+    }
+
+    /// True when the contact `device` is that of the device that made the emergency call.
+    fn is_origin(&self, parts: &Parts<'_>, id: CallId, device: &str) -> bool {
+        let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return false };
+        let Some(hold) = &ringing.hold else { return false };
+        let mut bindings = parts.registrar.bindings(&ringing.user).iter().map(device_of);
+        hold.origin.contact == device || bindings.any(|known| known.contact == device && known.key == hold.origin.key)
     }
 
     /// While nobody rings: the user's other devices, then the device that called again and again until the hold is over.
@@ -211,5 +240,5 @@ impl Calls {
 
 /// True for what only a person (or a device that is surely there) answers; the rest means that the phone is away.
 pub(super) fn is_refusal_of_a_person(status: u16) -> bool {
-    !matches!(status, 408 | 410 | 430 | 480 | 481 | 500 | 502 | 503 | 504)
+    !matches!(status, 404 | 408 | 410 | 430 | 480 | 481 | 500 | 502 | 503 | 504)
 }

@@ -265,7 +265,10 @@ impl Calls {
                 dialling.last = Some(refusal.clone());
                 self.next_target(parts, id);
             }
-            Stage::Ringing(_) => self.device_failed(parts, id, refusal),
+            Stage::Ringing(_) => {
+                let device = call.attempts.get(branch.attempt).map(|attempt| attempt.target.clone());
+                self.device_failed(parts, id, &device.unwrap_or_default(), refusal);
+            }
             Stage::Granting(_) | Stage::TestLine | Stage::Bridged => {}
         }
     }

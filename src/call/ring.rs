@@ -37,6 +37,8 @@ pub(super) struct Hold {
     /// The device that made the emergency call.
     pub(super) origin: Device,
     pub(super) others_rung: bool,
+    /// The device that called, or the user for all devices, has said no.
+    pub(super) refused: Option<Refusal>,
     /// 182 has been said.
     pub(super) queued: bool,
 }
@@ -146,7 +148,7 @@ impl Calls {
     }
 
     /// A device refused, or could not be reached.
-    pub(super) fn device_failed(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: &Refusal) {
+    pub(super) fn device_failed(&mut self, parts: &mut Parts<'_>, id: CallId, device: &str, refusal: &Refusal) {
         let Some(call) = self.calls.get_mut(id) else { return };
         let Stage::Ringing(ringing) = &mut call.stage else { return };
         if ringing.best.as_ref().is_none_or(|best| rank(refusal.status) < rank(best.status)) {
@@ -154,7 +156,7 @@ impl Calls {
         }
         let best = ringing.best.clone();
         if ringing.hold.is_some() {
-            self.callback_branch_failed(parts, id, refusal);
+            self.callback_branch_failed(parts, id, device, refusal);
         } else if call.branches.is_empty() {
             let best = best.unwrap_or(Refusal::new(480));
             let outcome = if is_refusal_of_a_person(best.status) { Outcome::Refused } else { Outcome::Unanswered };

@@ -237,3 +237,24 @@ fn call_info_of_another_purpose_stays() {
     let offered = world.take(&psap(), "INVITE");
     assert_eq!(offered.values("Call-Info").len(), 1);
 }
+
+/// Another of the user's devices is busy while the one that called is away: the callback is held for the one that called.
+#[test]
+fn another_phone_that_is_busy_does_not_end_the_callback() {
+    let mut world = World::with_alice();
+    world.talking();
+    let desk = Agent::new("alice", "198.51.100.79:5079");
+    world.register(&desk);
+    world.call_back(&psap(), "+14255551000");
+    // Nobody is where the phone was that called; the other one rings, and is busy.
+    world.take(&alice(), "INVITE");
+    world.input(sosbridge::node::Input::Unreachable { listener: crate::world::UDP, remote: alice().address });
+    let ring = world.take(&desk, "INVITE");
+    world.send(&desk, &desk.reply(&ring, 486));
+    world.none(&psap(), "486");
+    // It is tried again, is back, and says no itself.
+    world.run(5_500);
+    let again = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&again, 486));
+    world.take(&psap(), "486");
+}
