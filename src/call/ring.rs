@@ -1,5 +1,6 @@
 //! In to a user's devices: ordinary calls ring all of them, a callback the one that called first (SPEC §5, §6).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
@@ -108,10 +109,9 @@ impl Calls {
         }
         let flow = match (device.flow.protocol.is_reliable(), device.flow.connection) {
             // Its connection is lost: perhaps it listens where its contact says (CONFORMANCE NA-2).
-            // Only at the address it registered from: a Contact that names a trunk must not borrow our name there.
             (true, None) => {
                 let listens = flow_to_uri(parts.config, device.contact.as_bytes());
-                listens.filter(|flow| flow.remote.ip() == device.flow.remote.ip()).unwrap_or(device.flow)
+                listens.filter(|flow| may_listen(parts, flow.remote, device.flow.remote)).unwrap_or(device.flow)
             }
             (_, _) => device.flow,
         };
@@ -172,6 +172,17 @@ impl Calls {
             self.origin_silent(parts, id);
         }
     }
+}
+
+/// True when a phone that registered from `source` may be looked for at `contact`: on the same host (all of 127/8 is one),
+/// and not where a trunk is, which would take our INVITE for a call of ours to any number.
+fn may_listen(parts: &Parts<'_>, contact: SocketAddr, source: SocketAddr) -> bool {
+    let (there, here) = (contact.ip(), source.ip());
+    let is_same_host = there == here || (there.is_loopback() && here.is_loopback());
+    let is_target = |target: &crate::config::Target| target.literal() == Some(contact);
+    let is_trunk = parts.config.trunk_accepting(contact).is_some()
+        || parts.config.trunks.iter().any(|trunk| trunk.targets.iter().any(is_target));
+    is_same_host && !is_trunk
 }
 
 /// A final answer of a person ranks before one of a machine, a machine's before silence.

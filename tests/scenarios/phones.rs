@@ -64,7 +64,7 @@ fn open(folder: &Path, make: Make, transport: Transport) -> Outcome<Scene> {
         Make::Linphone => toml! {
             users = [{ aor = "sip:alice@example.com", password = "secret", resource = "contoso", inbound = false, country = "US" }]
         },
-        // baresip 1.0 gives up where SHA-256 is offered at all, so its user has an MD5 hash and no password.
+        // It is offered MD5 alone, since it says what it is.
         Make::Baresip => toml::Table::new(),
     };
     let daemon = Daemon::serve(folder, &story::config(&changes)?, &vars)?;
