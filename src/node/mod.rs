@@ -209,10 +209,7 @@ impl Node {
 
     /// Lets everything that an input set off run to its end, and turns it into outputs.
     fn settle(&mut self) {
-        while let Some((leg, call, event)) = self.ua.poll_event() {
-            let (calls, mut parts) = self.parts();
-            calls.event(&mut parts, call, leg, event);
-        }
+        self.events();
         self.tell_reports();
         self.tell_trunks();
         self.persist();
