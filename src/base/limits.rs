@@ -22,6 +22,8 @@ pub const CONNECTION_BACKLOG_BYTES: usize = 1 << 20;
 pub const HALF_MESSAGE: Duration = Duration::from_secs(32);
 /// Nonces whose `nc` count is remembered, against replay.
 pub const NONCES: usize = 100_000;
+/// Realms of one trunk whose challenge is kept; the oldest gives way.
+pub const REALMS_PER_TRUNK: usize = 4;
 /// Phones that were challenged and have not answered yet; beyond, all are forgotten, which costs some of them one more try.
 pub const CHALLENGES: usize = 10_000;
 /// Writes waiting for the store.

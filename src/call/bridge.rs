@@ -166,8 +166,10 @@ impl Calls {
 
     /// A re-INVITE was taken back by its sender, and so it is on the other leg.
     pub(super) fn withdraw(&mut self, parts: &mut Parts<'_>, id: CallId, server: ServerId) {
-        if let Some(crossing) = self.take_crossing(id, |crossing| crossing.server == server) {
-            parts.context.transactions.cancel(parts.context.now, crossing.client, None, parts.context.out);
+        if let Some(crossing) = self.take_crossing(id, |crossing| crossing.server == server)
+            && let Some(to) = self.other(id, crossing.from)
+        {
+            parts.ua.withdraw(&mut parts.context, to, crossing.client, None);
         }
     }
 

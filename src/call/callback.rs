@@ -28,7 +28,7 @@ impl Calls {
         server: ServerId,
         invite: &Message,
         flow: Flow,
-        _trunk: TrunkIdx,
+        trunk: TrunkIdx,
         number: E164,
     ) {
         let now = parts.context.now;
@@ -55,6 +55,7 @@ impl Calls {
             ..Call::new(Kind::Callback, now)
         };
         let id = self.admit(parts, call, server, invite, flow, true);
+        self.sign_caller(parts, id, Some(trunk));
         self.waiting.entry(user).or_default().push(id);
         self.wake(now + parts.config.callback.hold, id, Alarm::HoldOver);
         match parts.config.callback.ring {

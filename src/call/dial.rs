@@ -177,6 +177,7 @@ impl Calls {
             from: from.as_bytes(),
             to: to.as_bytes(),
             contact_user: &dialling.identity,
+            account: parts.ua.accounts().of_trunk(target.trunk),
         };
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
         let edit = |description: &[u8]| dialling.secrets.as_ref().and_then(|secrets| secrets.remove_from(description));

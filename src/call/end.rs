@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::history::{Kind, Outcome, Report};
 use super::{Call, Calls, Parts, Stage};
 use crate::base::Instant;
+use crate::config::TrunkIdx;
 use crate::sip::Message;
 use crate::transaction::ServerId;
 use crate::transport::Flow;
@@ -52,6 +53,14 @@ impl Calls {
             call.caller = caller;
         }
         id
+    }
+
+    /// Our requests toward a trunk that calls are answered for with the account there.
+    pub(super) fn sign_caller(&self, parts: &mut Parts<'_>, id: CallId, trunk: Option<TrunkIdx>) {
+        let account = trunk.and_then(|trunk| parts.ua.accounts().of_trunk(trunk));
+        if let Some(call) = self.calls.get(id) {
+            parts.ua.sign_as(call.caller, account);
+        }
     }
 
     /// The caller cancelled, or hung up before the answer; its leg is gone.

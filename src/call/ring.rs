@@ -73,6 +73,7 @@ impl Calls {
             ..Call::new(ordinary.kind, now)
         };
         let id = self.admit(parts, call, server, invite, flow, ordinary.trunk.is_some());
+        self.sign_caller(parts, id, ordinary.trunk);
         self.ring_all(parts, id);
         if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
             self.refuse_caller(parts, id, &Refusal::warn(480, "The user is not registered"), Outcome::Unanswered);
@@ -125,6 +126,7 @@ impl Calls {
             from: caller.from.as_bytes(),
             to: to.as_bytes(),
             contact_user: &caller.user,
+            account: None,
         };
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
         let Ok(content) = parts.ua.relayed(leg, &ringing.invite, |_| None) else {

@@ -6,13 +6,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Key path through tables and lists of tables, and what does not happen.
-const LATER: [(&[&str], &str); 13] = [
+const LATER: [(&[&str], &str); 12] = [
     (&["geo", "database"], "geolocation by IP address"),
     (&["geo", "unreliable"], "geolocation by IP address"),
     (&["resources", "direct_routes"], "direct routing"),
     (&["pbxs"], "calls from a trusted PBX"),
     (&["users", "location"], "sending a configured location"),
-    (&["trunks", "username"], "digest authentication toward a trunk"),
     (&["trunks", "register"], "registration at a trunk"),
     (&["trunks", "resource_priority"], "adding Resource-Priority"),
     (&["trunks", "add_nena_ids"], "adding NENA identifiers"),

@@ -116,7 +116,6 @@ fn keys_of_features_to_come_are_accepted_and_named() {
         "resources.direct_routes",
         "pbxs",
         "users.location",
-        "trunks.username",
         "trunks.register",
         "trunks.resource_priority",
         "trunks.add_nena_ids",

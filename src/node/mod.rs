@@ -114,6 +114,7 @@ impl Node {
             config,
         };
         node.warn_of_media();
+        node.tell_accounts();
         node.settle();
         node
     }
@@ -134,6 +135,7 @@ impl Node {
             Input::Stored { write, result } => self.stored(write, result),
             Input::Resolved { query, addresses } => {
                 self.trunks.resolved(crate::trunk::QueryId(query.0), &addresses, self.now);
+                self.tell_places();
             }
             Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
             Input::Reload(config) => self.reload(config),
@@ -171,12 +173,28 @@ impl Node {
         self.calls.reload(&was, &config);
         self.leases.reload(&pools(&config), lease_settings(&config));
         self.trunks.reload(Arc::clone(&config), self.now);
+        self.tell_accounts();
         self.registrar.set_settings(registrar_settings(&config));
         self.auth.reload(&config);
         self.countries = Countries::new(&config);
         self.gauges = self.gauges.renewed(&self.metrics, &config);
         self.warn_of_media();
         tracing::info!(users = config.users.len(), trunks = config.trunks.len(), "configuration reloaded");
+    }
+
+    /// Accounts at trunks, and where those are: nobody else gets an answer to a challenge (CONFORMANCE AU-3).
+    fn tell_accounts(&mut self) {
+        let config = Arc::clone(&self.config);
+        self.ua.accounts().reload(&config);
+        self.tell_places();
+    }
+
+    fn tell_places(&mut self) {
+        for (_, trunk) in self.config.trunks.iter().zip(0..) {
+            let trunk = crate::config::TrunkIdx(trunk);
+            let targets = self.trunks.targets_of(trunk).iter().filter_map(|id| self.trunks.target(*id));
+            self.ua.accounts().set_places(trunk, targets.flat_map(crate::trunk::Target::addresses));
+        }
     }
 
     fn warn_of_media(&self) {

@@ -193,10 +193,15 @@ impl<'a, const N: usize> Fields<'a, N> {
     fn read(names: [&'static str; N], value: &'a [u8]) -> Result<Self, DigestFault> {
         let value = trim(value);
         let gap = value.iter().position(|&byte| is_space(byte)).ok_or(DigestFault::Scheme)?;
-        let (scheme, mut rest) = value.split_at_checked(gap).ok_or(DigestFault::Scheme)?;
+        let (scheme, rest) = value.split_at_checked(gap).ok_or(DigestFault::Scheme)?;
         if !scheme.eq_ignore_ascii_case(b"Digest") {
             return Err(DigestFault::Scheme);
         }
+        Self::parse(names, rest)
+    }
+
+    /// `name=value, name="value", …`
+    fn parse(names: [&'static str; N], mut rest: &'a [u8]) -> Result<Self, DigestFault> {
         let mut fields = Self { names, found: [const { None }; N] };
         loop {
             rest = trim_start(rest);
@@ -288,6 +293,13 @@ impl<'a> Credentials<'a> {
         let Some(algorithm) = self.algorithm else { return false };
         response(algorithm, ha1, &self.nonce, self.qop.as_ref(), method, &self.uri).matches(&self.response)
     }
+}
+
+/// The nonce for the next request, of an Authentication-Info value (RFC 7616 §3.5).
+pub fn next_nonce(info: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let fields = Fields::parse(["nextnonce"], info).ok()?;
+    let [next] = fields.found;
+    next.filter(|next| !next.is_empty())
 }
 
 /// RFC 7616 §3.4: `nc` is eight hexadecimal digits.

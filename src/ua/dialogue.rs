@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::content::{Content, Unacceptable};
 use super::leg::{Leg, Stage, Uas};
+use super::signing::signed;
 use super::uas::finish;
 use super::{Cause, Context, Event, LegId, Owner, Refusal, Ua};
 use crate::dialog::Order;
@@ -108,7 +109,10 @@ impl Ua {
         }
         self.writer.header("User-Agent", self.settings.product.as_bytes());
         self.writer.lines(lines);
-        let bytes = finish(&mut self.writer, content);
+        let mut bytes = finish(&mut self.writer, content);
+        if let Some(signing) = &mut leg.signing {
+            bytes = signed(context, &mut self.accounts, &mut self.writer, signing, (client, method, flow), bytes);
+        }
         leg.requests.push(client);
         context.transactions.send(context.now, client, method, flow, bytes, context.out);
         Some(client)
@@ -147,8 +151,8 @@ impl Ua {
     /// Drops a leg whose peer has hung up; an unfinished INVITE of ours on it is taken back.
     fn forget(&mut self, context: &mut Context<'_>, id: LegId) {
         let Some(leg) = self.legs.remove(id) else { return };
-        if let Some(uac) = leg.uac.filter(|uac| !uac.answered) {
-            context.transactions.cancel(context.now, uac.client, None, context.out);
+        if let Some(uac) = leg.uac.as_ref().filter(|uac| !uac.answered) {
+            context.transactions.cancel(context.now, leg.current(uac.client), None, context.out);
         }
     }
 

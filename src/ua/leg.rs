@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::CallId;
 use super::content::Origin;
+use super::signing::Signing;
 use crate::base::{Instant, Protocol};
 use crate::dialog::Dialog;
 use crate::sip::Uri;
@@ -58,6 +59,8 @@ pub struct Leg {
     pub(super) farewell: Option<Option<Bytes>>,
     /// An ACK that carried an answer, for a repeated 2xx (CONFORMANCE TX-5, OA-2).
     pub(super) ack_with_answer: Option<(u32, Bytes)>,
+    /// Toward a trunk that we have credentials for.
+    pub(super) signing: Option<Box<Signing>>,
 }
 
 /// An INVITE of the peer in progress.

@@ -4,11 +4,13 @@
 //! [`Ua`]. This floor acknowledges, repeats 2xx answers, refuses what does not fit the dialog, and lets abandoned legs die
 //! properly: a late answer to one is acknowledged and hung up at once. It never decides what a call is for.
 
+mod account;
 mod content;
 mod dialogue;
 mod leg;
 mod local;
 mod refusal;
+mod signing;
 mod uac;
 mod uas;
 
@@ -24,10 +26,12 @@ use crate::sip::{Message, Writer};
 use crate::transaction::{ClientId, ServerId, Transactions};
 use crate::transport::{Flow, Outbox, Streams};
 
+pub use account::{AccountId, Accounts};
 pub use content::{Content, Unacceptable};
 pub use leg::{Leg, Side, Stage};
 pub use local::Local;
 pub use refusal::Refusal;
+pub use signing::{again, with_credentials};
 pub use uac::Invitation;
 
 slotmap::new_key_type! {
@@ -104,6 +108,7 @@ pub struct Ua {
     writer: Writer,
     events: VecDeque<(LegId, CallId, Event)>,
     retransmissions: BinaryHeap<Reverse<(Instant, LegId)>>,
+    accounts: Accounts,
 }
 
 impl Ua {
@@ -114,6 +119,7 @@ impl Ua {
             writer: Writer::new(),
             events: VecDeque::new(),
             retransmissions: BinaryHeap::new(),
+            accounts: Accounts::default(),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use compact_str::CompactString;
 
+use super::account::AccountId;
 use super::content::{Content, Origin};
 use super::leg::{Leg, Side, Stage, Uac};
+use super::signing::{Signing, signed};
 use super::uas::{finish, tag_of};
 use super::{CallId, Cause, Context, Event, LegId, Owner, Refusal, Ua};
 use crate::dialog::Dialog;
@@ -21,6 +23,8 @@ pub struct Invitation<'a> {
     pub from: &'a [u8],
     pub to: &'a [u8],
     pub contact_user: &'a str,
+    /// What challenges are answered with; `None`: not at all.
+    pub account: Option<AccountId>,
 }
 
 impl Ua {
@@ -50,6 +54,7 @@ impl Ua {
                 origin: Origin::new(session),
                 farewell: None,
                 ack_with_answer: None,
+                signing: invitation.account.map(Signing::new),
             }
         })
     }
@@ -92,7 +97,11 @@ impl Ua {
         self.writer.header("Allow", super::uas::ALLOW);
         self.writer.header("User-Agent", self.settings.product.as_bytes());
         self.writer.lines(lines);
-        let bytes = finish(&mut self.writer, content);
+        let mut bytes = finish(&mut self.writer, content);
+        if let Some(signing) = &mut leg.signing {
+            let sent = (client, Method::Invite, flow);
+            bytes = signed(context, &mut self.accounts, &mut self.writer, signing, sent, bytes);
+        }
         leg.uac = Some(Uac { client, cseq, first, offered: content.is_some(), answered: false });
         context.transactions.send(context.now, client, Method::Invite, flow, bytes, context.out);
         Some(client)
@@ -100,6 +109,7 @@ impl Ua {
 
     /// A response to a request of ours on leg `id`.
     pub fn responded(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, response: &Message) {
+        let Some(client) = self.known_as(context, id, client, Some(response)) else { return };
         let Some(leg) = self.legs.get_mut(id) else { return };
         let inviting = leg.uac.as_ref().filter(|uac| uac.client == client && !uac.answered).map(|uac| uac.first);
         match (inviting, response.code()) {
@@ -115,6 +125,7 @@ impl Ua {
 
     /// No response came in time, or none can come (RFC 3261 §8.1.3.1: as if 408, or 503).
     pub fn unanswered(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, status: u16) {
+        let Some(client) = self.known_as(context, id, client, None) else { return };
         let Some(leg) = self.legs.get(id) else { return };
         match leg.uac.as_ref().filter(|uac| uac.client == client).map(|uac| uac.first) {
             Some(true) => self.failed(id, Refusal::new(status)),
@@ -193,6 +204,9 @@ impl Ua {
         let branch = Branch::of_ack(context.rng);
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
         leg.dialog.print_request(&mut self.writer, "ACK", cseq, via);
+        if let Some(signing) = &leg.signing {
+            self.writer.lines(&signing.credentials);
+        }
         let bytes = finish(&mut self.writer, content);
         if content.is_some() {
             leg.ack_with_answer = Some((cseq, bytes.clone()));
@@ -254,7 +268,8 @@ impl Ua {
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.call = None;
         if let Some(uac) = &leg.uac {
-            context.transactions.cancel(context.now, uac.client, reason, context.out);
+            let first = uac.client;
+            self.withdraw(context, id, first, reason);
         }
     }
 

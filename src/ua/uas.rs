@@ -43,6 +43,7 @@ impl Ua {
             origin: Origin::new(session),
             farewell: None,
             ack_with_answer: None,
+            signing: None,
         });
         context.transactions.set_owner(server, Owner::Leg(id));
         id

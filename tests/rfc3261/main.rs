@@ -15,3 +15,4 @@ mod in_dialog;
 mod legs;
 mod offer_answer;
 mod transactions;
+mod trunk_auth;

@@ -1,0 +1,344 @@
+//! AU-3: a trunk challenges us (RFC 3261 §22, RFC 7616, RFC 8760).
+
+use crate::world::{Agent, Dialog, Msg, Toml, World, alice, backup, psap};
+
+const USER: &str = "carrier-user";
+const PASSWORD: &str = "s3cret";
+
+fn toml() -> Toml {
+    Toml::default().psap(&format!("username = \"{USER}\"\npassword = \"{PASSWORD}\""))
+}
+
+fn world() -> World {
+    let mut world = World::of(&toml());
+    world.register(&alice());
+    world
+}
+
+fn challenge(request: &Msg, code: u16, value: &str) -> Msg {
+    let name = if code == 407 { "Proxy-Authenticate" } else { "WWW-Authenticate" };
+    psap().reply(request, code).without("Contact").with(name, value)
+}
+
+fn md5(nonce: &str) -> String {
+    format!("Digest realm=\"trunk.example\", nonce=\"{nonce}\", qop=\"auth\", algorithm=MD5, opaque=\"o\"")
+}
+
+/// `name="value"` or `name=value` of a Digest value.
+fn field<'a>(value: &'a str, name: &str) -> &'a str {
+    let at = value.find(&format!(" {name}=")).unwrap_or_else(|| panic!("no {name} in {value}"));
+    value[at + name.len() + 2..].split(',').next().unwrap().trim().trim_matches('"')
+}
+
+/// What a trunk computes to check the credentials, by another implementation.
+#[track_caller]
+fn check(request: &Msg, header: &str, challenge: &str) {
+    let credentials = request.header(header);
+    let mut prompt = digest_auth::parse(challenge).unwrap();
+    let mut context = digest_auth::AuthContext::new_with_method(
+        USER,
+        PASSWORD,
+        field(credentials, "uri"),
+        None::<&[u8]>,
+        digest_auth::HttpMethod::from(request.method().to_owned()),
+    );
+    if credentials.contains("cnonce=") {
+        context.set_custom_cnonce(field(credentials, "cnonce").to_owned());
+        prompt.nc = u32::from_str_radix(field(credentials, "nc"), 16).unwrap() - 1;
+    }
+    let expected = prompt.respond(&context).unwrap().to_string();
+    assert_eq!(field(credentials, "response"), field(&expected, "response"), "{request}");
+    assert_eq!(field(credentials, "uri"), request.uri());
+    assert_eq!(field(credentials, "username"), USER);
+}
+
+/// Refuses what the trunk got with a challenge; takes the ACK and what comes then.
+#[track_caller]
+fn challenged(world: &mut World, request: &Msg, code: u16, value: &str) -> Msg {
+    world.send(&psap(), &challenge(request, code, value));
+    if request.method() == "INVITE" {
+        let ack = world.take(&psap(), "ACK");
+        assert_eq!((ack.branch(), ack.cseq()), (request.branch(), request.cseq()));
+        assert!(!ack.has("Authorization") && !ack.has("Proxy-Authorization"));
+    }
+    let again = world.take(&psap(), request.method());
+    assert_eq!(again.cseq(), request.cseq() + 1);
+    assert_ne!(again.branch(), request.branch());
+    for same in ["Call-ID", "From", "To", "Contact", "P-Asserted-Identity", "Max-Forwards"] {
+        assert_eq!(again.header(same), request.header(same), "{same}");
+    }
+    assert_eq!(again.body, request.body);
+    again
+}
+
+#[test]
+fn au_3_an_invite_is_answered_with_the_trunks_credentials() {
+    for (code, header) in [(401, "Authorization"), (407, "Proxy-Authorization")] {
+        for algorithm in ["MD5", "SHA-256"] {
+            let mut world = world();
+            let (invite, first) = world.dialled();
+            assert!(!first.has("Authorization"));
+            let value = md5("n1").replace("MD5", algorithm);
+            let again = challenged(&mut world, &first, code, &value);
+            check(&again, header, &value);
+            assert_eq!(field(again.header(header), "nc"), "00000001");
+            // The caller and the lease have noticed nothing.
+            world.silent();
+            assert_eq!(world.node.leases_view(0).rows.len(), 1);
+            let mut call = world.answer(&alice(), &invite, &psap(), &again);
+            world.hang_up(&mut call);
+            assert_eq!(world.record().attempts.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn au_3_the_ack_of_a_2xx_repeats_the_credentials_of_the_invite() {
+    let mut world = world();
+    let (_, first) = world.dialled();
+    let again = challenged(&mut world, &first, 401, &md5("n1"));
+    world.send(&psap(), &psap().reply(&again, 200).sdp(&psap().offer()));
+    let ack = world.take(&psap(), "ACK");
+    assert_eq!(ack.header("Authorization"), again.header("Authorization"));
+    assert_eq!(ack.cseq(), again.cseq());
+}
+
+#[test]
+fn au_3_the_strongest_algorithm_that_both_know() {
+    let mut world = world();
+    let (_, first) = world.dialled();
+    let (weak, strong) = (md5("n1"), md5("n2").replace("MD5", "SHA-256"));
+    let unknown = md5("n3").replace("MD5", "SHA-512-256");
+    let response = challenge(&first, 401, &unknown).with("WWW-Authenticate", &weak).with("WWW-Authenticate", &strong);
+    world.send(&psap(), &response);
+    world.take(&psap(), "ACK");
+    let again = world.take(&psap(), "INVITE");
+    check(&again, "Authorization", &strong);
+    assert_eq!(again.values("Authorization").len(), 1, "one answer a realm");
+}
+
+#[test]
+fn au_3_without_qop_as_rfc_2069() {
+    let mut world = world();
+    let (_, first) = world.dialled();
+    let value = "Digest realm=\"old\", nonce=\"n1\"";
+    let again = challenged(&mut world, &first, 401, value);
+    check(&again, "Authorization", value);
+    assert!(!again.header("Authorization").contains("cnonce"));
+}
+
+#[test]
+fn au_3_at_most_twice_then_the_next_target() {
+    // Wrong credentials: no second try.
+    let mut world = self::world();
+    let (_, first) = world.dialled();
+    let again = challenged(&mut world, &first, 401, &md5("n1"));
+    world.send(&psap(), &challenge(&again, 401, &md5("n2")));
+    world.take(&psap(), "ACK");
+    world.none(&psap(), "INVITE");
+    world.take(&backup(), "INVITE");
+    world.silent();
+    // Stale nonces: a second one, and no third.
+    let mut world = self::world();
+    let (_, first) = world.dialled();
+    let stale = |nonce: &str| format!("{}, stale=true", md5(nonce));
+    let second = challenged(&mut world, &first, 401, &md5("n1"));
+    let third = challenged(&mut world, &second, 401, &stale("n2"));
+    check(&third, "Authorization", &stale("n2"));
+    world.send(&psap(), &challenge(&third, 401, &stale("n3")));
+    world.take(&psap(), "ACK");
+    world.none(&psap(), "INVITE");
+    world.take(&backup(), "INVITE");
+    world.silent();
+}
+
+#[test]
+fn au_3_a_proxy_and_then_the_trunk_behind_it() {
+    let mut world = world();
+    let (invite, first) = world.dialled();
+    let (outer, inner) = (md5("p1").replace("trunk.example", "proxy.example"), md5("u1"));
+    let second = challenged(&mut world, &first, 407, &outer);
+    let third = challenged(&mut world, &second, 401, &inner);
+    check(&third, "Proxy-Authorization", &outer);
+    check(&third, "Authorization", &inner);
+    let mut call = world.answer(&alice(), &invite, &psap(), &third);
+    world.hang_up(&mut call);
+}
+
+#[test]
+fn au_3_the_next_request_is_not_challenged_again() {
+    let mut world = world();
+    let (invite, first) = world.dialled();
+    let again = challenged(&mut world, &first, 401, &md5("n1"));
+    let mut call = world.answer(&alice(), &invite, &psap(), &again);
+    // In the dialog: a BYE with the next count.
+    let bye = call.phone.request("BYE");
+    world.ask(&alice(), &bye);
+    let bye = world.take(&psap(), "BYE");
+    check(&bye, "Authorization", &md5("n1"));
+    assert_eq!(field(bye.header("Authorization"), "nc"), "00000002");
+    world.send(&psap(), &psap().reply(&bye, 200).with("Authentication-Info", "nextnonce=\"n2\", qop=auth"));
+    world.over();
+    // The next call, with the nonce given for it.
+    world.register(&alice());
+    let (_, next) = world.dialled();
+    check(&next, "Authorization", &md5("n2"));
+    assert_eq!(field(next.header("Authorization"), "nc"), "00000001");
+}
+
+#[test]
+fn au_3_requests_inside_the_dialog() {
+    let mut world = world();
+    let mut call = world.talking();
+    // re-INVITE of the phone, INFO, BYE: each challenged, each answered, and nothing of it reaches the phone.
+    let reinvite = call.phone.request("INVITE").with("Contact", &alice().contact()).sdp(&alice().offer());
+    world.send(&alice(), &reinvite);
+    world.take(&alice(), "100");
+    let asked = world.take(&psap(), "INVITE");
+    let again = challenged(&mut world, &asked, 407, &md5("n1"));
+    world.silent();
+    world.send(&psap(), &psap().reply(&again, 200).sdp(&psap().offer()));
+    let ok = world.take(&alice(), "200 INVITE");
+    assert!(!ok.has("Proxy-Authenticate"));
+    let ack = call.phone.request("ACK");
+    world.send(&alice(), &ack);
+    assert_eq!(world.take(&psap(), "ACK").cseq(), again.cseq());
+    let info = call.phone.request("INFO").body("application/dtmf-relay", "Signal=1\r\n");
+    world.send(&alice(), &info);
+    let asked = world.take(&psap(), "INFO");
+    let stale = format!("{}, stale=true", md5("n5"));
+    let again = challenged(&mut world, &asked, 407, &stale);
+    check(&again, "Proxy-Authorization", &stale);
+    world.send(&psap(), &psap().reply(&again, 200));
+    world.take(&alice(), "200 INFO");
+    let bye = call.phone.request("BYE");
+    world.ask(&alice(), &bye);
+    let asked = world.take(&psap(), "BYE");
+    let again = challenged(&mut world, &asked, 407, &format!("{}, stale=true", md5("n6")));
+    world.send(&psap(), &psap().reply(&again, 200));
+    world.over();
+    world.silent();
+}
+
+#[test]
+fn au_3_a_cancelled_invite_is_not_sent_again() {
+    let mut world = world();
+    let (invite, first) = world.dialled();
+    world.send(&alice(), &invite.cancel());
+    world.take_all(&alice(), "*");
+    world.send(&psap(), &challenge(&first, 401, &md5("n1")));
+    world.take(&psap(), "ACK");
+    world.none(&psap(), "INVITE");
+    // The same of a re-INVITE.
+    let mut world = self::world();
+    let mut call = world.talking();
+    let reinvite = call.phone.request("INVITE").with("Contact", &alice().contact()).sdp(&alice().offer());
+    world.send(&alice(), &reinvite);
+    let asked = world.take(&psap(), "INVITE");
+    world.send(&alice(), &reinvite.cancel());
+    world.send(&psap(), &challenge(&asked, 401, &md5("n9")));
+    world.take(&psap(), "ACK");
+    world.none(&psap(), "INVITE");
+    let refused = world.take(&alice(), "487");
+    world.send(&alice(), &reinvite.ack_of(&refused));
+    world.take_all(&alice(), "*");
+    world.hang_up(&mut call);
+}
+
+#[test]
+fn au_3_without_credentials_a_challenge_is_a_failure() {
+    let mut world = World::with_alice();
+    let (_, first) = world.dialled();
+    world.send(&psap(), &challenge(&first, 407, &md5("n1")));
+    world.take(&psap(), "ACK");
+    let next = world.take(&backup(), "INVITE");
+    assert!(!next.has("Authorization") && !next.has("Proxy-Authorization"));
+    world.send(&backup(), &backup().reply(&next, 401).with("WWW-Authenticate", &md5("n1")));
+    world.take(&backup(), "ACK");
+    world.silent();
+    world.run(40_000);
+    let refused = world.take(&alice(), "503");
+    assert!(!refused.has("WWW-Authenticate") && !refused.has("Proxy-Authenticate"), "{refused}");
+}
+
+#[test]
+fn au_3_credentials_never_leave_for_another_trunk() {
+    let mut world = world();
+    let (_, first) = world.dialled();
+    let again = challenged(&mut world, &first, 401, &md5("n1"));
+    world.send(&psap(), &psap().reply(&again, 503));
+    // The backup asks for the very realm of the other trunk.
+    let next = world.take(&backup(), "INVITE");
+    assert!(!next.has("Authorization"));
+    world.send(&backup(), &backup().reply(&next, 401).with("WWW-Authenticate", &md5("n1")));
+    world.take_all(&backup(), "ACK");
+    world.none(&backup(), "INVITE");
+    world.run(60_000);
+    assert!(world.on_wire(&backup(), "*").iter().all(|sent| !sent.msg.has("Authorization")));
+}
+
+#[test]
+fn au_3_a_contact_elsewhere_gets_no_answer_to_a_realm_of_its_own() {
+    let stranger = Agent::new("stranger", "203.0.113.99:5060");
+    for (elsewhere, realm, answered) in
+        [(stranger, "other", false), (stranger, "trunk.example", true), (backup(), "trunk.example", false)]
+    {
+        let mut world = world();
+        let (invite, first) = world.dialled();
+        let again = challenged(&mut world, &first, 401, &md5("n1"));
+        let ok = psap().reply(&again, 200).set("Contact", &elsewhere.contact()).sdp(&psap().offer());
+        world.send(&psap(), &ok);
+        let ok = world.take(&alice(), "200");
+        let mut phone = Dialog::caller(alice(), &invite, &ok);
+        let ack = phone.request("ACK");
+        world.send(&alice(), &ack);
+        let bye = phone.request("BYE");
+        world.ask(&alice(), &bye);
+        let bye = world.take(&elsewhere, "BYE");
+        let asked = md5("e1").replace("trunk.example", realm);
+        world.send(&elsewhere, &elsewhere.reply(&bye, 401).with("WWW-Authenticate", &asked));
+        let again = world.take_all(&elsewhere, "BYE");
+        assert_eq!(again.len(), usize::from(answered), "{} {realm}", elsewhere.name);
+        world.over();
+    }
+}
+
+#[test]
+fn au_3_a_callback_is_hung_up_with_credentials() {
+    let mut world = world();
+    let mut call = world.talking();
+    let number = world.node.leases_view(0).rows[0].number.to_string();
+    world.hang_up(&mut call);
+    world.register(&alice());
+    let cb = world.call_back(&psap(), &number);
+    let ring = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&ring, 200).sdp(&alice().offer()));
+    world.take(&alice(), "ACK");
+    let ok = world.take(&psap(), "200");
+    let mut trunk = Dialog::caller(psap(), &cb, &ok);
+    let ack = trunk.request("ACK");
+    world.send(&psap(), &ack);
+    let mut phone = Dialog::callee(alice(), &ring, &alice().reply(&ring, 200));
+    let bye = phone.request("BYE");
+    world.ask(&alice(), &bye);
+    let bye = world.take(&psap(), "BYE");
+    let again = challenged(&mut world, &bye, 401, &md5("n1"));
+    check(&again, "Authorization", &md5("n1"));
+    world.send(&psap(), &psap().reply(&again, 200));
+    world.over();
+}
+
+#[test]
+fn au_3_a_reload_changes_the_password_and_keeps_the_call() {
+    let mut world = world();
+    let (invite, first) = world.dialled();
+    let again = challenged(&mut world, &first, 401, &md5("n1"));
+    let mut call = world.answer(&alice(), &invite, &psap(), &again);
+    world.reload(&Toml::default());
+    let bye = call.phone.request("BYE");
+    world.ask(&alice(), &bye);
+    let bye = world.take(&psap(), "BYE");
+    assert!(!bye.has("Authorization"), "the credentials are gone from the file");
+    world.send(&psap(), &psap().reply(&bye, 200));
+    world.over();
+}
