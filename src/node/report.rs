@@ -113,8 +113,9 @@ impl Node {
         if self.records.len() >= limits::RECORDS_KEPT {
             self.records.pop_front();
         }
-        self.hand_over(vec![Row::Record(Box::new(record.clone()))], false, Vec::new());
-        self.records.push_back(Arc::new(record));
+        let record = Arc::new(record);
+        self.hand_over(vec![Row::Record(Arc::clone(&record))], false, Vec::new());
+        self.records.push_back(record);
     }
 
     pub(super) fn set_gauges(&self) {

@@ -1,5 +1,7 @@
 //! What the node asks the store to remember, and what the store answers. The store itself is in `shell::store`.
 
+use std::sync::Arc;
+
 use crate::{admin, lease, registrar};
 
 /// A write, numbered by the node; the store's answer carries it back.
@@ -15,8 +17,8 @@ pub enum Row {
     Binding(registrar::Row),
     /// Forgets a binding.
     Unbind(registrar::RowKey),
-    /// Key: the call's id.
-    Record(Box<admin::Record>),
+    /// An ended call; written once.
+    Record(Arc<admin::Record>),
 }
 
 /// Why the store could not write. The rows stay in memory and are written when it can.

@@ -1,6 +1,7 @@
 //! Rows that wait to be written: the newest of each key, so that a long outage does not fill the memory.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::{E164, limits};
@@ -13,7 +14,7 @@ pub(super) struct Batch {
     pub(super) lease_by_number: HashMap<E164, lease::Row>,
     /// `None`: to be forgotten.
     pub(super) binding_by_key: HashMap<registrar::RowKey, Option<registrar::Row>>,
-    pub(super) records: Vec<admin::Record>,
+    pub(super) records: Vec<Arc<admin::Record>>,
     /// Whom to answer when it is committed.
     pub(super) writes: Vec<WriteId>,
     pub(super) urgent: bool,
@@ -53,7 +54,7 @@ impl Batch {
                 Row::Unbind(key) => {
                     self.binding_by_key.insert(key, None);
                 }
-                Row::Record(record) => self.records.push(*record),
+                Row::Record(record) => self.records.push(record),
             }
         }
         all
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     fn record(id: usize) -> Row {
-        Row::Record(Box::new(crate::shell::store::tests::record(id as u64)))
+        Row::Record(Arc::new(crate::shell::store::tests::record(id as u64)))
     }
 
     fn unbind() -> Row {

@@ -11,9 +11,10 @@ use crate::transport::{Flow, ListenerId};
 use crate::{admin, registrar};
 
 /// `PRAGMA user_version` of this schema.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
-/// For an operator with `sqlite3`: `leases` as stored, `lease_list` with the times as dates.
+/// For an operator with `sqlite3`: `leases` and `records` as stored, `lease_list` with the times as dates.
+/// Records are numbered as they end, so that a new one always goes to the end of its table, which needs no index.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE leases (
   number INTEGER PRIMARY KEY, state TEXT NOT NULL, kind TEXT NOT NULL, resource TEXT NOT NULL, country TEXT NOT NULL,
@@ -21,16 +22,26 @@ CREATE TABLE leases (
   remote TEXT NOT NULL, dialled_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, calls INTEGER NOT NULL, test INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE bindings (user TEXT NOT NULL, slot INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY (user, slot)) STRICT, WITHOUT ROWID;
-CREATE TABLE records (
-  id TEXT PRIMARY KEY, ended_at INTEGER NOT NULL, kind TEXT NOT NULL, user TEXT, number INTEGER, json TEXT NOT NULL
-) STRICT;
-CREATE INDEX records_by_end ON records (ended_at);
+CREATE TABLE records (at INTEGER PRIMARY KEY, ended_at INTEGER NOT NULL, json TEXT NOT NULL) STRICT;
 CREATE TABLE clock (
   id INTEGER PRIMARY KEY CHECK (id = 1), node_ms INTEGER NOT NULL, wall_ms INTEGER NOT NULL, boot_id TEXT NOT NULL, boottime_ms INTEGER NOT NULL
 ) STRICT;
 CREATE VIEW lease_list AS SELECT '+' || number AS number, state, kind, resource, country, user, contact, remote,
   datetime(dialled_at / 1000, 'unixepoch') AS dialled_at, datetime(expires_at / 1000, 'unixepoch') AS expires_at, test
   FROM leases WHERE state <> 'free';
+CREATE VIEW record_list AS SELECT at, json ->> 'id' AS id, json ->> 'kind' AS kind, json ->> 'user' AS user,
+  json ->> 'number' AS number, json ->> 'outcome' AS outcome, json ->> 'ended_at' AS ended_at, json FROM records;
+";
+
+/// From version 1 to 2: records had their id as key, and three columns that their JSON has too.
+pub(super) const FROM_VERSION_1: &str = "
+DROP INDEX records_by_end;
+ALTER TABLE records RENAME TO old_records;
+CREATE TABLE records (at INTEGER PRIMARY KEY, ended_at INTEGER NOT NULL, json TEXT NOT NULL) STRICT;
+INSERT INTO records (ended_at, json) SELECT ended_at, json FROM old_records ORDER BY ended_at;
+DROP TABLE old_records;
+CREATE VIEW record_list AS SELECT at, json ->> 'id' AS id, json ->> 'kind' AS kind, json ->> 'user' AS user,
+  json ->> 'number' AS number, json ->> 'outcome' AS outcome, json ->> 'ended_at' AS ended_at, json FROM records;
 ";
 
 pub(super) const LEASES: &str = "SELECT number, state, kind, resource, country, user, device, contact, protocol, listener, \
@@ -128,17 +139,16 @@ pub(super) fn binding(from: &Columns<'_>) -> rusqlite::Result<Result<registrar::
     Ok(row.map_err(|error| format!("bindings: {user} {slot}: {error}")))
 }
 
-pub(super) fn put_record(to: &Connection, row: &admin::Record) -> rusqlite::Result<usize> {
-    let number = row.call.number.map(|number| signed(number.digits()));
-    let mut put = to.prepare_cached("INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    let (ended, user) = (signed(row.ended_at.unix_millis()), row.call.user.as_deref());
-    put.execute(params![row.call.id.as_str(), ended, row.call.kind.as_str(), user, number, json(row)?])
+/// `at`: its place among the records. Written again after a commit of which nobody knows whether it was one, it replaces itself.
+pub(super) fn put_record(to: &Connection, at: i64, row: &admin::Record) -> rusqlite::Result<usize> {
+    let mut put = to.prepare_cached("INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3)")?;
+    put.execute(params![at, signed(row.ended_at.unix_millis()), json(row)?])
 }
 
 pub(super) fn record(from: &Columns<'_>) -> rusqlite::Result<Result<admin::Record, String>> {
     let row = serde_json::from_slice(from.get_ref(1)?.as_bytes()?);
-    let id = from.get_ref(0)?.as_str()?;
-    Ok(row.map_err(|error| format!("records: {id}: {error}")))
+    let at: i64 = from.get(0)?;
+    Ok(row.map_err(|error| format!("records: {at}: {error}")))
 }
 
 fn json<T: serde::Serialize>(row: &T) -> rusqlite::Result<String> {

@@ -29,6 +29,8 @@ pub(super) struct Database {
     connection: Option<Connection>,
     /// The file and its log as they were when opened.
     opened: Files,
+    /// The place of the next record.
+    next_record: i64,
     _lock: File,
 }
 
@@ -48,7 +50,9 @@ impl Database {
         let lock = lock(path)?;
         let connection = connect(path).map_err(|error| OpenFault::sqlite(path, &error))?;
         prepare(path, &connection)?;
-        Ok(Self { path: path.to_owned(), connection: Some(connection), opened: Files::of(path), _lock: lock })
+        let next_record = next_record(&connection).map_err(|error| OpenFault::sqlite(path, &error))?;
+        let opened = Files::of(path);
+        Ok(Self { path: path.to_owned(), connection: Some(connection), opened, next_record, _lock: lock })
     }
 
     /// Everything the daemon needs at start.
@@ -67,7 +71,7 @@ impl Database {
     /// The first write of a run: a disk that is full or read-only is found out before the daemon starts.
     pub(super) fn prove_writable(&mut self, clock: &Stored) -> Result<(), OpenFault> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        let written = commit(connection, &Batch::default(), Some(clock));
+        let written = commit(connection, &Batch::default(), self.next_record, Some(clock));
         self.opened = Files::of(&self.path);
         written.map_err(|error| OpenFault::sqlite(&self.path, &error))
     }
@@ -87,13 +91,15 @@ impl Database {
             self.rescue(now)?;
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        commit(connection, batch, clock).map_err(|error| {
+        commit(connection, batch, self.next_record, clock).map_err(|error| {
             if sin(&error) == StoreSin::Disk {
                 // After a failed fsync nothing held in memory about the file is to be believed.
                 self.connection = None;
             }
             while_running(&error)
-        })
+        })?;
+        self.next_record = self.next_record.saturating_add_unsigned(batch.records.len() as u64);
+        Ok(())
     }
 
     /// The names no longer bear the files we have open, which still hold everything: writes them out under the old name.
@@ -181,17 +187,21 @@ fn prepare(path: &Path, connection: &Connection) -> Result<(), OpenFault> {
     let tables: i64 = connection.query_row(tables, [], |row| row.get(0)).map_err(fault)?;
     match (pragma("application_id")?, pragma("user_version")?) {
         (APPLICATION_ID, columns::VERSION) => Ok(()),
+        (APPLICATION_ID, 1) => change(connection, columns::FROM_VERSION_1).map_err(fault),
         (APPLICATION_ID, version) => Err(OpenFault::new(
             path,
             format!("it has version {version}, this sosbridge knows {}: run the one that wrote it", columns::VERSION),
         )),
-        (0, 0) if tables == 0 => {
-            let (schema, version) = (columns::SCHEMA, columns::VERSION);
-            let pragmas = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};");
-            connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} {pragmas} COMMIT;")).map_err(fault)
-        }
+        (0, 0) if tables == 0 => change(connection, columns::SCHEMA).map_err(fault),
         _ => Err(OpenFault::new(path, "it is a database of another program: give sosbridge a file of its own")),
     }
+}
+
+/// Brings the file to the version of this program, wholly or not at all.
+fn change(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let version = columns::VERSION;
+    let pragmas = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};");
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {sql} {pragmas} COMMIT;"))
 }
 
 fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
@@ -210,7 +220,7 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             Err(unreadable) => loaded.unreadable.push(unreadable),
         }
     }
-    let mut records = connection.prepare("SELECT id, json FROM records ORDER BY ended_at DESC LIMIT ?1")?;
+    let mut records = connection.prepare("SELECT at, json FROM records ORDER BY at DESC LIMIT ?1")?;
     let kept = i64::try_from(limits::RECORDS_KEPT).unwrap_or(i64::MAX);
     for row in records.query_map([kept], columns::record)? {
         match row? {
@@ -222,7 +232,18 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     Ok(loaded)
 }
 
-fn commit(connection: &mut Connection, batch: &Batch, clock: Option<&Stored>) -> rusqlite::Result<()> {
+fn next_record(connection: &Connection) -> rusqlite::Result<i64> {
+    let last: Option<i64> = connection.query_row("SELECT max(at) FROM records", [], |row| row.get(0))?;
+    Ok(last.map_or(1, |last| last.saturating_add(1)))
+}
+
+/// `next_record`: the place of the first record of the batch.
+fn commit(
+    connection: &mut Connection,
+    batch: &Batch,
+    next_record: i64,
+    clock: Option<&Stored>,
+) -> rusqlite::Result<()> {
     if batch.is_empty() && clock.is_none() {
         return Ok(());
     }
@@ -236,8 +257,8 @@ fn commit(connection: &mut Connection, batch: &Batch, clock: Option<&Stored>) ->
             None => columns::delete_binding(&transaction, key)?,
         };
     }
-    for record in &batch.records {
-        columns::put_record(&transaction, record)?;
+    for (at, record) in (next_record..).zip(&batch.records) {
+        columns::put_record(&transaction, at, record)?;
     }
     if let Some(clock) = clock {
         columns::put_clock(&transaction, clock)?;

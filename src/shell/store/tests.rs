@@ -114,6 +114,36 @@ fn all_rows_come_back_after_a_restart() {
 }
 
 #[test]
+fn a_file_of_version_1_keeps_its_leases_and_its_records_in_order() {
+    let mut bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
+    drop(store);
+    let file = Connection::open(bench.path()).unwrap();
+    let old = "DROP VIEW record_list; DROP TABLE records; PRAGMA user_version = 1;
+        CREATE TABLE records (
+          id TEXT PRIMARY KEY, ended_at INTEGER NOT NULL, kind TEXT NOT NULL, user TEXT, number INTEGER, json TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX records_by_end ON records (ended_at);";
+    file.execute_batch(old).unwrap();
+    for id in [2, 1, 3] {
+        let json = serde_json::to_string(&record(id)).unwrap();
+        let row = rusqlite::params![id.to_string(), record(id).ended_at.unix_millis() as i64, json];
+        file.execute("INSERT INTO records VALUES (?1, ?2, 'emergency', NULL, NULL, ?3)", row).unwrap();
+    }
+    drop(file);
+    let (store, mut done, loaded) = bench.open();
+    assert_eq!(loaded.leases, [lease(0, State::Held)]);
+    assert_eq!(loaded.records, [record(1), record(2), record(3)]);
+    bench.write(&store, &mut done, Row::Record(record(4).into())).unwrap();
+    drop(store);
+    assert_eq!(bench.open().2.records, [record(1), record(2), record(3), record(4)]);
+    let listed = "SELECT count(*) FROM record_list WHERE kind = 'emergency' AND number = '+14255551000'";
+    let file = Connection::open(bench.path()).unwrap();
+    assert_eq!(file.query_row(listed, [], |row| row.get::<_, i64>(0)).unwrap(), 4);
+}
+
+#[test]
 fn rows_that_are_not_urgent_wait_for_company_but_not_long() {
     let bench = Bench::new();
     let (store, mut done, _) = bench.open();

@@ -14,8 +14,8 @@ use crate::shell::clock::NodeClock;
 /// Rows that are not urgent wait for company no longer than this.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Commits begin at least this far apart: alone a row waits for nothing, under load several share a commit.
-/// A commit costs the disk as much for one row as for fifty, and a call set up 10 ms later is no later to a person.
-const LINGER: Duration = Duration::from_millis(10);
+/// A commit costs the disk as much for one row as for fifty, and a call set up 20 ms later is no later to a person.
+const LINGER: Duration = Duration::from_millis(20);
 /// The clock is stored with a commit when the stored one is older than this,
 const CLOCK_WITH_COMMIT: Duration = Duration::from_secs(1);
 /// and alone when it is older than this.
