@@ -41,7 +41,7 @@ const WALL_STEP_MS: u64 = 50;
 /// Above this many datagrams a second the loop lets a few arrive before it takes them: waking for each of them would cost
 /// more than their work. A datagram then waits for at most `COALESCE`.
 const COALESCE_ABOVE: u32 = 2000;
-const COALESCE: Duration = Duration::from_millis(1);
+const COALESCE: Duration = Duration::from_millis(2);
 /// Over which time the rate is taken.
 const PACE: Duration = Duration::from_millis(10);
 
