@@ -1,7 +1,6 @@
-//! How long each timer runs (RFC 3261 table 4, RFC 6026 §8.7) and which are running: one heap, with lazy cancelling.
+//! How long each timer runs (RFC 3261 table 4, RFC 6026 §8.7) and which are running, with lazy cancelling.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{ClientId, ServerId};
@@ -100,7 +99,7 @@ pub(super) enum Whose {
     Server(ServerId),
 }
 
-/// A timer in the heap. Ordered by time, then by the order in which they were started.
+/// A timer in the agenda. Ordered by time, then by the order in which they were started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Due {
     at: Instant,
@@ -127,18 +126,27 @@ impl Running {
     }
 }
 
-/// All timers of all transactions.
+/// All timers of all transactions: a queue for every length of time there is.
+///
+/// What waits equally long falls due in the order in which it was started, so a queue is always sorted: a timer costs the same
+/// however many run, and thousands that are stopped before they fire are skipped one after the other.
 #[derive(Default)]
 pub(super) struct Agenda {
-    heap: BinaryHeap<Reverse<Due>>,
+    queues: Vec<Queue>,
     started: u64,
 }
 
+struct Queue {
+    wait: Duration,
+    lingers: bool,
+    timers: VecDeque<Due>,
+}
+
 impl Agenda {
-    /// Starts `timer` to fire after `wait`, in place of the one of its kind that runs.
+    /// Starts `timer` to fire after `wait`, in place of the one of its kind that runs. `now` never goes back.
     pub fn start(&mut self, running: &mut Running, now: Instant, wait: Duration, whose: Whose, timer: Timer) {
-        let exact = now + wait;
-        let at = if timer.lingers() {
+        let (exact, lingers) = (now + wait, timer.lingers());
+        let at = if lingers {
             Instant::from_micros(exact.as_micros().div_ceil(LINGER_TICK_MICROS).saturating_mul(LINGER_TICK_MICROS))
         } else {
             exact
@@ -150,32 +158,36 @@ impl Agenda {
         } else {
             running.end = sequence;
         }
-        self.heap.push(Reverse(Due { at, sequence, whose, timer }));
+        let due = Due { at, sequence, whose, timer };
+        match self.queues.iter_mut().find(|queue| queue.wait == wait && queue.lingers == lingers) {
+            Some(queue) => queue.timers.push_back(due),
+            None => self.queues.push(Queue { wait, lingers, timers: VecDeque::from([due]) }),
+        }
     }
 
     /// Takes the next timer that is due; it may have been stopped since.
     pub fn pop(&mut self, now: Instant) -> Option<Due> {
-        let Reverse(due) = self.heap.peek()?;
-        if due.at > now {
-            return None;
-        }
-        self.heap.pop().map(|Reverse(due)| due)
+        let due = |queue: &&mut Queue| queue.timers.front().is_some_and(|due| due.at <= now);
+        self.queues.iter_mut().filter(due).min_by_key(|queue| queue.timers.front().copied())?.timers.pop_front()
     }
 
     /// The time of the first timer that `is_live`; those before it that are not are thrown away.
     pub fn next(&mut self, is_live: impl Fn(&Due) -> bool) -> Option<Instant> {
-        while let Some(Reverse(due)) = self.heap.peek() {
-            if is_live(due) {
-                return Some(due.at);
+        let first = |queue: &mut Queue| {
+            while let Some(due) = queue.timers.front() {
+                if is_live(due) {
+                    return Some(due.at);
+                }
+                queue.timers.pop_front();
             }
-            self.heap.pop();
-        }
-        None
+            None
+        };
+        self.queues.iter_mut().filter_map(first).min()
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.heap.len()
+        self.queues.iter().map(|queue| queue.timers.len()).sum()
     }
 }
 
