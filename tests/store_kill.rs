@@ -32,7 +32,7 @@ fn child_that_writes_until_it_is_killed() {
     let mut out = std::io::stdout().lock();
     let mut next = first;
     loop {
-        for _ in 0..next % 7 + 1 {
+        for _ in 0..next % 15 + 1 {
             store.submit(WriteId(next), vec![row(next)], true).unwrap();
             next += 1;
         }
