@@ -20,6 +20,10 @@ pub const CONNECTIONS: usize = 20_000;
 pub const CONNECTION_BACKLOG_BYTES: usize = 1 << 20;
 /// A stream connection on which a started message does not end in this time is closed.
 pub const HALF_MESSAGE: Duration = Duration::from_secs(32);
+/// Connections of which is remembered where their phone has moved; beyond, the oldest are forgotten.
+pub const MOVED_CONNECTIONS: usize = 20_000;
+/// How often in a row one phone is followed from connection to connection.
+pub const MOVES_FOLLOWED: usize = 8;
 /// Nonces whose `nc` count is remembered, against replay.
 pub const NONCES: usize = 100_000;
 /// Realms of one trunk whose challenge is kept; the oldest gives way.

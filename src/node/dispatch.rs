@@ -295,12 +295,21 @@ impl Node {
     pub(super) fn send(&mut self) {
         let mut outbox = std::mem::take(&mut self.outbox);
         for Transmit { flow, bytes } in outbox.drain(..) {
-            let flow = if flow.protocol.is_reliable() { self.streams.existing(flow) } else { Some(flow) };
-            let Some(flow) = flow else { continue };
+            let Some(flow) = self.streams.existing(flow).or_else(|| self.way_back(flow, &bytes)) else { continue };
             self.count_out(&flow, &bytes);
             self.outputs.push_back(Output::Transmit(Transmit { flow, bytes }));
         }
         self.outbox = outbox;
+    }
+
+    /// A new connection for a response whose own is gone: to where the request came from, at the port of its sent-by
+    /// (RFC 3261 §18.2.2). Only to trunks: what is not one listens to nobody behind its NAT, or is a stranger who would have us
+    /// open connections.
+    fn way_back(&mut self, flow: Flow, bytes: &Bytes) -> Option<Flow> {
+        let is_response = bytes.starts_with(b"SIP/2.0 ") && self.config.trunk_accepting(flow.remote).is_some();
+        let response = Message::parse(bytes.clone()).ok().filter(|_| is_response)?;
+        let port = response.top_via().port.unwrap_or(flow.protocol.default_port());
+        Some(self.streams.settle(Flow { remote: SocketAddr::new(flow.remote.ip(), port), connection: None, ..flow }))
     }
 
     fn count_out(&self, flow: &Flow, bytes: &[u8]) {

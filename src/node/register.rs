@@ -54,6 +54,9 @@ impl Node {
         match self.registrar.register(self.now, user, request, flow) {
             Outcome::Accepted { outbound } => {
                 self.streams.vouch(&flow);
+                for (left, flow) in self.registrar.take_moves() {
+                    self.streams.inherit(left, flow);
+                }
                 self.confirm(server, request, flow, user, outbound);
                 self.gauges_due.get_or_insert(self.now);
                 tracing::debug!(user = %Private(user), %flow, "registered");

@@ -16,6 +16,8 @@ pub struct Binding {
     text: Text,
     /// Where the REGISTER came from; `connection` is `None` once that connection is gone.
     pub flow: Flow,
+    /// The connection that was lost, until the phone registers again.
+    pub(super) lost: Option<ConnId>,
     pub expires_at: Instant,
     /// When the last REGISTER renewed it.
     pub refreshed_at: Instant,
@@ -60,6 +62,7 @@ impl Binding {
         Self {
             text: Text::new(parts),
             flow,
+            lost: None,
             expires_at: Instant::default(),
             refreshed_at: Instant::default(),
             cseq: 0,

@@ -81,11 +81,20 @@ pub struct Registrar {
     /// Users with a binding that was prolonged and is not written yet.
     prolonged: Vec<UserKey>,
     prolonged_due: Option<Instant>,
+    /// Phones that have left a connection, and where they are now.
+    moves: Vec<(ConnId, Flow)>,
 }
 
 impl Registrar {
     pub fn new(settings: Settings) -> Self {
-        Self { settings, table: Table::default(), changes: Vec::new(), prolonged: Vec::new(), prolonged_due: None }
+        Self {
+            settings,
+            table: Table::default(),
+            changes: Vec::new(),
+            prolonged: Vec::new(),
+            prolonged_due: None,
+            moves: Vec::new(),
+        }
     }
 
     /// After a reload of the config; bindings keep the expiry they were promised.
@@ -157,7 +166,8 @@ impl Registrar {
                     let key = RowKey { user: user.clone(), slot };
                     self.changes.push(Change::Delete { key, urgent: true });
                 }
-                Effect::Moved(slot) => {
+                Effect::Moved { slot, from } => {
+                    self.moves.extend(from.map(|connection| (connection, visit.flow)));
                     for binding in bindings.iter_mut().filter(at(slot)) {
                         binding.unwritten = false;
                         self.changes.push(Change::Put { row: Row::of(user, binding), urgent: true });
@@ -212,15 +222,9 @@ impl Registrar {
         self.table.connection_closed(connection);
     }
 
-    /// A connection was opened to where bindings of `user` lost theirs: to `lost.remote`.
-    pub fn reconnected(&mut self, user: &Aor, lost: &Flow, connection: ConnId) {
-        let Some(key) = self.table.find(user) else { return };
-        let mut bindings = self.table.take_at(key);
-        let lost = Flow { connection: None, ..*lost };
-        for binding in bindings.iter_mut().filter(|binding| binding.flow == lost) {
-            binding.flow.connection = Some(connection);
-        }
-        self.table.put_back(key, bindings);
+    /// Connections that phones have left since the last call, each with the flow that its phone has registered over since.
+    pub fn take_moves(&mut self) -> Vec<(ConnId, Flow)> {
+        std::mem::take(&mut self.moves)
     }
 
     /// When `handle_timeout` wants to be called.

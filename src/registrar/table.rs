@@ -116,7 +116,7 @@ impl Table {
         for key in self.keys_by_flow.remove(&FlowKey::Stream(connection)).unwrap_or_default() {
             for binding in self.users.get_mut(key).into_iter().flat_map(|user| &mut user.bindings) {
                 if binding.flow.connection == Some(connection) {
-                    binding.flow.connection = None;
+                    binding.lost = binding.flow.connection.take();
                 }
             }
         }

@@ -305,12 +305,32 @@ fn who_is_on_a_flow() {
     registrar.connection_closed(ConnId(7));
     assert_eq!(on(&registrar, tcp(4000, 7)), [""; 0]);
     assert_eq!(registrar.bindings(&bob)[0].flow, Flow { connection: None, ..tcp(4000, 7) });
-    registrar.reconnected(&bob, &tcp(4000, 7), ConnId(9));
-    assert_eq!(on(&registrar, tcp(4000, 9)), ["sip:bob@example.com"]);
 
     registrar.register(START, &bob, &request(2, "Contact: <sip:b@b>"), udp(1));
-    assert_eq!(on(&registrar, tcp(4000, 9)), [""; 0]);
     assert_eq!(on(&registrar, udp(1)), ["sip:bob@example.com"]);
+}
+
+#[test]
+fn who_has_left_a_connection() {
+    const INSTANCE: &str = ";+sip.instance=\"<urn:uuid:1>\"";
+    // (parameters of the contact, is its connection lost, is it left)
+    for (params, lost, left) in [("", true, true), ("", false, false), (INSTANCE, false, true), (INSTANCE, true, true)]
+    {
+        let mut registrar = Registrar::new(settings());
+        let contact = format!("Contact: <sip:a@b>{params}");
+        registrar.register(START, &alice(), &request(1, &contact), tcp(4000, 7));
+        if lost {
+            registrar.connection_closed(ConnId(7));
+        }
+        // Another phone of the user, then the same.
+        registrar.register(START, &alice(), &request(2, "Contact: <sip:other@b>"), tcp(4000, 8));
+        assert_eq!(registrar.take_moves(), [], "{params} {lost}");
+        registrar.register(START, &alice(), &request(3, &contact), tcp(4000, 9));
+        let moves = if left { vec![(ConnId(7), tcp(4000, 9))] } else { vec![] };
+        assert_eq!(registrar.take_moves(), moves, "{params} {lost}");
+        registrar.register(START, &alice(), &request(4, &contact), tcp(4000, 9));
+        assert_eq!(registrar.take_moves(), [], "it is where it was");
+    }
 }
 
 #[test]

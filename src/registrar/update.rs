@@ -6,7 +6,7 @@ use super::binding::Binding;
 use super::request::{Refusal, Wish, refused};
 use crate::base::{Instant, limits};
 use crate::config::Country;
-use crate::transport::Flow;
+use crate::transport::{ConnId, Flow};
 
 /// The circumstances of a REGISTER.
 pub(super) struct Visit<'a> {
@@ -21,8 +21,11 @@ pub(super) struct Visit<'a> {
 /// What became of the binding in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// New, or reachable in another way than before.
-    Moved(u8),
+    /// New, or reachable in another way than before; `from`: the connection it has left.
+    Moved {
+        slot: u8,
+        from: Option<ConnId>,
+    },
     /// Only its expiry, order and sender's details changed.
     Prolonged(u8),
     Removed(u8),
@@ -73,9 +76,21 @@ impl Visit<'_> {
             && binding.contact() == wish.uri
             && binding.params() == wish.params
             && binding.country == self.country;
+        let from = self.left(binding);
         binding.set_parts(wish.parts(self.call_id, self.user_agent));
         self.stamp(binding, wish);
-        if same_way { Effect::Prolonged(binding.slot) } else { Effect::Moved(binding.slot) }
+        if same_way && from.is_none() {
+            Effect::Prolonged(binding.slot)
+        } else {
+            Effect::Moved { slot: binding.slot, from }
+        }
+    }
+
+    /// The connection that the phone of this binding no longer uses: one that is lost; or one that is still open, when the
+    /// phone says by its instance id that it is the same (RFC 5626 §6).
+    fn left(&self, binding: &Binding) -> Option<ConnId> {
+        let open = binding.flow.connection.filter(|open| self.flow.connection != Some(*open));
+        binding.lost.or_else(|| open.filter(|_| binding.instance().is_some()))
     }
 
     fn add(&self, bindings: &mut Vec<Binding>, wish: &Wish, effects: &mut Effects) {
@@ -91,11 +106,12 @@ impl Visit<'_> {
         let mut binding = Binding::new(wish.parts(self.call_id, self.user_agent), self.flow, slot);
         self.stamp(&mut binding, wish);
         bindings.push(binding);
-        effects.push(Effect::Moved(slot));
+        effects.push(Effect::Moved { slot, from: None });
     }
 
     fn stamp(&self, binding: &mut Binding, wish: &Wish) {
         binding.flow = self.flow;
+        binding.lost = None;
         binding.expires_at = self.now + wish.lifetime;
         binding.refreshed_at = self.now;
         binding.cseq = self.cseq;

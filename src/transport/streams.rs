@@ -1,6 +1,6 @@
 //! Stream connections: which are open, what has half arrived on them, and which one leads where (RFC 3261 §18.1.1, §18.3).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub struct Streams {
     half: BTreeSet<(Instant, ConnId)>,
     /// Accepted connections that have carried no call and no registration, oldest first.
     strangers: BTreeSet<ConnId>,
+    /// A connection whose phone has moved -> where it is now. At most `limits::MOVED_CONNECTIONS`, the oldest forgotten.
+    heirs: BTreeMap<ConnId, Flow>,
     last: u64,
     connects: Vec<Connect>,
 }
@@ -73,9 +75,23 @@ impl Streams {
         self.connections.insert(connection, Connection { flow, framer: Framer::new(), half_until: None });
     }
 
-    /// The flow with its connection: the one it names while that is open, else another to the same remote, else a new one.
+    /// The phone at the other end of `connection` has shown that it is to be reached over `flow` now (RFC 5626 §6): what is
+    /// still meant for that connection goes there.
+    pub fn inherit(&mut self, connection: ConnId, flow: Flow) {
+        if let Some(present) = flow.connection {
+            self.heirs.remove(&present);
+        }
+        self.heirs.insert(connection, flow);
+        if self.heirs.len() > limits::MOVED_CONNECTIONS {
+            self.heirs.pop_first();
+        }
+    }
+
+    /// The flow with its connection: where its phone has moved, else the one it names while that is open, else another to the
+    /// same remote, else a new one.
     pub fn settle(&mut self, flow: Flow) -> Flow {
-        if !flow.protocol.is_reliable() || flow.connection.is_some_and(|open| self.connections.contains_key(&open)) {
+        let flow = self.present(flow);
+        if self.is_open(&flow) {
             return flow;
         }
         let settled = self.existing(flow).unwrap_or_else(|| {
@@ -90,8 +106,33 @@ impl Streams {
         Flow { listener: flow.listener, ..settled }
     }
 
-    /// The flow over a connection that is open already; `None` when there is none to its remote.
+    /// Where the phone on this flow is now; a phone that moves on and on is followed for a while.
+    fn present(&self, mut flow: Flow) -> Flow {
+        for _ in 0..limits::MOVES_FOLLOWED {
+            match flow.connection.and_then(|connection| self.heirs.get(&connection)) {
+                Some(heir) => flow = *heir,
+                None => break,
+            }
+        }
+        flow
+    }
+
+    /// True when the connection of this flow is open, or it needs none.
+    pub fn is_open(&self, flow: &Flow) -> bool {
+        !flow.protocol.is_reliable()
+            || flow.connection.is_some_and(|connection| self.connections.contains_key(&connection))
+    }
+
+    /// The flow over the connection it names while that is open (RFC 3261 §18.2.2), else where its phone has moved, else
+    /// another open connection to its remote.
     pub fn existing(&self, flow: Flow) -> Option<Flow> {
+        if self.is_open(&flow) {
+            return Some(flow);
+        }
+        let flow = self.present(flow);
+        if !flow.protocol.is_reliable() {
+            return Some(flow);
+        }
         let open = flow.connection.filter(|connection| self.connections.contains_key(connection));
         let connection = open.or_else(|| self.by_remote.get(&(flow.protocol, flow.remote)).copied())?;
         Some(Flow { connection: Some(connection), ..flow })

@@ -22,6 +22,10 @@ impl Ua {
     /// A request of the peer inside the dialog of leg `id`; never ACK or CANCEL.
     pub fn requested(&mut self, context: &mut Context<'_>, id: LegId, server: ServerId, request: &Message, flow: Flow) {
         let Some(leg) = self.legs.get_mut(id) else { return };
+        // A phone that speaks over another connection, its own being gone, is there now (CONFORMANCE NA-2).
+        if !leg.follows_target && !context.streams.is_open(&leg.flow) {
+            leg.flow = flow;
+        }
         if leg.dialog.advance(request.cseq()) == Order::OutOfOrder {
             self.reply(context, server, request, flow, &Refusal::warn(500, "CSeq lower than seen in this dialog"));
             return;

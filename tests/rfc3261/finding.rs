@@ -1,6 +1,6 @@
 //! NA-1, NA-2, NA-4: finding the way back (RFC 3581, RFC 3261 §10.3 and §18, RFC 5626).
 
-use crate::world::{Agent, Dialog, Msg, World, alice, bob, param, psap};
+use crate::world::{Agent, Call, Dialog, Msg, World, alice, bob, param, psap};
 use sosbridge::node::Input;
 
 fn register(agent: &Agent, contact: &str) -> Msg {
@@ -217,4 +217,128 @@ fn na_4_an_older_register_changes_nothing() {
     let refused = world.ask(&phone, &crate::authentication::answered(&older, &challenge));
     assert!(refused.code() >= 400, "{refused}");
     assert_eq!(world.node.registrations_view(0).rows.len(), 1);
+}
+
+/// Alice talks to the call center over TCP, and her connection is lost.
+fn cut_off() -> (World, Agent, Call) {
+    let mut world = World::new();
+    let phone = world.connect(alice());
+    world.register(&phone);
+    let invite = world.dial(&phone, "sip:911@example.com");
+    let offered = world.take(&psap(), "INVITE");
+    let call = world.answer(&phone, &invite, &psap(), &offered);
+    world.input(Input::Closed { connection: phone.connection.unwrap() });
+    world.silent();
+    (world, phone, call)
+}
+
+/// The same phone over another connection, from another port.
+fn back(world: &mut World) -> Agent {
+    world.connect(Agent::new("alice", "198.51.100.71:40999"))
+}
+
+#[test]
+fn na_2_a_call_follows_the_phone_to_its_new_connection() {
+    let (mut world, phone, mut call) = cut_off();
+    let back = back(&mut world);
+    world.register_as(&back, &register(&back, &phone.contact()));
+    let reinvite = call.trunk.request("INVITE").sdp(&psap().offer());
+    world.send(&psap(), &reinvite);
+    world.take(&psap(), "100");
+    let carried = world.take(&back, "INVITE");
+    world.send(&back, &back.reply(&carried, 200).sdp(&alice().offer()));
+    world.take(&back, "ACK");
+    world.take(&psap(), "200 INVITE");
+    let ack = call.trunk.request("ACK");
+    world.send(&psap(), &ack);
+    // And once more.
+    world.input(Input::Closed { connection: back.connection.unwrap() });
+    let again = world.connect(Agent::new("alice", "198.51.100.71:41000"));
+    world.register_as(&again, &register(&again, &phone.contact()));
+    let bye = call.trunk.request("BYE");
+    assert_eq!(world.ask(&psap(), &bye).code(), 200);
+    let bye = world.take(&again, "BYE");
+    assert_eq!(world.on_wire(&phone, "*").len(), 0);
+    world.send(&again, &again.reply(&bye, 200));
+    world.over();
+    world.silent();
+}
+
+#[test]
+fn na_2_a_call_follows_the_phone_before_the_old_connection_is_known_to_be_dead() {
+    // RFC 5626 §6: the same instance over another flow has left the first one.
+    let mut world = World::new();
+    let phone = world.connect(alice());
+    let contact = format!("{};+sip.instance=\"<urn:uuid:1>\";reg-id=1", phone.contact());
+    world.register_as(&phone, &register(&phone, &contact));
+    let invite = world.dial(&phone, "sip:911@example.com");
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(&phone, &invite, &psap(), &offered);
+    let back = back(&mut world);
+    world.register_as(&back, &register(&back, &contact));
+    let bye = call.trunk.request("BYE");
+    assert_eq!(world.ask(&psap(), &bye).code(), 200);
+    world.take(&back, "BYE");
+    world.none(&phone, "*");
+}
+
+#[test]
+fn na_2_a_call_does_not_follow_another_phone() {
+    let (mut world, phone, mut call) = cut_off();
+    let other = back(&mut world);
+    // Another device of the same user, and another user from the same place.
+    world.register_as(&other, &register(&other, "<sip:alice@198.51.100.71:5999;transport=tcp>"));
+    let bobs = world.connect(Agent::new("bob", "198.51.100.71:41000"));
+    world.register_as(&bobs, &register(&bobs, &phone.contact()));
+    let bye = call.trunk.request("BYE");
+    assert_eq!(world.ask(&psap(), &bye).code(), 200);
+    world.none(&other, "*");
+    world.none(&bobs, "*");
+}
+
+#[test]
+fn na_2_a_phone_that_speaks_in_its_dialog_is_where_it_speaks() {
+    let (mut world, _, mut call) = cut_off();
+    let back = back(&mut world);
+    call.phone.agent = back;
+    let info = call.phone.request("INFO").body("text/plain", "here");
+    world.send(&back, &info);
+    world.take(&psap(), "INFO");
+    let bye = call.trunk.request("BYE");
+    assert_eq!(world.ask(&psap(), &bye).code(), 200);
+    world.take(&back, "BYE");
+}
+
+#[test]
+fn na_1_a_response_finds_the_phone_that_has_come_back() {
+    let mut world = World::new();
+    let phone = world.connect(alice());
+    world.register(&phone);
+    world.dial(&phone, "sip:911@example.com");
+    let offered = world.take(&psap(), "INVITE");
+    world.input(Input::Closed { connection: phone.connection.unwrap() });
+    // Nobody opens a connection to a phone, which is behind a NAT or a stranger.
+    world.send(&psap(), &psap().reply(&offered, 180));
+    world.silent();
+    let back = back(&mut world);
+    world.register_as(&back, &register(&back, &phone.contact()));
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&psap().offer()));
+    world.take(&back, "200 INVITE");
+}
+
+#[test]
+fn na_1_a_response_to_a_trunk_whose_connection_is_gone() {
+    // RFC 3261 §18.2.2: to the address it came from, at the port of sent-by.
+    let mut world = World::with_alice();
+    let trunk = world.connect(Agent::new("backup", "203.0.113.81:47000"));
+    let invite = trunk.invite("sip:bob@example.com").set("Via", "SIP/2.0/TCP 203.0.113.81:5070;branch=z9hG4bKgone");
+    world.register(&bob());
+    world.send(&trunk, &invite);
+    world.take(&trunk, "100");
+    world.input(Input::Closed { connection: trunk.connection.unwrap() });
+    let ring = world.take(&bob(), "INVITE");
+    world.send(&bob(), &bob().reply(&ring, 180));
+    let listening = Agent::new("backup", "203.0.113.81:5070");
+    let sent = world.on_wire(&listening, "180");
+    assert!(sent.len() == 1 && sent[0].connection.is_some(), "{sent:?}");
 }
