@@ -156,7 +156,7 @@ impl Calls {
             }
             (_, relayed, status) => {
                 // RFC 4320 §4.2: 408 is no answer to a non-INVITE.
-                let status = if status == 408 { 504 } else { status };
+                let status = if status == 408 { 504 } else { super::dial::crossing(status) };
                 let content = relayed.and_then(Result::ok).flatten();
                 let Crossing { server, request, flow, .. } = &crossing;
                 parts.ua.reply_carried(&mut parts.context, *server, request, *flow, status, content.as_ref());

@@ -299,10 +299,15 @@ fn request_uri(dialling: &Dialling, trunk: &Trunk, target: &crate::trunk::Target
 
 /// A peer's refusal as the caller may see it: no redirections, no challenges of the other side (CONFORMANCE DI-14, AU-3).
 pub(super) fn for_caller(refusal: Refusal) -> Refusal {
-    let status = match refusal.status {
+    let status = crossing(refusal.status);
+    Refusal { reason: Some(refusal.as_reason()), warning: None, phrase: None, status, retry_after: refusal.retry_after }
+}
+
+/// The status that one leg is told of what the other answered: where to go and who to be is between us and that one.
+pub(super) const fn crossing(status: u16) -> u16 {
+    match status {
         300..=399 => 480,
         401 | 407 => 500,
         status => status,
-    };
-    Refusal { reason: Some(refusal.as_reason()), warning: None, phrase: None, status, retry_after: refusal.retry_after }
+    }
 }

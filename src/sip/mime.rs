@@ -1,12 +1,13 @@
-//! Bodies of several parts (RFC 2046 §5.1, RFC 5621): where a part is, and a body with one part replaced.
+//! Bodies of several parts (RFC 2046 §5.1, RFC 5621): where the parts of a type are, and a body with one part replaced.
 
 use std::ops::Range;
 
 use memchr::memmem;
+use smallvec::SmallVec;
 
 use super::Name;
 use super::params::Params;
-use super::text::{line_end, split_once, trim, trim_end, unescape};
+use super::text::{split_once, trim, unescape};
 
 /// How deep multipart bodies may be nested.
 const DEPTH: usize = 5;
@@ -25,9 +26,30 @@ pub fn params(content_type: &[u8]) -> Params<'_> {
     Params::new(content_type.get(start..).unwrap_or_default())
 }
 
+/// Where in a body the contents of one type are.
+pub type Places = SmallVec<[Range<usize>; 1]>;
+
+/// Content of the wanted type may be in the body where nobody can point at it: a multipart without boundary, nested too deep or
+/// of too many parts, a part that is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body cannot be taken apart")]
+pub struct Opaque;
+
 /// Where the first content of type `wanted` is in `body`: all of it, or a part of a multipart at any depth up to a bound.
 pub fn locate(content_type: &[u8], body: &[u8], wanted: &str) -> Option<Range<usize>> {
-    within(content_type, body, 0..body.len(), wanted.as_bytes(), DEPTH)
+    let mut found = Places::new();
+    let _opaque = walk(content_type, body, 0..body.len(), wanted, DEPTH, &mut found);
+    found.into_iter().next()
+}
+
+/// Where all contents of type `wanted` are, in their order.
+///
+/// # Errors
+/// There may be more than can be found.
+pub fn locate_all(content_type: &[u8], body: &[u8], wanted: &str) -> Result<Places, Opaque> {
+    let mut found = Places::new();
+    walk(content_type, body, 0..body.len(), wanted, DEPTH, &mut found)?;
+    Ok(found)
 }
 
 /// `body` with the bytes at `range` replaced; every other byte as it was.
@@ -37,21 +59,49 @@ pub fn replace(body: &[u8], range: Range<usize>, new: &[u8]) -> Vec<u8> {
     [before, new, after].concat()
 }
 
-fn within(content_type: &[u8], body: &[u8], range: Range<usize>, wanted: &[u8], depth: usize) -> Option<Range<usize>> {
+/// True for `type/subtype`; white space may stand around the slash (RFC 3261 §25.1, SLASH).
+pub fn is_type(content_type: &[u8], wanted: &str) -> bool {
     let kind = media_type(content_type);
-    if kind.eq_ignore_ascii_case(wanted) {
-        return Some(range);
+    if kind.eq_ignore_ascii_case(wanted.as_bytes()) {
+        return true;
     }
-    let multipart = kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"));
-    if !multipart || depth == 0 {
-        return None;
+    let (Some((kind, subkind)), Some((wanted, subwanted))) = (split_once(kind, b'/'), wanted.split_once('/')) else {
+        return false;
+    };
+    trim(kind).eq_ignore_ascii_case(wanted.as_bytes()) && trim(subkind).eq_ignore_ascii_case(subwanted.as_bytes())
+}
+
+pub fn is_multipart(content_type: &[u8]) -> bool {
+    split_once(media_type(content_type), b'/').is_some_and(|(kind, _)| trim(kind).eq_ignore_ascii_case(b"multipart"))
+}
+
+fn walk(
+    content_type: &[u8],
+    body: &[u8],
+    range: Range<usize>,
+    wanted: &str,
+    depth: usize,
+    found: &mut Places,
+) -> Result<(), Opaque> {
+    if is_type(content_type, wanted) {
+        found.push(range);
+        return Ok(());
     }
-    let boundary = params(content_type).value("boundary").map(unescape)?;
-    parts(body, range, &boundary).find_map(|part| {
-        let text = body.get(part.clone())?;
-        let (content_type, content) = part_head(text);
-        within(content_type, body, part.start + content..part.end, wanted, depth - 1)
-    })
+    if !is_multipart(content_type) {
+        return Ok(());
+    }
+    let depth = depth.checked_sub(1).ok_or(Opaque)?;
+    let boundary = params(content_type).value("boundary").map(unescape).filter(|boundary| !boundary.is_empty());
+    let mut parts = parts(body, range, &boundary.ok_or(Opaque)?);
+    for part in parts.by_ref().take(PARTS) {
+        let text = body.get(part.clone()).ok_or(Opaque)?;
+        let head = Head::of(text);
+        if head.is_odd && (is_type(head.content_type, wanted) || is_multipart(head.content_type)) {
+            return Err(Opaque);
+        }
+        walk(head.content_type, body, part.start + head.length..part.end, wanted, depth, found)?;
+    }
+    if parts.next().is_some() { Err(Opaque) } else { Ok(()) }
 }
 
 /// The parts between `--boundary` lines, heads included. A last part without its closing line counts to the end.
@@ -65,51 +115,80 @@ fn parts<'a>(body: &'a [u8], range: Range<usize>, boundary: &[u8]) -> impl Itera
         start = found.as_ref().and_then(|found| found.next);
         Some(from..found.map_or(text.len(), |found| found.at))
     })
-    .take(PARTS)
 }
 
-/// A delimiter line: where the text before it ends (its CRLF belongs to the delimiter), and where the next part starts.
+/// A delimiter line: where the text before it ends (its line break belongs to the delimiter), and where the next part starts.
 struct Delimiter {
     at: usize,
     /// `None` behind the closing `--boundary--`.
     next: Option<usize>,
 }
 
-/// RFC 2046 §5.1.1: `--boundary` at the start of a line, then white space only.
+/// RFC 2046 §5.1.1: `--boundary` at the start of a line, then white space only. A bare LF ends a line too: others read it so.
 fn next_delimiter(text: &[u8], from: usize, delimiter: &[u8]) -> Option<Delimiter> {
     let mut at = from;
     loop {
         at += memmem::find(text.get(at..)?, delimiter)?;
         let after = at + delimiter.len();
         let line = text.get(after..)?;
-        let end = memmem::find(line, b"\r\n").unwrap_or(line.len());
-        let rest = trim_end(line.get(..end)?);
+        let end = memchr::memchr(b'\n', line).unwrap_or(line.len());
+        let rest = line.get(..end)?.trim_ascii_end();
         let before = text.get(from..at)?;
-        if (before.is_empty() || before.ends_with(b"\r\n")) && (rest.is_empty() || rest == b"--") {
-            let next = rest.is_empty().then(|| (after + end + 2).min(text.len()));
-            return Some(Delimiter { at: at - before.len().min(2), next });
+        if (before.is_empty() || before.ends_with(b"\n")) && (rest.is_empty() || rest == b"--") {
+            let next = rest.is_empty().then(|| (after + end + 1).min(text.len()));
+            let line_break = if before.ends_with(b"\r\n") { 2 } else { before.len().min(1) };
+            return Some(Delimiter { at: at - line_break, next });
         }
         at = after;
     }
 }
 
-/// The Content-Type of a part (RFC 2046 §5.1: text/plain when not given), and where its content starts.
-fn part_head(part: &[u8]) -> (&[u8], usize) {
-    let mut content_type: &[u8] = b"text/plain";
-    let mut at = 0;
-    while let Some(end) = part.get(at..).and_then(line_end) {
-        let line = part.get(at..at + end).unwrap_or_default();
-        at += end + 2;
-        if line.is_empty() {
-            return (content_type, at);
-        }
-        if let Some((name, value)) = split_once(line, b':')
-            && Name::from_bytes(name.trim_ascii_end()) == Name::ContentType
-        {
-            content_type = trim(value);
+/// What stands before the content of a part.
+struct Head<'a> {
+    /// RFC 2046 §5.1: text/plain when not given.
+    content_type: &'a [u8],
+    /// Its content is not there as it is: encoded, or of two types at once.
+    is_odd: bool,
+    /// Where the content starts.
+    length: usize,
+}
+
+impl<'a> Head<'a> {
+    fn of(part: &'a [u8]) -> Self {
+        let mut head = Self { content_type: b"text/plain", is_odd: false, length: 0 };
+        let mut has_type = false;
+        loop {
+            let rest = part.get(head.length..).unwrap_or_default();
+            let line = rest.get(..line_length(rest)).unwrap_or_default();
+            head.length += line.len();
+            if line.trim_ascii().is_empty() {
+                return head;
+            }
+            let Some((name, value)) = split_once(line, b':') else { continue };
+            let (name, value) = (name.trim_ascii(), trim(value));
+            if Name::from_bytes(name) == Name::ContentType {
+                head.content_type = value;
+                head.is_odd |= std::mem::replace(&mut has_type, true);
+            } else if Name::from_bytes(name) == Name::ContentEncoding
+                || name.eq_ignore_ascii_case(b"Content-Transfer-Encoding")
+            {
+                head.is_odd |= !is_plain(value);
+            }
         }
     }
-    (content_type, part.len())
+}
+
+/// Up to the LF that ends a line and those that continue it.
+fn line_length(text: &[u8]) -> usize {
+    let ends = memchr::memchr_iter(b'\n', text).map(|at| at + 1);
+    let is_blank = |end: usize| text.get(..end).unwrap_or_default().trim_ascii().is_empty();
+    let goes_on = |end: usize| matches!(text.get(end), Some(b' ' | b'\t'));
+    ends.into_iter().find(|end| is_blank(*end) || !goes_on(*end)).unwrap_or(text.len())
+}
+
+/// Encodings that leave every byte as it is (RFC 2045 §6.2, RFC 3261 §20.12).
+pub fn is_plain(encoding: &[u8]) -> bool {
+    ["", "identity", "7bit", "8bit", "binary"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain.as_bytes()))
 }
 
 #[cfg(test)]
@@ -149,6 +228,41 @@ mod tests {
         assert_eq!(found(&kind, &body, "application/sdp").unwrap(), "v=0\r\n");
         let (kind, body) = nest(DEPTH + 1);
         assert_eq!(found(&kind, &body, "application/sdp"), None);
+        assert_eq!(locate_all(kind.as_bytes(), body.as_bytes(), "application/sdp"), Err(Opaque));
+    }
+
+    #[test]
+    fn every_part_of_a_type_is_found_or_said_to_be_hidden() {
+        let all = |content_type: &str, body: &str| {
+            let places = locate_all(content_type.as_bytes(), body.as_bytes(), "application/sdp");
+            places.map(|places| places.into_iter().map(|at| body.get(at).unwrap().to_owned()).collect::<Vec<_>>())
+        };
+        let part = |head: &str, text: &str| format!("--b1\r\n{head}\r\n\r\n{text}\r\n");
+        let sdp = |text: &str| part("Content-Type: application/sdp", text);
+        let two = sdp("v=0") + &part("Content-Type: text/plain", "x") + &sdp("v=1") + "--b1--";
+        assert_eq!(all(MIXED, &two).unwrap(), ["v=0", "v=1"]);
+        let inner = "--i\r\nc: application/sdp\r\n\r\nv=2\r\n--i--";
+        let nested = sdp("v=0") + &part("Content-Type: multipart/alternative;boundary=i", inner) + "--b1--";
+        assert_eq!(all(MIXED, &nested).unwrap(), ["v=0", "v=2"]);
+        // Others would read these as SDP too.
+        assert_eq!(all("Application / SDP", "v=0").unwrap(), ["v=0"]);
+        assert_eq!(all(MIXED, &two.replace("\r\n", "\n")).unwrap(), ["v=0", "v=1"]);
+        assert_eq!(all(MIXED, &part("content-type :\r\n application/sdp", "v=0")).unwrap(), ["v=0\r\n"]);
+        // Nobody can point at these.
+        for head in [
+            "Content-Type: application/sdp\r\nContent-Transfer-Encoding: base64",
+            "Content-Type: application/sdp\r\nContent-Encoding: gzip",
+            "Content-Type: text/plain\r\nContent-Type: application/sdp",
+            "Content-Type: multipart/mixed;boundary=i\r\nContent-Transfer-Encoding: quoted-printable",
+            "Content-Type: multipart/mixed",
+        ] {
+            assert_eq!(all(MIXED, &part(head, "v=0")), Err(Opaque), "{head}");
+        }
+        assert_eq!(all("multipart/mixed", &two), Err(Opaque));
+        assert_eq!(all(MIXED, &sdp("v=0").repeat(PARTS)).unwrap().len(), PARTS);
+        assert_eq!(all(MIXED, &sdp("v=0").repeat(PARTS + 1)), Err(Opaque));
+        let plain = part("Content-Type: application/sdp\r\nContent-Transfer-Encoding: 8BIT", "v=0");
+        assert_eq!(all(MIXED, &plain).unwrap(), ["v=0\r\n"]);
     }
 
     #[test]

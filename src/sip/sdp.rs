@@ -15,6 +15,20 @@ pub fn locate(message: &Message) -> Option<Range<usize>> {
     mime::locate(content_type, message.body(), "application/sdp").filter(|range| !range.is_empty())
 }
 
+/// Where all the SDP of a message is, in its order.
+///
+/// # Errors
+/// There may be SDP where it cannot be read: in a part that is encoded, nested too deep, or in a body that is.
+pub fn locate_all(message: &Message) -> Result<mime::Places, mime::Opaque> {
+    let Some(content_type) = message.content_type() else { return Ok(mime::Places::new()) };
+    let mut places = mime::locate_all(content_type, message.body(), "application/sdp")?;
+    places.retain(|range| range.start < range.end);
+    // RFC 3261 §20.12: under another encoding nothing is what it seems.
+    let may_hold = !places.is_empty() || mime::is_multipart(content_type);
+    let is_encoded = || message.header(super::Name::ContentEncoding).is_some_and(|encoding| !mime::is_plain(encoding));
+    if may_hold && is_encoded() { Err(mime::Opaque) } else { Ok(places) }
+}
+
 /// The SDP of a message.
 pub fn of(message: &Message) -> Option<Sdp<'_>> {
     message.body().get(locate(message)?).map(Sdp::new)

@@ -1,9 +1,11 @@
 //! Bodies on their way from one leg to the other: byte for byte, but for the origin line of their session description.
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::sip::sdp::{self, Sdp};
 use crate::sip::{Lines, Message, Name, mime};
@@ -17,7 +19,7 @@ pub struct Content {
     pub body: Bytes,
 }
 
-/// The body cannot be relayed: its session description is malformed (CONFORMANCE OA-8: 488).
+/// The body cannot be relayed: a session description in it is malformed, or hidden from us (CONFORMANCE OA-8: 488).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unacceptable;
 
@@ -35,10 +37,11 @@ impl Origin {
         Self { session_id, version: session_id, digest: None }
     }
 
-    /// The origin for `description`: the next version when anything but its own origin line has changed.
-    fn next(&mut self, description: &[u8], address: IpAddr) -> sdp::Origin {
+    /// The origin for the descriptions of one body: the next version when anything but their own origin line has changed.
+    fn next(&mut self, descriptions: &[Cow<'_, [u8]>], address: IpAddr) -> sdp::Origin {
         let mut hasher = DefaultHasher::new();
-        for line in Sdp::new(description).lines().filter(|line| line.kind != b'o') {
+        let lines = descriptions.iter().flat_map(|description| Sdp::new(description).lines());
+        for line in lines.filter(|line| line.kind != b'o') {
             hasher.write_u8(line.kind);
             hasher.write(line.value);
         }
@@ -58,40 +61,66 @@ impl Content {
         Self { content_type, lines: Lines::default(), body: body.into() }
     }
 
-    /// The body of `message`, for the leg that `origin` belongs to. `edit` may change the session description further.
+    /// The body of `message`, for the leg that `origin` belongs to. `edit` may change its session descriptions further.
     pub(super) fn relay(
         message: &Message,
         origin: &mut Origin,
         address: IpAddr,
         edit: impl Fn(&[u8]) -> Option<Vec<u8>>,
     ) -> Result<Option<Self>, Unacceptable> {
-        let mut body = message.body_bytes();
+        let body = message.body_bytes();
         if body.is_empty() {
             return Ok(None);
         }
-        if let Some(range) = sdp::locate(message) {
-            let description = body.get(range.clone()).ok_or(Unacceptable)?;
-            if !Sdp::new(description).well_formed() {
-                return Err(Unacceptable);
-            }
-            let edited = edit(description);
-            let description = edited.as_deref().unwrap_or(description);
-            let ours = sdp::rewrite_origin(description, &origin.next(description, address));
-            body = mime::replace(&body, range, &ours).into();
-        }
+        let places = sdp::locate_all(message).map_err(|_| Unacceptable)?;
+        let body = match places.is_empty() {
+            true => body,
+            false => with_origin(&body, places, origin, address, edit)?,
+        };
         let content_type = message.content_type().map(Bytes::copy_from_slice).unwrap_or_default();
         Ok(Some(Self { content_type, lines: describing_lines(message), body }))
     }
 
     /// True when `message` carries a session description that no leg may see (CONFORMANCE OA-8).
     pub fn is_malformed(message: &Message) -> bool {
-        sdp::of(message).is_some_and(|description| !description.well_formed())
+        let Ok(places) = sdp::locate_all(message) else { return true };
+        let at = |place: std::ops::Range<usize>| message.body().get(place).map(Sdp::new);
+        places.into_iter().filter_map(at).any(|description| !description.well_formed())
     }
 
     /// True when `message` carries a session description: an offer or an answer.
     pub fn has_description(message: &Message) -> bool {
         sdp::locate(message).is_some()
     }
+}
+
+/// `body` with its session descriptions, which are at `places`, edited and under an origin line of ours.
+fn with_origin(
+    body: &[u8],
+    places: mime::Places,
+    origin: &mut Origin,
+    address: IpAddr,
+    edit: impl Fn(&[u8]) -> Option<Vec<u8>>,
+) -> Result<Bytes, Unacceptable> {
+    let mut descriptions = SmallVec::<[Cow<'_, [u8]>; 1]>::new();
+    for place in &places {
+        let description = body.get(place.clone()).ok_or(Unacceptable)?;
+        if !Sdp::new(description).well_formed() {
+            return Err(Unacceptable);
+        }
+        descriptions.push(edit(description).map_or(Cow::Borrowed(description), Cow::Owned));
+    }
+    let ours = origin.next(&descriptions, address);
+    let mut whole: Option<Vec<u8>> = None;
+    // From the end, so that the places before stay where they are.
+    for (place, description) in places.into_iter().zip(&descriptions).rev() {
+        let description = sdp::rewrite_origin(description, &ours);
+        whole = Some(match whole {
+            None if place == (0..body.len()) => description,
+            whole => mime::replace(whole.as_deref().unwrap_or(body), place, &description),
+        });
+    }
+    Ok(whole.map(Bytes::from).unwrap_or_default())
 }
 
 fn describing_lines(message: &Message) -> Lines {

@@ -6,6 +6,7 @@
 mod world;
 
 mod authentication;
+mod bodies;
 mod breaking;
 mod cancel;
 mod dialogs;
