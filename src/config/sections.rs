@@ -40,6 +40,7 @@ pub(super) fn store(mut keys: Keys<'_>, base_dir: &Path) -> StoreKeys {
     let store = StoreKeys {
         sqlite: sqlite.map_or_else(|| base_dir.join("data/sosbridge.db"), |at| at.value),
         write_deadline: keys.duration("write_deadline", millis(200), millis(1)..=seconds(10)),
+        keep_records: keys.duration("keep_records", Duration::ZERO, Duration::ZERO..=limits::LONGEST * 10),
     };
     keys.finish();
     store

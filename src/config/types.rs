@@ -67,6 +67,8 @@ pub struct StoreKeys {
     pub sqlite: PathBuf,
     /// Past it an emergency call goes out on a lease held in memory. Default 200 ms.
     pub write_deadline: Duration,
+    /// Records are deleted this long after their call. Default zero: never.
+    pub keep_records: Duration,
 }
 
 /// `[sip]`

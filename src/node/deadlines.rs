@@ -12,6 +12,7 @@ impl Node {
             (self.calls.next_deadline(), Why::Call),
             (self.leases.next_deadline(), Why::Lease),
             (self.registrar.next_deadline(), Why::Binding),
+            (self.confirmations.next_deadline(), Why::Confirmation),
             (self.trunks.next_deadline(), Why::Trunk),
             (self.streams.next_deadline(), Why::HalfMessage),
             (self.gauges_due, Why::Gauges),
@@ -34,6 +35,7 @@ impl Node {
         while self.registrar.next_deadline().is_some_and(|at| at <= self.now) {
             self.registrar.handle_timeout(self.now);
         }
+        self.confirm_overdue();
         for probe in self.trunks.handle_timeout(self.now, &mut self.rng) {
             self.probe(probe);
         }

@@ -94,6 +94,7 @@ pub enum Why {
     Call,
     Lease,
     Binding,
+    Confirmation,
     Trunk,
     HalfMessage,
     Gauges,

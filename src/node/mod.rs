@@ -66,6 +66,7 @@ pub struct Node {
     /// Writes that calls wait for -> since when, and which of them.
     writes: BTreeMap<WriteId, (Instant, Vec<GrantId>)>,
     last_write: u64,
+    confirmations: register::Confirmations,
     probes: dispatch::Probes,
     metrics: Metrics,
     gauges: report::Gauges,
@@ -103,6 +104,7 @@ impl Node {
             records: records.into_iter().map(Arc::new).collect(),
             writes: BTreeMap::new(),
             last_write: 0,
+            confirmations: register::Confirmations::default(),
             probes: dispatch::Probes::default(),
             gauges: report::Gauges::new(&metrics, &config),
             gauges_due: Some(now),

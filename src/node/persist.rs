@@ -32,17 +32,19 @@ impl Node {
             }
         }
         if !rows.is_empty() {
-            self.hand_over(rows, urgent, grants);
+            let write = self.hand_over(rows, urgent, grants);
+            self.confirm_after(write);
         }
     }
 
-    pub(super) fn hand_over(&mut self, rows: Vec<Row>, urgent: bool, grants: Vec<GrantId>) {
+    pub(super) fn hand_over(&mut self, rows: Vec<Row>, urgent: bool, grants: Vec<GrantId>) -> WriteId {
         self.last_write += 1;
         let write = WriteId(self.last_write);
         if !grants.is_empty() {
             self.writes.insert(write, (self.now, grants));
         }
         self.outputs.push_back(Output::Persist { write, rows, urgent });
+        write
     }
 
     pub(super) fn stored(&mut self, write: WriteId, result: Result<(), StoreFault>) {
@@ -57,6 +59,7 @@ impl Node {
         if result.is_err() {
             self.metrics.store_error();
         }
+        self.confirm_stored(write);
         let Some((since, grants)) = self.writes.remove(&write) else { return };
         if result.is_ok() {
             self.metrics.store_write_seconds(self.now.since(since));

@@ -1,13 +1,42 @@
 //! REGISTER: who may, what is kept, and what it sets off (RFC 3261 §10.3, §22).
 
-use super::Node;
-use crate::base::Private;
+use std::collections::BTreeMap;
+
+use super::{Node, WriteId};
+use crate::base::{Instant, Private};
 use crate::config::Aor;
 use crate::registrar::{Outcome, Verdict};
 use crate::sip::{self, Lines, Message, Uri};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
 use crate::ua::Refusal;
+
+/// REGISTERs that are carried out and whose 200 waits for the store: what it promises is to outlive us.
+#[derive(Default)]
+pub(super) struct Confirmations {
+    /// Not handed to the store yet.
+    new: Vec<Registered>,
+    /// By the write that holds their rows, with the time by which they are answered all the same.
+    waiting: BTreeMap<WriteId, (Instant, Vec<Registered>)>,
+    /// The alarm has been raised and no answer of the store has come since.
+    is_late: bool,
+}
+
+/// A REGISTER that was carried out.
+struct Registered {
+    server: ServerId,
+    request: Message,
+    flow: Flow,
+    user: Aor,
+    outbound: bool,
+}
+
+impl Confirmations {
+    /// When the first of them is answered without the store.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.first_key_value().map(|(_, (deadline, _))| *deadline)
+    }
+}
 
 impl Node {
     pub(super) fn register(&mut self, server: ServerId, request: &Message, flow: Flow) {
@@ -20,10 +49,7 @@ impl Node {
             tracing::warn!(%flow, "REGISTER as an emergency number refused");
             return self.refuse(server, request, flow, &Refusal::warn(403, "An emergency number cannot be registered"));
         }
-        if self.draining {
-            let refusal = Refusal { retry_after: Some(30), ..Refusal::warn(503, "Shutting down") };
-            return self.refuse(server, request, flow, &refusal);
-        }
+        // Also while draining: a callback can only ring a phone that is registered, and the binding outlives the restart.
         let config = std::sync::Arc::clone(&self.config);
         let user = match self.auth.verify(self.now, request, &config) {
             Verdict::Ok(user) => user,
@@ -57,12 +83,17 @@ impl Node {
                 for (left, flow) in self.registrar.take_moves() {
                     self.streams.inherit(left, flow);
                 }
-                self.confirm(server, request, flow, user, outbound);
+                if self.draining {
+                    self.registrar.flush_prolonged();
+                }
                 self.gauges_due.get_or_insert(self.now);
                 tracing::debug!(user = %Private(user), %flow, "registered");
                 self.keep_device(user, &flow);
-                let (calls, mut parts) = self.parts();
-                calls.registered(&mut parts, user, &flow);
+                let registered = Registered { server, request: request.clone(), flow, user: user.clone(), outbound };
+                match self.registrar.is_urgent() {
+                    true => self.confirmations.new.push(registered),
+                    false => self.confirm(&registered),
+                }
             }
             Outcome::TooBrief { min } => {
                 let mut lines = Lines::default();
@@ -81,16 +112,48 @@ impl Node {
         }
     }
 
-    fn confirm(&mut self, server: ServerId, request: &Message, flow: Flow, user: &Aor, outbound: bool) {
+    /// The write that has just been handed over holds the rows of what was registered in this step.
+    pub(super) fn confirm_after(&mut self, write: WriteId) {
+        if !self.confirmations.new.is_empty() {
+            let deadline = self.now + self.config.store.write_deadline;
+            self.confirmations.waiting.insert(write, (deadline, std::mem::take(&mut self.confirmations.new)));
+        }
+    }
+
+    /// The store has answered; when it failed the alarm is raised elsewhere, and the phone gets its 200 all the same.
+    pub(super) fn confirm_stored(&mut self, write: WriteId) {
+        self.confirmations.is_late = false;
+        if let Some((_, registered)) = self.confirmations.waiting.remove(&write) {
+            registered.iter().for_each(|registered| self.confirm(registered));
+        }
+    }
+
+    /// Answers what has waited for the store too long: a phone that is told nothing is out of reach now, one whose row is lost
+    /// only after a crash.
+    pub(super) fn confirm_overdue(&mut self) {
+        while self.confirmations.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            let Some((_, (_, registered))) = self.confirmations.waiting.pop_first() else { return };
+            if !std::mem::replace(&mut self.confirmations.is_late, true) {
+                tracing::error!("registrations are answered before they are on disk: the store is late");
+                self.metrics.store_error();
+            }
+            registered.iter().for_each(|registered| self.confirm(registered));
+        }
+    }
+
+    fn confirm(&mut self, registered: &Registered) {
+        let Registered { server, request, flow, user, outbound } = registered;
         let product = self.ua.settings().product.clone();
         let tag = format!("g{:016x}", self.rng.u64());
         let writer = sip::reply(self.ua.writer(), request, flow.remote, 200, None, Some(tag.as_bytes()));
         self.registrar.write_contacts(self.now, user, writer);
-        if outbound {
+        if *outbound {
             writer.header("Require", b"outbound");
         }
         writer.header("Server", product.as_bytes());
         let bytes = writer.finish();
-        self.transactions.respond(self.now, server, 200, bytes, &mut self.outbox);
+        self.transactions.respond(self.now, *server, 200, bytes, &mut self.outbox);
+        let (calls, mut parts) = self.parts();
+        calls.registered(&mut parts, user, flow);
     }
 }

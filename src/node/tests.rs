@@ -303,6 +303,42 @@ fn leases_are_listed_page_by_page_each_once() {
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 7));
 }
 
+#[test]
+fn registrations_are_listed_page_by_page_each_once() {
+    use crate::registrar::Row;
+    let now = Instant::from_millis(1_000_000_000);
+    let row = |at: u32| Row {
+        user: format!("sip:user{}@example.com", at / 3).parse().unwrap(),
+        slot: (at % 3) as u8,
+        contact: format!("sip:{at}@h"),
+        params: String::new(),
+        call_id: "c".into(),
+        cseq: 1,
+        user_agent: String::new(),
+        protocol: crate::base::Protocol::Udp,
+        listener: 0,
+        remote: PHONE.parse().unwrap(),
+        expires_at_ms: now.as_millis() + 60_000,
+        refreshed_at_ms: now.as_millis(),
+        q: crate::registrar::Quality::MOST,
+        reg_id: None,
+        country: None,
+        never_rings: false,
+    };
+    let config = Arc::new(config::load(CONFIG, Path::new("/tmp")).unwrap().config);
+    let bindings = (0..3_600).map(row).collect();
+    let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings, records: vec![] };
+    let node = Node::new(config, boot, Metrics::new());
+    let (mut from, mut contacts, mut pages) = (Some(0), std::collections::BTreeSet::new(), 0);
+    while let Some(start) = from {
+        let page = node.registrations_view(start);
+        assert!(page.next.is_none_or(|next| next > start));
+        page.rows.iter().for_each(|row| assert!(contacts.insert(row.contact.clone()), "{row:?} twice"));
+        (from, pages) = (page.next, pages + 1);
+    }
+    assert_eq!((contacts.len(), pages), (3_600, 4));
+}
+
 /// limits::CALLS: beyond it an ordinary call is refused, an emergency call never.
 #[test]
 fn the_bound_of_calls_stops_no_emergency() {

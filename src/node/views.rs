@@ -13,6 +13,7 @@ use crate::base::{E164, Instant};
 use crate::call::{History, Outcome, State};
 use crate::config::RouteAction;
 use crate::lease;
+use crate::registrar;
 use crate::trunk;
 
 impl Node {
@@ -44,15 +45,28 @@ impl Node {
         page(self.calls.views(), from, |history| call_view(&history, self.wall_offset_ms))
     }
 
+    /// The cursor is behind the last user of the page before; a page ends with the last binding of a user.
     pub fn registrations_view(&self, from: u64) -> Page<RegistrationView> {
-        page(self.registrar.views(), from, |binding| RegistrationView {
+        let mut page = Page { rows: Vec::new(), next: None };
+        for (cursor, bindings) in self.registrar.views_from(from) {
+            page.rows.extend(bindings.map(|binding| self.registration_view(&binding)));
+            if page.rows.len() >= PAGE_ROWS {
+                page.next = Some(cursor);
+                break;
+            }
+        }
+        page
+    }
+
+    fn registration_view(&self, binding: &registrar::View<'_>) -> RegistrationView {
+        RegistrationView {
             user: format_compact!("{}", binding.user),
             contact: binding.contact.into(),
             transport: binding.transport,
             source: format_compact!("{}", binding.source),
             expires_at: self.stamp(binding.expires_at),
             user_agent: Some(binding.user_agent).filter(|agent| !agent.is_empty()).map(CompactString::from),
-        })
+        }
     }
 
     /// Ended calls, newest first.

@@ -73,6 +73,19 @@ pub struct View<'a> {
     pub user_agent: &'a str,
 }
 
+impl<'a> View<'a> {
+    fn of(user: &'a Aor, binding: &'a Binding) -> Self {
+        Self {
+            user,
+            contact: binding.contact(),
+            transport: binding.flow.protocol,
+            source: binding.flow.remote,
+            expires_at: binding.expires_at,
+            user_agent: binding.user_agent(),
+        }
+    }
+}
+
 /// All the bindings of this node.
 pub struct Registrar {
     settings: Settings,
@@ -190,7 +203,7 @@ impl Registrar {
     pub fn write_contacts(&self, now: Instant, user: &Aor, writer: &mut Writer) {
         for binding in self.listed(user) {
             let (uri, params) = (binding.contact(), binding.params());
-            let left = binding.expires_at.since(now).as_secs();
+            let left = (binding.expires_at.since(now) + Duration::from_millis(500)).as_secs();
             writer.header_fmt("Contact", format_args!("<{uri}>{params};expires={left}"));
         }
     }
@@ -265,21 +278,29 @@ impl Registrar {
         }
     }
 
+    /// True while `take_rows` has what a phone could not do without after a restart.
+    pub fn is_urgent(&self) -> bool {
+        let is_urgent = |change: &Change| match change {
+            Change::Put { urgent, .. } | Change::Delete { urgent, .. } => *urgent,
+        };
+        self.changes.iter().any(is_urgent)
+    }
+
     /// What the store has to do since the last call, to be done in this order.
     pub fn take_rows(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 
+    /// The bindings of each user from the cursor on, each with the cursor behind that user: no page costs more than another.
+    pub fn views_from(&self, cursor: u64) -> impl Iterator<Item = (u64, impl Iterator<Item = View<'_>>)> {
+        self.table
+            .from(cursor)
+            .map(|(next, user, bindings)| (next, bindings.iter().map(|binding| View::of(user, binding))))
+    }
+
     /// Every binding, in an order that does not change by itself.
     pub fn views(&self) -> impl Iterator<Item = View<'_>> {
-        self.table.iter().map(|(user, binding)| View {
-            user,
-            contact: binding.contact(),
-            transport: binding.flow.protocol,
-            source: binding.flow.remote,
-            expires_at: binding.expires_at,
-            user_agent: binding.user_agent(),
-        })
+        self.views_from(0).flat_map(|(_, bindings)| bindings)
     }
 
     /// How many bindings there are.

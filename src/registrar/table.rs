@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use slotmap::{Key as _, KeyData};
 use smallvec::SmallVec;
 
 use super::binding::{Binding, FlowKey};
@@ -19,6 +20,8 @@ pub(super) struct Table {
     keys_by_user: HashMap<Aor, UserKey>,
     /// Sorted, so that their order does not depend on who spoke last.
     keys_by_flow: HashMap<FlowKey, SmallVec<[UserKey; 2]>>,
+    /// All of them, for listings.
+    order: BTreeSet<UserKey>,
     /// One entry for each user: its earliest expiry.
     expiries: BTreeSet<(Instant, UserKey)>,
     bindings: usize,
@@ -53,8 +56,12 @@ impl Table {
         keys.into_iter().flatten().filter_map(|&key| self.aor(key))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Aor, &Binding)> {
-        self.users.values().flat_map(|user| user.bindings.iter().map(|binding| (&user.aor, binding)))
+    /// Users and their bindings from `cursor` on, each with the cursor behind it. It only grows, and a user that comes or
+    /// goes meanwhile moves no other.
+    pub fn from(&self, cursor: u64) -> impl Iterator<Item = (u64, &Aor, &[Binding])> {
+        let keys = self.order.range(key_of(cursor)..);
+        let user = |key: &UserKey| Some((cursor_of(*key) + 1, self.users.get(*key)?));
+        keys.filter_map(user).map(|(next, user)| (next, &user.aor, &user.bindings[..]))
     }
 
     pub fn len(&self) -> usize {
@@ -72,6 +79,7 @@ impl Table {
             None => {
                 let key = self.users.insert(User { aor: user.clone(), bindings: Vec::new() });
                 self.keys_by_user.insert(user.clone(), key);
+                self.order.insert(key);
                 key
             }
         };
@@ -95,6 +103,7 @@ impl Table {
         let Some(user) = self.users.get_mut(key) else { return };
         let Some(expiry) = earliest(&bindings) else {
             self.keys_by_user.remove(&user.aor);
+            self.order.remove(&key);
             self.users.remove(key);
             return;
         };
@@ -130,6 +139,15 @@ impl Table {
             }
         }
     }
+}
+
+/// A key as a number that sorts as keys do: the place first, then how often it was taken.
+fn cursor_of(key: UserKey) -> u64 {
+    key.data().as_ffi().rotate_left(32)
+}
+
+fn key_of(cursor: u64) -> UserKey {
+    KeyData::from_ffi(cursor.rotate_left(32)).into()
 }
 
 fn earliest(bindings: &[Binding]) -> Option<Instant> {

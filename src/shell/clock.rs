@@ -75,6 +75,12 @@ impl NodeClock {
         self.started + instant.since(self.base)
     }
 
+    /// The wall clock; the node clock where that is behind. For what may come too late and not too early: a wall clock that
+    /// jumps ahead is not believed.
+    pub fn wall_or_earlier_ms(&self) -> u64 {
+        wall_ms().min(self.now().as_millis())
+    }
+
     /// What to add to the node clock to get the wall clock, for showing times to people.
     pub fn wall_offset_ms(&self) -> i64 {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);

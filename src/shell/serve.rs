@@ -49,6 +49,7 @@ pub fn serve(mut config: Config, config_path: PathBuf) -> Result<(), ServeFault>
 
     let (answers, written) = mpsc::channel(STORE_ANSWERS);
     let (store, clock, loaded) = Store::open(&config.store.sqlite, answers)?;
+    store.keep_records(config.store.keep_records);
     for unreadable in &loaded.unreadable {
         tracing::error!("a row of the store cannot be read and stays there: {unreadable}");
     }

@@ -145,6 +145,14 @@ pub(super) fn put_record(to: &Connection, at: i64, row: &admin::Record) -> rusql
     put.execute(params![at, signed(row.ended_at.unix_millis()), json(row)?])
 }
 
+/// Looks at the oldest only, which stand first. `ended_before`: of the wall clock.
+pub(super) fn delete_records(from: &Connection, ended_before: u64, at_most: usize) -> rusqlite::Result<usize> {
+    const DELETE: &str =
+        "DELETE FROM records WHERE at IN (SELECT at FROM records ORDER BY at LIMIT ?2) AND ended_at < ?1";
+    let mut delete = from.prepare_cached(DELETE)?;
+    delete.execute(params![signed(ended_before), i64::try_from(at_most).unwrap_or(i64::MAX)])
+}
+
 pub(super) fn record(from: &Columns<'_>) -> rusqlite::Result<Result<admin::Record, String>> {
     let row = serde_json::from_slice(from.get_ref(1)?.as_bytes()?);
     let at: i64 = from.get(0)?;

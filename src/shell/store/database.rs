@@ -102,6 +102,15 @@ impl Database {
         Ok(())
     }
 
+    /// Deletes the oldest `at_most` of the records that ended more than `keep` before `now_ms`, and says how many those were.
+    pub(super) fn delete_records(&mut self, now_ms: u64, keep: Duration, at_most: usize) -> Result<usize, StoreFault> {
+        let Some(connection) = self.connection.as_ref().filter(|_| Files::of(&self.path) == self.opened) else {
+            return Ok(0);
+        };
+        let before = now_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+        columns::delete_records(connection, before, at_most).map_err(|error| while_running(&error))
+    }
+
     /// The names no longer bear the files we have open, which still hold everything: writes them out under the old name.
     fn rescue(&mut self, now: Files) -> Result<(), StoreFault> {
         let Some(connection) = &self.connection else { return Ok(()) };

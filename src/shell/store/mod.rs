@@ -14,6 +14,7 @@ mod writer;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -57,6 +58,8 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     batch: Batch,
+    /// Records are deleted this long after their call; zero: never.
+    keep_records: Duration,
     stop: bool,
 }
 
@@ -74,6 +77,12 @@ impl Store {
         let thread = std::thread::Builder::new().name("store".to_owned());
         let writer = thread.spawn(run).map_err(|error| OpenFault::new(path, format!("no thread for it: {error}")))?;
         Ok((Self { shared, writer: Some(writer) }, clock, loaded))
+    }
+
+    /// Deletes records from now on, `keep` after the end of their call; zero: none. A few at a time, when nothing else waits.
+    pub fn keep_records(&self, keep: Duration) {
+        self.shared.lock().keep_records = keep;
+        self.shared.news.notify_one();
     }
 
     /// Queues the rows; never waits for the disk. `urgent` rows are committed at once, others within 200 ms.

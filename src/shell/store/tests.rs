@@ -144,6 +144,37 @@ fn a_file_of_version_1_keeps_its_leases_and_its_records_in_order() {
 }
 
 #[test]
+fn old_records_are_deleted_a_few_at_a_time_and_leases_do_not_wait_for_it() {
+    let mut bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    let of_year = |id: u64, year: &str| {
+        let mut record = record(id);
+        record.ended_at = serde_json::from_str(&format!("\"{year}-11-22T15:04:05Z\"")).unwrap();
+        Row::Record(record.into())
+    };
+    let rows = (0..120).map(|id| of_year(id, "2020")).chain((120..125).map(|id| of_year(id, "2099")));
+    store.submit(WriteId(100), rows.collect(), true).unwrap();
+    assert_eq!(done.blocking_recv().unwrap().writes, [WriteId(100)]);
+    let reader = Connection::open(bench.path()).unwrap();
+    let count = || reader.query_row("SELECT count(*) FROM records", [], |row| row.get::<_, i64>(0)).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(count(), 125, "nothing is deleted unasked");
+    store.keep_records(Duration::from_secs(90 * 24 * 3600));
+    let (begun, mut seen) = (Monotonic::now(), std::collections::BTreeSet::new());
+    while count() > 5 {
+        seen.insert(count());
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        let asked = Monotonic::now();
+        bench.write(&store, &mut done, Row::Lease(lease(0, State::Active))).unwrap();
+        assert!(asked.elapsed() < Duration::from_millis(200), "{:?}", asked.elapsed());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(seen.len() >= 2, "by and by: {seen:?}");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(count(), 5);
+}
+
+#[test]
 fn rows_that_are_not_urgent_wait_for_company_but_not_long() {
     let bench = Bench::new();
     let (store, mut done, _) = bench.open();

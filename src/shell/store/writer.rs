@@ -20,6 +20,10 @@ const LINGER: Duration = Duration::from_millis(20);
 const CLOCK_WITH_COMMIT: Duration = Duration::from_secs(1);
 /// and alone when it is older than this.
 const CLOCK_ALONE: Duration = Duration::from_secs(5);
+/// Old records are deleted so many at a time: a lease that comes meanwhile waits for less than a commit.
+const DELETED_AT_ONCE: usize = 50;
+/// Between two such deletions: while there are more, and when there were none.
+const DELETE_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 /// Between attempts while the store fails; doubled every time.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -30,6 +34,8 @@ struct Writer<'a> {
     answers: &'a mpsc::Sender<Done>,
     last_commit: Instant,
     last_clock: Instant,
+    /// When old records are looked for next.
+    delete_at: Instant,
     /// The store fails: why, how long to wait between attempts, when to try again.
     failing: Option<(StoreFault, Duration, Instant)>,
 }
@@ -37,7 +43,15 @@ struct Writer<'a> {
 /// Writes until the store is dropped.
 pub(super) fn run(database: Database, clock: NodeClock, shared: &Shared, answers: &mpsc::Sender<Done>) {
     let last_commit = Instant::now();
-    let mut writer = Writer { database, clock, answers, last_commit, last_clock: last_commit, failing: None };
+    let mut writer = Writer {
+        database,
+        clock,
+        answers,
+        last_commit,
+        last_clock: last_commit,
+        delete_at: last_commit,
+        failing: None,
+    };
     loop {
         let mut waiting = shared.lock();
         while let Some(pause) = writer.due(&waiting).checked_duration_since(Instant::now()) {
@@ -52,6 +66,12 @@ pub(super) fn run(database: Database, clock: NodeClock, shared: &Shared, answers
             // Never answer with the lock held: the node may wait for the lock and not for answers.
             drop(waiting);
             writer.answer(writes, Err(fault));
+            continue;
+        }
+        if writer.may_delete(&waiting) && writer.delete_at <= Instant::now() {
+            let keep = waiting.keep_records;
+            drop(waiting);
+            writer.delete_records(keep);
             continue;
         }
         let (batch, stop) = (std::mem::take(&mut waiting.batch), waiting.stop);
@@ -80,7 +100,23 @@ impl Writer<'_> {
             Some(since) => since + PATIENCE,
             None => clock,
         };
-        rows.min(clock)
+        let due = rows.min(clock);
+        if self.may_delete(waiting) { due.min(self.delete_at) } else { due }
+    }
+
+    /// Old records go when nothing else is to be done.
+    fn may_delete(&self, waiting: &Waiting) -> bool {
+        !waiting.keep_records.is_zero() && waiting.batch.is_empty() && !waiting.stop && self.failing.is_none()
+    }
+
+    fn delete_records(&mut self, keep: Duration) {
+        let deleted = self.database.delete_records(self.clock.wall_or_earlier_ms(), keep, DELETED_AT_ONCE);
+        if let Err(fault) = &deleted {
+            tracing::debug!(%fault, "old records cannot be deleted");
+        }
+        let (soon, later) = DELETE_EVERY;
+        let is_more = deleted.is_ok_and(|deleted| deleted > 0);
+        self.delete_at = Instant::now() + if is_more { soon } else { later };
     }
 
     /// While the store fails nobody is kept waiting: the answer is the fault, the rows stay for the next attempt.
