@@ -1,11 +1,12 @@
 //! An emergency call up to its number: lease, wait for the disk within the deadline, go all the same after it (SPEC §3).
 
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 
 use super::classify;
 use super::dial::Dialling;
 use super::history::{Kind, Report};
 use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
+use crate::base::limits;
 use crate::config::{RouteAction, TrunkIdx};
 use crate::lease::{Ask, Device, Grant, Overdue, Shown, WriteAck};
 use crate::sip::Message;
@@ -131,16 +132,19 @@ impl Calls {
     }
 }
 
-/// What is needed to ring the calling device again (SPEC §6): its registration on this flow, else what the INVITE says.
+/// What is needed to ring the calling device again (SPEC §6): its registration on this flow, else what the INVITE says, else
+/// where the INVITE came from.
 fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, emergency: &classify::Emergency) -> Device {
+    let is_kept = |value: &&[u8]| !value.is_empty() && value.len() <= limits::KEPT_VALUE_BYTES;
     let contact = invite.contact();
-    let invite_uri = contact.as_ref().map(|contact| CompactString::from_utf8_lossy(contact.uri)).unwrap_or_default();
-    let instance = contact.as_ref().and_then(|contact| contact.params.value("+sip.instance"));
+    let uri = contact.as_ref().map(|contact| contact.uri).filter(is_kept).map(CompactString::from_utf8_lossy);
+    let uri = uri.unwrap_or_else(|| format_compact!("sip:{}@{}", emergency.user.user(), flow.remote));
+    let instance = contact.as_ref().and_then(|contact| contact.params.value("+sip.instance")).filter(is_kept);
     if let Some(instance) = instance {
-        return Device { key: CompactString::from_utf8_lossy(instance), contact: invite_uri, flow };
+        return Device { key: CompactString::from_utf8_lossy(instance), contact: uri, flow };
     }
     match parts.registrar.binding_on_flow(&flow, &emergency.user) {
         Some(binding) => Device { key: super::ring::key_of(binding), contact: binding.contact().into(), flow },
-        None => Device { key: invite_uri.clone(), contact: invite_uri, flow },
+        None => Device { key: uri.clone(), contact: uri, flow },
     }
 }

@@ -241,3 +241,17 @@ fn no_number_is_shown_for_two_users_at_once() {
     }
     assert_eq!(shown.keys().filter(|number| number.starts_with("+142555510")).count(), 10);
 }
+
+#[test]
+fn a_contact_too_long_to_be_kept_is_replaced_by_where_the_call_came_from() {
+    let mut world = World::new();
+    let long = format!("<sip:{}@203.0.113.9>", "a".repeat(1100));
+    let invite = alice().invite("sip:911@example.com").set("Contact", &long);
+    let challenge = world.ask(&alice(), &invite);
+    world.send(&alice(), &crate::world::authorized(&invite, &challenge, "alice", "MD5"));
+    world.take(&psap(), "INVITE");
+    assert_eq!(
+        world.node.leases_view(0).rows[0].contact.as_deref(),
+        Some(format!("sip:alice@{}", alice().address).as_str())
+    );
+}
