@@ -46,10 +46,12 @@ pub enum Dropped {
     Backlog,
     /// A name to resolve beyond the bound on questions at once.
     Resolve,
+    /// A TLS or WebSocket handshake ended for a new one at `limits::HANDSHAKES`.
+    Handshake,
 }
 
 impl Dropped {
-    const ALL: [Self; 4] = [Self::Datagram, Self::Connection, Self::Backlog, Self::Resolve];
+    const ALL: [Self; 5] = [Self::Datagram, Self::Connection, Self::Backlog, Self::Resolve, Self::Handshake];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +59,7 @@ impl Dropped {
             Self::Connection => "connection",
             Self::Backlog => "backlog",
             Self::Resolve => "resolve",
+            Self::Handshake => "handshake",
         }
     }
 }
@@ -86,6 +89,7 @@ struct Inner {
     /// By outcome.
     callbacks: Vec<Counter>,
     dropped: Vec<Counter>,
+    handshakes_failed: Family<[Label; 1], Counter>,
 }
 
 /// The gauges of one pool.
@@ -152,6 +156,9 @@ impl Metrics {
         let dropped: Family<[Label; 1], Counter> = Family::default();
         registry.register("dropped", "Thrown away at a bound of the daemon, by what", dropped.clone());
 
+        let handshakes_failed = Family::default();
+        registry.register("handshakes_failed", "TLS and WebSocket handshakes that failed", handshakes_failed.clone());
+
         let outcomes = |kind: &CallKind| {
             let labels = |outcome: &Outcome| [("kind", kind.as_str()), ("outcome", outcome.as_str())];
             Outcome::ALL.iter().map(|outcome| calls.get_or_create_owned(&labels(outcome))).collect()
@@ -172,6 +179,7 @@ impl Metrics {
             trunk_up,
             messages,
             parse_errors,
+            handshakes_failed,
             store_write,
             store_errors,
         }))
@@ -213,6 +221,11 @@ impl Metrics {
     }
 
     /// `reason`: one of the fixed labels of the parser's faults.
+    /// A peer wanted TLS or a WebSocket, and it came to nothing.
+    pub fn handshake_failed(&self, protocol: Protocol) {
+        self.0.handshakes_failed.get_or_create(&[("transport", protocol.uri_token())]).inc();
+    }
+
     pub fn parse_error(&self, reason: &'static str) {
         self.0.parse_errors.get_or_create(&[("reason", reason)]).inc();
     }

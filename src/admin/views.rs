@@ -144,6 +144,9 @@ pub struct TargetView {
     pub state: TargetState,
     pub last_ok: Option<Stamp>,
     pub last_status: Option<u16>,
+    /// Why the last connection to it failed; `None` once it answers.
+    #[serde(default)]
+    pub last_error: Option<CompactString>,
 }
 
 /// Whether this node should get traffic (`/readyz`).

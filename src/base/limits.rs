@@ -14,7 +14,7 @@ pub const KEPT_VALUE_BYTES: usize = 1024;
 pub const TRANSACTIONS: usize = 1_000_000;
 /// Calls up at once, emergency calls excepted.
 pub const CALLS: usize = 100_000;
-/// Stream connections (TCP) at once; for a new one the oldest is closed that has carried no call and no registration.
+/// Stream connections at once; for a new one the oldest is closed that has carried no call and no registration.
 pub const CONNECTIONS: usize = 20_000;
 /// Bytes waiting to be written to one stream connection before it is closed as stuck.
 pub const CONNECTION_BACKLOG_BYTES: usize = 1 << 20;
@@ -24,6 +24,10 @@ pub const HALF_MESSAGE: Duration = Duration::from_secs(32);
 pub const MOVED_CONNECTIONS: usize = 20_000;
 /// How often in a row one phone is followed from connection to connection.
 pub const MOVES_FOLLOWED: usize = 8;
+/// TLS and WebSocket handshakes under way at one listener; for a new one the oldest is ended.
+pub const HANDSHAKES: usize = 1024;
+/// How long one may take.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Nonces whose `nc` count is remembered, against replay.
 pub const NONCES: usize = 100_000;
 /// Realms of one trunk whose challenge is kept; the oldest gives way.

@@ -28,7 +28,8 @@ impl Protocol {
         }
     }
 
-    /// The token of the `transport` URI parameter (RFC 3261 §19.1.1).
+    /// The name of the transport, and but for `wss` its token in the `transport` parameter of a URI (RFC 3261 §19.1.1,
+    /// RFC 7118 §5.3).
     pub const fn uri_token(self) -> &'static str {
         match self {
             Self::Udp => "udp",
@@ -37,6 +38,16 @@ impl Protocol {
             Self::Ws => "ws",
             Self::Wss => "wss",
         }
+    }
+
+    /// True where nobody on the way can read or change what is said.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// True where a connection is opened by the peer only, a browser (RFC 7118 §3).
+    pub const fn is_web_socket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
     }
 
     pub fn from_token(token: &[u8]) -> Option<Self> {

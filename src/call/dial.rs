@@ -293,6 +293,7 @@ fn request_uri(dialling: &Dialling, trunk: &Trunk, target: &crate::trunk::Target
     match (trunk.request_uri, &dialling.service) {
         (RequestUri::Urn, Some(service)) => service.clone(),
         _ if !target.config.user.is_empty() => target.config.uri.clone(),
+        _ if target.config.is_sips() => format_compact!("sips:{}@{}", dialling.number, flow.remote),
         _ => format_compact!("sip:{}@{}", dialling.number, hostport(flow.remote, flow.protocol)),
     }
 }

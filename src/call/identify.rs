@@ -30,7 +30,7 @@ pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> 
     {
         return Sender::User(aor.clone());
     }
-    if let Some(trunk) = parts.config.trunk_accepting(flow.remote) {
+    if let Some(trunk) = trunk_on(parts, flow) {
         return Sender::Trunk(trunk);
     }
     let config = parts.config.clone();
@@ -53,6 +53,12 @@ pub(super) fn aor_of(parts: &Parts<'_>, uri: &Uri<'_>) -> Option<Aor> {
     }
     let aor = Aor::from_uri(uri)?;
     parts.config.user_served(&aor).map(|user| user.aor.clone())
+}
+
+/// The trunk at the other end of a flow: by its certificate, else by its address (RFC 5922 §7.4).
+fn trunk_on(parts: &Parts<'_>, flow: &Flow) -> Option<TrunkIdx> {
+    let certified = parts.config.trunk_certified(parts.context.streams.identities(flow));
+    certified.or_else(|| parts.config.trunk_accepting(flow.remote))
 }
 
 fn live_user_on(parts: &Parts<'_>, flow: &Flow) -> Option<Aor> {

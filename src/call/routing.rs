@@ -28,6 +28,8 @@ pub(crate) fn flow_to(config: &Config, protocol: Protocol, remote: SocketAddr) -
 pub(super) fn hostport(remote: SocketAddr, protocol: Protocol) -> CompactString {
     match protocol {
         Protocol::Udp => format_compact!("{remote}"),
+        // RFC 7118 §5.3: there is no token for WSS.
+        Protocol::Ws | Protocol::Wss => format_compact!("{remote};transport=ws"),
         stream => format_compact!("{remote};transport={}", stream.uri_token()),
     }
 }

@@ -41,11 +41,11 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
     let mut claims = Claims::default();
     let node = sections::node(root.section("node"));
     let store = sections::store(root.section("store"), base_dir);
-    let (mut sip, listeners, timers) = sections::sip(root.section("sip"));
+    let (mut sip, listeners, timers) = sections::sip(root.section("sip"), base_dir);
     let default_realm = sip.domains.first().map_or("sosbridge", CompactString::as_str);
     let registrar = sections::registrar(root.section("registrar"), default_realm);
     let countries = tenants::countries(&mut root);
-    let trunks = traffic::trunks(&mut root);
+    let trunks = traffic::trunks(&mut root, base_dir);
     let resources = tenants::resources(&mut root, &trunks.names, &mut claims);
     let users = tenants::users(&mut root, &resources, &countries, &registrar.realm, &mut claims);
     let pbxs = tenants::pbxs(&mut root, &resources);

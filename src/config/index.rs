@@ -17,6 +17,7 @@ pub(super) struct Index {
     users_by_number: HashMap<E164, u32>,
     trunks_by_address: HashMap<SocketAddr, TrunkIdx>,
     trunks_by_network: HashMap<IpNet, TrunkIdx>,
+    trunks_by_certificate: HashMap<CompactString, TrunkIdx>,
     /// Every prefix length in `trunks_by_network`, longest first.
     prefix_lengths: Vec<u8>,
 }
@@ -53,7 +54,9 @@ impl Index {
                 self.trunks_by_network.entry(network.trunc()).or_insert(trunk);
                 self.prefix_lengths.push(network.prefix_len());
             }
-            AcceptFrom::Certificate(_) => {}
+            AcceptFrom::Certificate(name) => {
+                self.trunks_by_certificate.entry(name.clone()).or_insert(trunk);
+            }
         }
     }
 
@@ -67,6 +70,10 @@ impl Index {
 
     pub fn user_by_number(&self, number: E164) -> Option<usize> {
         self.users_by_number.get(&number).and_then(|&at| usize::try_from(at).ok())
+    }
+
+    pub fn trunk_certified(&self, names: &[CompactString]) -> Option<TrunkIdx> {
+        names.iter().find_map(|name| self.trunks_by_certificate.get(name).copied())
     }
 
     pub fn trunk_accepting(&self, source: SocketAddr) -> Option<TrunkIdx> {

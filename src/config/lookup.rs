@@ -3,6 +3,7 @@
 use super::types::{Config, Resource, Route, Trunk, TrunkIdx, User};
 use super::{Aor, Country, CountryRow, NumberKind};
 use crate::base::E164;
+use compact_str::CompactString;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -42,6 +43,11 @@ impl Config {
     /// The trunk whose calls come from `source`: an exact address first, then the narrowest network.
     pub fn trunk_accepting(&self, source: SocketAddr) -> Option<TrunkIdx> {
         self.index.trunk_accepting(source)
+    }
+
+    /// The trunk that one of these names of a TLS certificate, in lower case, belongs to.
+    pub fn trunk_certified(&self, names: &[CompactString]) -> Option<TrunkIdx> {
+        self.index.trunk_certified(names)
     }
 
     /// The row of a supported country (normalised first).

@@ -16,6 +16,7 @@ mod names;
 mod problem;
 mod read;
 mod sections;
+mod security;
 mod tenants;
 mod traffic;
 mod types;
@@ -28,6 +29,7 @@ mod tests;
 pub use aor::{Aor, NotAnAor};
 pub use country::{Country, CountryRow, NotACountry, NumberKind};
 pub use problem::{Problem, Severity, render};
+pub use security::{Certificate, ListenerTls, PemFile, TrunkTls};
 pub use types::*;
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use super::read::{Fault, Keys};
 use super::types::*;
-use super::{limits, values};
+use super::{limits, security, values};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -47,7 +47,7 @@ pub(super) fn store(mut keys: Keys<'_>, base_dir: &Path) -> StoreKeys {
 }
 
 /// `[sip]` with its listeners and timers; `domains` may still be empty.
-pub(super) fn sip(mut keys: Keys<'_>) -> (SipKeys, Vec<Listener>, Timers) {
+pub(super) fn sip(mut keys: Keys<'_>, base_dir: &Path) -> (SipKeys, Vec<Listener>, Timers) {
     let sip = SipKeys {
         domains: keys.list("domains", values::host).into_iter().map(|at| at.value).collect(),
         user_agent: keys.parsed("user_agent", values::line).map_or("sosbridge".into(), |at| at.value),
@@ -57,7 +57,7 @@ pub(super) fn sip(mut keys: Keys<'_>) -> (SipKeys, Vec<Listener>, Timers) {
         if listeners.len() == limits::LISTENERS {
             keys.fault("listen", &table.span, format!("has more than {} entries", limits::LISTENERS).into());
         }
-        listener(table, &mut listeners);
+        listener(table, base_dir, &mut listeners);
     }
     if listeners.is_empty() && keys.report.is_clean(&keys.path_of("listen")) {
         let help = "write [[sip.listen]] with transport and address";
@@ -68,15 +68,11 @@ pub(super) fn sip(mut keys: Keys<'_>) -> (SipKeys, Vec<Listener>, Timers) {
     (sip, listeners, timers)
 }
 
-fn listener(mut keys: Keys<'_>, listeners: &mut Vec<Listener>) {
+fn listener(mut keys: Keys<'_>, base_dir: &Path, listeners: &mut Vec<Listener>) {
     let protocol = keys.required("transport", values::transport);
+    let tls = security::listener(&mut keys, protocol.as_ref().map(|at| at.value), base_dir);
     let address = keys.required("address", values::socket);
     let advertise = keys.parsed("advertise", values::advertise);
-    for file in ["cert", "key", "client_ca"] {
-        if let Some(path) = keys.parsed(file, values::line) {
-            keys.fault(file, &path.span, "is for tls and wss, which are not available in this build".into());
-        }
-    }
     if let (Some(protocol), Some(address)) = (protocol, &address) {
         let twin = |other: &Listener| other.protocol == protocol.value && other.address == address.value;
         if address.value.port() != 0 && listeners.iter().any(twin) {
@@ -97,6 +93,7 @@ fn listener(mut keys: Keys<'_>, listeners: &mut Vec<Listener>) {
             address: address.value,
             advertise_host: host,
             advertise_port: port.or(own_port),
+            tls,
         });
     }
     keys.finish();

@@ -211,8 +211,16 @@ const FAULTS: &[(&str, &str)] = &[
     ("[store]\nurl = \"postgres://h/db\"\n", "2:7 `store.url` is a PostgreSQL address, which is not available"),
     ("[store]\nurl = \"oracle:x\"\n", "2:7 `store.url` is not the address of a store"),
     (
-        "[[sip.listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\n",
-        "2:13 `sip.listen[1].transport` is \"tls\", which is not available in this build: udp and tcp are",
+        "[[sip.listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\nkey = \"a.pem\"\n",
+        "1:1 `sip.listen[1].cert` is missing: tls needs a certificate | write cert =",
+    ),
+    (
+        "[[sip.listen]]\ntransport = \"ws\"\naddress = \"127.0.0.1:8080\"\nkey = \"a.pem\"\n",
+        "4:7 `sip.listen[1].key` is for tls and wss, not for ws",
+    ),
+    (
+        "[[sip.listen]]\ntransport = \"sctp\"\naddress = \"127.0.0.1:5061\"\ncert = \"a.pem\"\n",
+        "2:13 `sip.listen[1].transport` is not a transport: \"sctp\" | udp, tcp, tls, ws and wss are available",
     ),
     (
         "[[sip.listen]]\ntransport = \"udp\"\naddress = \"0.0.0.0:5060\"\n",
@@ -312,9 +320,14 @@ const FAULTS: &[(&str, &str)] = &[
         "3:20 `trunks[1].targets[0].uri` is not a SIP URI to send calls to: it does not start with sip:",
     ),
     (
-        "[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"sip:h;transport=tls\" }]\n",
-        "3:20 `trunks[1].targets[0].uri` has a transport that is \"tls\", which is not available in this build",
+        "[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"sip:h;transport=wss\" }]\n",
+        "3:20 `trunks[1].targets[0].uri` has the transport of browsers: calls are sent over udp, tcp or tls",
     ),
+    (
+        "[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"sips:h;transport=udp\" }]\n",
+        "3:20 `trunks[1].targets[0].uri` is a sips URI over udp: sips is TLS",
+    ),
+    ("[[trunks]]\nname = \"b\"\ncert = \"a.pem\"\n", "3:8 `trunks[1].cert` is of no use without key"),
     (
         "[[trunks]]\nname = \"b\"\naccept_from = [\"10.0.0.0/33\"]\n",
         "3:16 `trunks[1].accept_from[0]` is not a source of calls",

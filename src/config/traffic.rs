@@ -3,9 +3,10 @@
 use super::names::Names;
 use super::read::{At, Fault, Keys};
 use super::types::*;
-use super::{Country, CountryRow, NumberKind, values};
+use super::{Country, CountryRow, NumberKind, security, values};
 use compact_str::CompactString;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 /// Trunks with their names and the place of each in the file.
@@ -16,10 +17,10 @@ pub(super) struct Trunks {
     pub spans: Vec<Range<usize>>,
 }
 
-pub(super) fn trunks(root: &mut Keys<'_>) -> Trunks {
+pub(super) fn trunks(root: &mut Keys<'_>, base_dir: &Path) -> Trunks {
     let mut trunks = Trunks { list: Vec::new(), names: Names::new("trunk"), spans: Vec::new() };
     for mut keys in root.tables("trunks") {
-        if let Some((name, trunk)) = trunk(&mut keys) {
+        if let Some((name, trunk)) = trunk(&mut keys, base_dir) {
             trunks.names.add(&keys, &name, trunks.list.len());
             trunks.spans.push(name.span);
             trunks.list.push(trunk);
@@ -29,7 +30,7 @@ pub(super) fn trunks(root: &mut Keys<'_>) -> Trunks {
     trunks
 }
 
-fn trunk(keys: &mut Keys<'_>) -> Option<(At<CompactString>, Trunk)> {
+fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> Option<(At<CompactString>, Trunk)> {
     let uris = [("number", RequestUri::Number), ("urn", RequestUri::Urn)];
     let identities = [("sip", Identity::Sip), ("tel", Identity::Tel), ("both", Identity::Both)];
     let hour = Duration::from_secs(3600);
@@ -58,6 +59,7 @@ fn trunk(keys: &mut Keys<'_>) -> Option<(At<CompactString>, Trunk)> {
         password: keys.parsed("password", values::line).map(|at| Hidden(at.value)),
         register: keys.flag("register", false),
         media: keys.parsed("media", values::media_mode).map(|at| at.value),
+        tls: security::trunk(keys, base_dir),
     };
     if trunk.password.is_some() != trunk.username.is_some() {
         let (has, lacks) = if trunk.username.is_some() { ("username", "password") } else { ("password", "username") };

@@ -5,6 +5,7 @@
 use super::Aor;
 use super::country::{Country, CountryRow};
 use super::index::Index;
+use super::security::{ListenerTls, TrunkTls};
 use crate::base::{E164, Protocol};
 use compact_str::CompactString;
 use ipnet::IpNet;
@@ -90,6 +91,8 @@ pub struct Listener {
     pub advertise_host: CompactString,
     /// Port put in Via and Contact; `None`: the port that was bound.
     pub advertise_port: Option<u16>,
+    /// Always there for `tls` and `wss`, never for others.
+    pub tls: Option<ListenerTls>,
 }
 
 /// `[sip.timers]`, RFC 3261 §17.1.1.1: defaults 500 ms, 4 s, 5 s.
@@ -319,6 +322,7 @@ pub struct Trunk {
     pub register: bool,
     /// Overrides `[media] mode`.
     pub media: Option<MediaMode>,
+    pub tls: TrunkTls,
 }
 
 /// One place calls are sent to.
@@ -341,6 +345,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// True when the URI demands TLS all the way (RFC 3261 §19.1).
+    pub fn is_sips(&self) -> bool {
+        self.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
+    }
+
     /// The address, when the host is one: no DNS is needed.
     pub fn literal(&self) -> Option<SocketAddr> {
         let host = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host);

@@ -99,33 +99,38 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
 }
 
 pub(super) fn transport(text: &str) -> Parsed<Protocol> {
-    match Protocol::from_token(text.as_bytes()) {
-        Some(protocol @ (Protocol::Udp | Protocol::Tcp)) => Ok(protocol),
-        Some(_) => Err(format!("is {text:?}, which is not available in this build: udp and tcp are").into()),
-        None => Err(Fault::helped(format!("is not a transport: {text:?}"), "udp and tcp are available")),
+    let help = "udp, tcp, tls, ws and wss are available";
+    Protocol::from_token(text.as_bytes())
+        .ok_or_else(|| Fault::helped(format!("is not a transport: {text:?}"), help))
+}
+
+/// The transport of a URI calls are sent to. RFC 7118 has no WebSocket toward servers.
+fn target_transport(uri: &Uri<'_>) -> Parsed<Option<Protocol>> {
+    let Some(token) = uri.params.value("transport") else { return Ok(uri.transport()) };
+    let named = transport(&String::from_utf8_lossy(token))
+        .map_err(|fault| Fault::from(format!("has a transport that {}", fault.message)))?;
+    match (uri.scheme, named) {
+        (_, Protocol::Ws | Protocol::Wss) => {
+            Err("has the transport of browsers: calls are sent over udp, tcp or tls".into())
+        }
+        (Scheme::Sips, Protocol::Udp) => Err("is a sips URI over udp: sips is TLS (RFC 3261 §19.1)".into()),
+        (_, _) => Ok(uri.transport()),
     }
 }
 
-/// A SIP URI calls are sent to: `sip:[user@]host[:port][;transport=…]`.
+/// A SIP URI calls are sent to: `sip:[user@]host[:port][;transport=…]`, or `sips:`.
 pub(super) fn target(text: &str) -> Parsed<Target> {
     let example = r#"as in "sip:192.0.2.1:5060;transport=udp""#;
     let bad = |why: String| Fault::helped(format!("is not a SIP URI to send calls to: {why}"), example);
     let uri = Uri::parse(text.as_bytes()).map_err(|fault| bad(fault.to_string()))?;
     match uri.scheme {
-        Scheme::Sip => {}
-        Scheme::Sips => return Err("is a sips URI, and TLS is not available in this build: udp and tcp are".into()),
+        Scheme::Sip | Scheme::Sips => {}
         Scheme::Tel | Scheme::Urn | Scheme::Other => return Err(bad("it does not start with sip:".to_owned())),
     }
     if !uri.headers.is_empty() {
         return Err(bad("it has headers".to_owned()));
     }
-    let protocol = match uri.params.value("transport") {
-        Some(token) => {
-            let named = |fault: Fault| Fault::from(format!("has a transport that {}", fault.message));
-            Some(transport(&String::from_utf8_lossy(token)).map_err(named)?)
-        }
-        None => None,
-    };
+    let protocol = target_transport(&uri)?;
     let host = match uri.host {
         Host::Name(name) => CompactString::from_utf8_lossy(name).to_ascii_lowercase(),
         Host::V4(address) => host_of(address.into()),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use super::{Node, Output, QueryId};
 use crate::admin::{Direction, Dropped};
 use crate::call::routing::flow_to;
 use crate::sip::{self, Lines, Malformed, Message, Method, Name, Scheme, Uri};
 use crate::transaction::{self, ServerId};
-use crate::transport::streams::Arrival;
+use crate::transport::streams::{Arrival, Connect};
 use crate::transport::{ConnId, Flow, ListenerId, Transmit, response_flow};
 use crate::trunk::{self, Sign};
 use crate::ua::{Owner, Refusal};
@@ -35,9 +36,16 @@ impl Node {
         self.message(Flow { protocol, listener, remote, connection: None }, bytes);
     }
 
-    pub(super) fn accepted(&mut self, connection: ConnId, listener: ListenerId, remote: SocketAddr) {
+    pub(super) fn accepted(
+        &mut self,
+        connection: ConnId,
+        listener: ListenerId,
+        remote: SocketAddr,
+        identities: Vec<CompactString>,
+    ) {
         if let Some(configured) = self.config.listeners.get(usize::from(listener.0)) {
             self.streams.accepted(connection, configured.protocol, listener, remote);
+            self.streams.certify(connection, identities);
         }
         // Its own connection, when all others have carried something.
         if let Some(stranger) = self.streams.dispensable() {
@@ -60,6 +68,49 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// One message of a WebSocket.
+    pub(super) fn frame(&mut self, connection: ConnId, bytes: Bytes) {
+        let Some(flow) = self.streams.flow(connection) else { return };
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            // A double CRLF is answered by a single one, which nobody answers (RFC 7118 §6, RFC 5626 §3.5.1).
+            if bytes.len() >= 4 {
+                self.outbox.push(Transmit { flow, bytes: Bytes::from_static(b"\r\n") });
+            }
+            return;
+        }
+        self.message(flow, bytes);
+    }
+
+    /// Asks the shell for the connections that are wanted; false when one is not to be had, which has set off more. What is
+    /// opened to a trunk under TLS must be that trunk. A phone on TLS or WebSocket is reached over the connection it has
+    /// opened: it has no certificate to know it by, and a browser takes no connections (RFC 7118 §3).
+    pub(super) fn connect(&mut self) -> bool {
+        let mut has_all = true;
+        for connect in self.streams.take_connects() {
+            let Connect { connection, protocol, listener, remote } = connect;
+            let peer = protocol.is_secure().then(|| self.trunks.peer_at(protocol, remote)).flatten();
+            if protocol.is_web_socket() || (protocol.is_secure() && peer.is_none()) {
+                self.closed(connection);
+                has_all = false;
+                continue;
+            }
+            if let Some(peer) = &peer {
+                // It holds from the first byte the peer can send: the shell lets nobody else in.
+                self.streams.certify(connection, vec![peer.host.clone()]);
+            }
+            self.outputs.push_back(Output::Connect { connection, protocol, listener, remote, peer });
+        }
+        has_all
+    }
+
+    /// A connection we asked for is not to be had.
+    pub(super) fn failed(&mut self, connection: ConnId, reason: &str) {
+        if let Some(flow) = self.streams.flow(connection) {
+            self.trunks.failed(flow.protocol, flow.remote, reason);
+        }
+        self.closed(connection);
     }
 
     /// Closes a connection from our side.
@@ -248,7 +299,7 @@ impl Node {
     /// Sends the OPTIONS that tell whether a trunk answers.
     pub(super) fn probe(&mut self, probe: trunk::Probe) {
         let Some(target) = self.trunks.target(probe.target) else { return };
-        let uri = target.config.uri.clone();
+        let (uri, is_sips) = (target.config.uri.clone(), target.config.is_sips());
         let Some(flow) = flow_to(&self.config, target.protocol(), probe.remote) else { return };
         let flow = self.streams.settle(flow);
         let Some(local) = self.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };
@@ -269,7 +320,7 @@ impl Node {
         writer.header_fmt("To", format_args!("<{uri}>"));
         writer.header_fmt("Call-ID", format_args!("p{call_id:016x}"));
         writer.header("CSeq", b"1 OPTIONS");
-        writer.header_fmt("Contact", format_args!("{}", local.contact("")));
+        writer.header_fmt("Contact", format_args!("{}", local.contact("", is_sips)));
         writer.header("Accept", b"application/sdp");
         writer.header("User-Agent", product.as_bytes());
         let bytes = writer.finish();

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use crate::base::Protocol;
 use crate::config::Config;
 use crate::node::rows::{Row, StoreFault, WriteId};
 use crate::transport::{ConnId, ListenerId, Transmit};
+use crate::trunk::Peer;
 
 /// One question to the resolver; answered by exactly one [`Input::Resolved`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,12 +28,25 @@ pub enum Input {
         connection: ConnId,
         listener: ListenerId,
         remote: SocketAddr,
+        /// The SIP domains its TLS certificate names, in lower case (RFC 5922 §7.1).
+        identities: Vec<CompactString>,
     },
-    /// An [`Output::Connect`] succeeded; its failure is a [`Input::Closed`].
+    /// An [`Output::Connect`] succeeded; its failure is a [`Input::Failed`] or [`Input::Closed`].
     Connected {
         connection: ConnId,
     },
+    /// An [`Output::Connect`] came to nothing, or the peer would not have us; nothing more comes of the connection.
+    Failed {
+        connection: ConnId,
+        /// For the operator.
+        reason: String,
+    },
     Stream {
+        connection: ConnId,
+        bytes: Bytes,
+    },
+    /// One message of a WebSocket, which is one SIP message or a keep-alive (RFC 7118 §5).
+    Frame {
         connection: ConnId,
         bytes: Bytes,
     },
@@ -69,6 +84,8 @@ pub enum Output {
         protocol: Protocol,
         listener: ListenerId,
         remote: SocketAddr,
+        /// Whom the peer must prove to be under TLS; `None`: nobody is known there.
+        peer: Option<Peer>,
     },
     Close {
         connection: ConnId,

@@ -126,9 +126,13 @@ impl Node {
         self.now = self.now.max(now);
         match input {
             Input::Datagram { listener, remote, bytes } => self.datagram(listener, remote, bytes),
-            Input::Accepted { connection, listener, remote } => self.accepted(connection, listener, remote),
+            Input::Accepted { connection, listener, remote, identities } => {
+                self.accepted(connection, listener, remote, identities);
+            }
             Input::Connected { .. } => {}
+            Input::Failed { connection, reason } => self.failed(connection, &reason),
             Input::Stream { connection, bytes } => self.stream(connection, &bytes),
+            Input::Frame { connection, bytes } => self.frame(connection, bytes),
             Input::Closed { connection } => self.closed(connection),
             Input::Unreachable { listener, remote } => {
                 let events = self.transactions.unreachable(self.now, listener, remote);
@@ -230,19 +234,13 @@ impl Node {
     /// Lets everything that an input set off run to its end, and turns it into outputs.
     fn settle(&mut self) {
         self.events();
+        while !self.connect() {
+            self.events();
+        }
         self.tell_reports();
         self.tell_trunks();
         self.persist();
         self.resolve();
-        for connect in self.streams.take_connects() {
-            let transport = connect.protocol;
-            self.outputs.push_back(Output::Connect {
-                connection: connect.connection,
-                protocol: transport,
-                listener: connect.listener,
-                remote: connect.remote,
-            });
-        }
         self.send();
     }
 }

@@ -83,7 +83,7 @@ impl World {
     fn accept(&mut self, number: u64) -> ConnId {
         let connection = ConnId(ConnId::ACCEPTED | number);
         let remote = SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 + number as u32), 5071));
-        self.node.handle(self.now, Input::Accepted { connection, listener: ListenerId(1), remote });
+        self.node.handle(self.now, Input::Accepted { connection, listener: ListenerId(1), remote, identities: vec![] });
         self.outputs();
         connection
     }

@@ -84,6 +84,7 @@ impl Node {
             },
             last_ok: target.last_ok.map(|at| self.stamp(at)),
             last_status: target.last_status,
+            last_error: target.last_error.map(CompactString::from),
         };
         let trunk = |trunk: trunk::View<'_>| TrunkView {
             name: trunk.name.into(),

@@ -181,10 +181,11 @@ fn trunks(rows: &[TrunkView]) -> String {
                 target.state.to_string(),
                 short(target.last_ok),
                 optional(target.last_status),
+                optional(target.last_error.as_ref()),
             ]
         })
     });
-    aligned(&["TRUNK", "TARGET", "STATE", "LAST OK", "LAST STATUS"], cells, "no trunk is configured")
+    aligned(&["TRUNK", "TARGET", "STATE", "LAST OK", "LAST STATUS", "LAST ERROR"], cells, "no trunk is configured")
 }
 
 fn optional<T: ToString>(value: Option<T>) -> String {

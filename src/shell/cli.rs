@@ -73,15 +73,15 @@ pub fn run() -> ExitCode {
 
 fn serve(path: &Path) -> ExitCode {
     let log = log::start();
-    let loaded = match file::load(path) {
-        Ok(loaded) => loaded,
+    let configuration = match file::load(path) {
+        Ok(configuration) => configuration,
         Err(fault) => {
             // After what the log has to say.
             drop(log);
             return fail(&fault, BAD_CONFIG);
         }
     };
-    match serve::serve(loaded.config, path.to_owned()) {
+    match serve::serve(configuration, path.to_owned()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             drop(log);
@@ -117,8 +117,8 @@ fn summary(path: &Path, config: &Config) -> String {
 }
 
 fn ask(path: &Path, table: Table, format: &Format) -> ExitCode {
-    let config = match file::load_with_warnings(path) {
-        Ok((loaded, _)) => loaded.config,
+    let config = match file::load_config(path) {
+        Ok(config) => config,
         Err(fault) => return fail(&fault, 1),
     };
     let token = config.admin.token.as_ref().map(|token| token.0.as_str());

@@ -1,8 +1,17 @@
 //! The configuration file: reading it, and saying what is wrong with it.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use crate::config::{self, Loaded};
+use super::tls::{self, Material};
+use crate::config::{self, Config, Loaded};
+
+/// A configuration and the files it names for TLS, read and checked.
+#[derive(Debug)]
+pub struct Configuration {
+    pub config: Config,
+    pub tls: Material,
+}
 
 /// Why a file cannot be used; prints ready for a terminal or a log.
 #[derive(Debug, thiserror::Error)]
@@ -14,26 +23,36 @@ pub enum FileFault {
 }
 
 /// Reads and checks `path`. Warnings go to the log.
-pub fn load(path: &Path) -> Result<Loaded, FileFault> {
-    let (loaded, warnings) = load_with_warnings(path)?;
+pub fn load(path: &Path) -> Result<Configuration, FileFault> {
+    let (configuration, warnings) = load_with_warnings(path)?;
     if !warnings.is_empty() {
         tracing::warn!("the configuration may be run, but:\n{}", warnings.trim_end());
     }
-    Ok(loaded)
+    Ok(configuration)
 }
 
 /// Like [`load`], with the warnings as text ready to print; empty when there are none.
-pub fn load_with_warnings(path: &Path) -> Result<(Loaded, String), FileFault> {
+pub fn load_with_warnings(path: &Path) -> Result<(Configuration, String), FileFault> {
+    let (text, loaded) = read(path)?;
+    let Loaded { config, mut warnings } = loaded;
+    let name = path.display().to_string();
+    let wrong = |problems: Vec<_>| FileFault::Wrong(config::render(&problems, &name, &text));
+    let (tls, of_certificates) = tls::load(&config, SystemTime::now()).map_err(wrong)?;
+    warnings.extend(of_certificates);
+    Ok((Configuration { config, tls }, config::render(&warnings, &name, &text)))
+}
+
+/// The configuration alone: whoever only asks the daemon need not be able to read its keys.
+pub fn load_config(path: &Path) -> Result<Config, FileFault> {
+    read(path).map(|(_, loaded)| loaded.config)
+}
+
+fn read(path: &Path) -> Result<(String, Loaded), FileFault> {
     let unreadable = |reason| FileFault::Unreadable { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let whole = std::path::absolute(path).map_err(unreadable)?;
-    let base_dir = whole.parent().unwrap_or(&whole);
-    let name = path.display().to_string();
-    match config::load(&text, base_dir) {
-        Ok(loaded) => {
-            let warnings = config::render(&loaded.warnings, &name, &text);
-            Ok((loaded, warnings))
-        }
-        Err(problems) => Err(FileFault::Wrong(config::render(&problems, &name, &text))),
+    match config::load(&text, whole.parent().unwrap_or(&whole)) {
+        Ok(loaded) => Ok((text, loaded)),
+        Err(problems) => Err(FileFault::Wrong(config::render(&problems, &path.display().to_string(), &text))),
     }
 }

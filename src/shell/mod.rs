@@ -1,11 +1,12 @@
 //! The thin shell around the node: the only place with sockets, files, threads, tasks and clocks.
 //!
-//! One thread runs everything SIP (`run`); HTTP, logging and the store have their own.
+//! One thread runs everything SIP (`run`); TLS, HTTP, logging and the store have their own.
 #![allow(clippy::disallowed_methods, reason = "clocks, tasks and threads live here and nowhere else")]
 
 pub mod ask;
 pub mod cli;
 pub mod clock;
+pub mod connections;
 pub mod demo;
 pub mod dns;
 pub mod events;
@@ -15,8 +16,11 @@ pub mod log;
 pub mod mmsg;
 pub mod reload;
 pub mod run;
+pub mod secure;
 pub mod serve;
 pub mod sockets;
 pub mod store;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
+pub mod ws;

@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::events::Event;
-use super::file;
+use super::file::{self, Configuration};
 use crate::config::Config;
 
 /// Reads `path` at every SIGHUP, off the run loop; what is right goes to `events`.
@@ -15,8 +15,8 @@ pub fn on_hangup(path: PathBuf, events: mpsc::Sender<Event>) -> std::io::Result<
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
             let path = path.clone();
-            let loaded = match tokio::task::spawn_blocking(move || file::load(&path)).await {
-                Ok(Ok(loaded)) => loaded,
+            let new = match tokio::task::spawn_blocking(move || file::load(&path)).await {
+                Ok(Ok(new)) => new,
                 Ok(Err(fault)) => {
                     tracing::error!("the new configuration is wrong, the old one stays:\n{fault}");
                     continue;
@@ -26,7 +26,7 @@ pub fn on_hangup(path: PathBuf, events: mpsc::Sender<Event>) -> std::io::Result<
                     continue;
                 }
             };
-            if events.send(Event::Reloaded(Box::new(loaded))).await.is_err() {
+            if events.send(Event::Reloaded(Box::new(new))).await.is_err() {
                 return;
             }
         }
@@ -35,17 +35,23 @@ pub fn on_hangup(path: PathBuf, events: mpsc::Sender<Event>) -> std::io::Result<
 }
 
 /// The new configuration with what cannot change while running taken from the `running` one, which is said in the log.
-pub fn adopt(running: &Config, mut new: Config) -> Config {
+/// Certificates are renewed all the same: each listener that runs takes those of its successor.
+pub fn adopt(running: &Config, new: Configuration) -> Configuration {
+    let Configuration { config: mut new, mut tls } = new;
     let asked_same = |(old, new): (&crate::config::Listener, &crate::config::Listener)| {
         let mut bound = new.clone();
         // Port 0 asked for any port, and has one.
         if new.address.port() == 0 {
             bound.address.set_port(old.address.port());
         }
+        bound.tls.clone_from(&old.tls);
         *old == bound
     };
     let same_listeners =
         running.listeners.len() == new.listeners.len() && running.listeners.iter().zip(&new.listeners).all(asked_same);
+    let successor = |old| new.listeners.iter().position(|new| asked_same((old, new)));
+    let renewed = |old| tls.servers.get(successor(old)?).cloned().flatten();
+    tls.servers = running.listeners.iter().map(renewed).collect();
     if !same_listeners {
         tracing::warn!("[[sip.listen]] has changed: restart to listen there; the old listeners stay");
     }
@@ -58,5 +64,5 @@ pub fn adopt(running: &Config, mut new: Config) -> Config {
         tracing::warn!("[store] url has changed: restart for it");
         new.store.sqlite.clone_from(&running.store.sqlite);
     }
-    new
+    Configuration { config: new, tls }
 }

@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, Sleep};
 
 use super::clock::NodeClock;
+use super::connections::Connections;
 use super::dns::Resolver;
 use super::events::Event;
 use super::http::Ask;
 use super::store::{Done, Store};
-use super::tcp::Connections;
 use super::udp::UdpListener;
 use super::{mmsg, reload};
 use crate::admin::{Answer, Metrics, Query};
@@ -304,7 +304,9 @@ impl Loop {
                         tracing::error!(%flow, "the node sent to a stream without a connection");
                     }
                 }
-                Output::Connect { connection, remote, .. } => self.connections.connect(connection, remote),
+                Output::Connect { connection, protocol, remote, peer, .. } => {
+                    self.connections.connect(connection, protocol, remote, peer.as_ref());
+                }
                 Output::Close { connection } => self.connections.close(connection),
                 Output::Persist { write, rows, urgent } => {
                     if let Err(fault) = self.store.submit(write, rows, urgent) {
@@ -319,18 +321,19 @@ impl Loop {
     fn event(&mut self, running: &mut Running, event: Event) {
         match event {
             Event::Input(input) => {
-                if let Input::Closed { connection } = input {
-                    self.connections.closed(connection);
+                if let Input::Closed { connection } | Input::Failed { connection, .. } = &input {
+                    self.connections.closed(*connection);
                 }
                 self.handle(running, input);
             }
-            Event::Accepted { listener, stream, remote } => {
-                let input = self.connections.accepted(listener, stream, remote);
+            Event::Accepted(accepted) => {
+                let input = self.connections.accepted(accepted);
                 self.handle(running, input);
             }
-            Event::Reloaded(loaded) => {
-                let config = reload::adopt(&self.config, loaded.config);
-                self.config = Arc::new(config);
+            Event::Reloaded(new) => {
+                let new = reload::adopt(&self.config, *new);
+                self.connections.renew(new.tls);
+                self.config = Arc::new(new.config);
                 self.handle(running, Input::Reload(Arc::clone(&self.config)));
             }
         }

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
+use super::connections::Connections;
 use super::dns::Resolver;
+use super::file::Configuration;
 use super::run::Loop;
+use super::secure::Secure;
 use super::sockets::{self, BindFault, Bound};
 use super::store::{self, Store};
-use super::tcp::Connections;
 use super::{events, http, mmsg};
 use crate::admin::Metrics;
 use crate::config::Config;
@@ -31,7 +33,8 @@ pub enum ServeFault {
 }
 
 /// Runs the daemon until a signal ends it. `config_path` is read again at SIGHUP.
-pub fn serve(mut config: Config, config_path: PathBuf) -> Result<(), ServeFault> {
+pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), ServeFault> {
+    let Configuration { mut config, tls } = configuration;
     match mmsg::raise_open_files() {
         Ok(limit) => tracing::debug!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "the limit on open files stays as it is"),
@@ -63,10 +66,11 @@ pub fn serve(mut config: Config, config_path: PathBuf) -> Result<(), ServeFault>
         bindings: loaded.bindings,
         records: loaded.records,
     };
+    let secure = Secure::start(tls)?;
     let node = Node::new(Arc::clone(&config), boot, metrics.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let parts = Parts { node, clock, store, config, config_path, metrics, written, asked };
+        let parts = Parts { node, clock, store, config, config_path, secure, metrics, written, asked };
         let running = assemble(parts, bound)?;
         is_serving.store(true, Ordering::Release);
         tracing::info!(leases, bindings, "ready");
@@ -81,6 +85,7 @@ struct Parts {
     store: Store,
     config: Arc<Config>,
     config_path: PathBuf,
+    secure: Secure,
     metrics: Metrics,
     written: mpsc::Receiver<store::Done>,
     asked: mpsc::Receiver<http::Ask>,
@@ -95,8 +100,8 @@ fn assemble(parts: Parts, bound: Vec<Bound>) -> std::io::Result<Loop> {
         store: parts.store,
         config: parts.config,
         config_path: parts.config_path,
-        udp: sockets::start_all(bound, &sender)?,
-        connections: Connections::new(sender.clone(), parts.metrics.clone()),
+        udp: sockets::start_all(bound, &sender, &parts.secure, &parts.metrics)?,
+        connections: Connections::new(sender.clone(), parts.metrics.clone(), parts.secure),
         resolver: Resolver::new(sender.clone(), parts.metrics.clone()),
         metrics: parts.metrics,
         sender,

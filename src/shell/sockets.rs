@@ -4,7 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::events::Event;
+use super::secure::Secure;
 use super::{tcp, udp};
+use crate::admin::Metrics;
 use crate::base::Protocol;
 use crate::config::Listener;
 use crate::transport::ListenerId;
@@ -23,6 +25,8 @@ pub enum BindFault {
 pub enum Bound {
     Udp(std::net::UdpSocket),
     Tcp(std::net::TcpListener),
+    /// TLS, WebSocket or both.
+    Secure(Protocol, std::net::TcpListener),
 }
 
 /// Binds every listener, in order; then each `address` is the one that was bound (port 0 asks for any free one).
@@ -38,7 +42,7 @@ pub fn bind_all(listeners: &mut [Listener]) -> Result<Vec<Bound>, BindFault> {
         })?;
         let local = match &bound {
             Bound::Udp(socket) => socket.local_addr(),
-            Bound::Tcp(socket) => socket.local_addr(),
+            Bound::Tcp(socket) | Bound::Secure(_, socket) => socket.local_addr(),
         };
         listener.address = local.unwrap_or(listener.address);
         tracing::info!("listening {protocol} {}", listener.address);
@@ -60,7 +64,7 @@ fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<Bound> {
         Protocol::Udp => udp::bind(address).map(Bound::Udp),
         Protocol::Tcp => tcp::bind(address).map(Bound::Tcp),
         Protocol::Tls | Protocol::Ws | Protocol::Wss => {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "this version listens on udp and tcp only"))
+            tcp::bind(address).map(|socket| Bound::Secure(protocol, socket))
         }
     }
 }
@@ -74,8 +78,13 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-/// Starts reading: UDP listeners by their place in the configuration, TCP accepting by itself.
-pub fn start_all(bound: Vec<Bound>, events: &mpsc::Sender<Event>) -> io::Result<Vec<Option<udp::UdpListener>>> {
+/// Starts reading: UDP listeners by their place in the configuration, the others accepting by themselves.
+pub fn start_all(
+    bound: Vec<Bound>,
+    events: &mpsc::Sender<Event>,
+    secure: &Secure,
+    metrics: &Metrics,
+) -> io::Result<Vec<Option<udp::UdpListener>>> {
     let mut all = Vec::with_capacity(bound.len());
     for (at, bound) in bound.into_iter().enumerate() {
         let id = ListenerId(u8::try_from(at).map_err(|_| io::Error::other("more than 256 listeners"))?);
@@ -83,6 +92,10 @@ pub fn start_all(bound: Vec<Bound>, events: &mpsc::Sender<Event>) -> io::Result<
             Bound::Udp(socket) => Some(udp::UdpListener::start(id, socket, events.clone())?),
             Bound::Tcp(socket) => {
                 tcp::listen(id, socket, events.clone())?;
+                None
+            }
+            Bound::Secure(protocol, socket) => {
+                secure.listen(id, protocol, socket, events.clone(), metrics.clone())?;
                 None
             }
         });
@@ -97,7 +110,7 @@ mod tests {
 
     fn listener(protocol: Protocol, address: &str) -> Listener {
         let address = address.parse().unwrap();
-        Listener { protocol, address, advertise_host: "127.0.0.1".into(), advertise_port: None }
+        Listener { protocol, address, advertise_host: "127.0.0.1".into(), advertise_port: None, tls: None }
     }
 
     #[test]
@@ -110,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_port_in_use_names_the_entry() {
-        for protocol in [Protocol::Udp, Protocol::Tcp] {
+        for protocol in [Protocol::Udp, Protocol::Tcp, Protocol::Ws] {
             let mut listeners = [listener(protocol, "127.0.0.1:0")];
             let _held = bind_all(&mut listeners).unwrap();
             let taken = listeners[0].address.to_string();

@@ -10,6 +10,7 @@ use super::Fault;
 use super::nameaddr::absolute;
 use super::params::Params;
 use super::text::{decimal, split_once};
+use crate::base::Protocol;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -128,9 +129,15 @@ impl<'a> Uri<'a> {
         unescape(self.user)
     }
 
-    /// The `transport` parameter, if it is one that we speak.
-    pub fn transport(&self) -> Option<crate::base::Protocol> {
-        self.params.value("transport").and_then(crate::base::Protocol::from_token)
+    /// The transport the URI asks for, if it is one that we speak: its `transport` parameter, under TLS where the scheme is
+    /// `sips` (RFC 3261 §26.2.2, RFC 7118 §5.3).
+    pub fn transport(&self) -> Option<Protocol> {
+        let named = self.params.value("transport").and_then(Protocol::from_token);
+        match (self.scheme, named) {
+            (Scheme::Sips, Some(Protocol::Ws | Protocol::Wss)) => Some(Protocol::Wss),
+            (Scheme::Sips, _) => Some(Protocol::Tls),
+            (_, named) => named,
+        }
     }
 
     pub fn is_sip(&self) -> bool {

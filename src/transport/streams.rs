@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use super::{ConnId, Flow, ListenerId};
 use crate::base::{Instant, Protocol, limits};
@@ -33,6 +34,8 @@ struct Connection {
     framer: Framer,
     /// A message has begun and must end by then.
     half_until: Option<Instant>,
+    /// Names its certificate proves (RFC 5922 §7.1); empty for most.
+    identities: Vec<CompactString>,
 }
 
 /// All stream connections of the node.
@@ -53,7 +56,30 @@ impl Streams {
     /// A peer connected.
     pub fn accepted(&mut self, connection: ConnId, protocol: Protocol, listener: ListenerId, remote: SocketAddr) {
         self.strangers.insert(connection);
-        self.insert(Flow { protocol, listener, remote, connection: Some(connection) });
+        let flow = Flow { protocol, listener, remote, connection: Some(connection) };
+        // Under TLS a connection of ours leads to whom we mean; where one that was accepted leads, its address does not tell.
+        if !protocol.is_secure() {
+            self.by_remote.insert((protocol, remote), connection);
+        }
+        self.insert(connection, flow);
+    }
+
+    /// The peer has proved that it is these, by a certificate.
+    pub fn certify(&mut self, connection: ConnId, identities: Vec<CompactString>) {
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.identities = identities;
+        }
+    }
+
+    /// The domains whose certificate the peer of this flow has shown, in lower case.
+    pub fn identities(&self, flow: &Flow) -> &[CompactString] {
+        let connection = flow.connection.and_then(|connection| self.connections.get(&connection));
+        connection.map_or(&[], |connection| &connection.identities)
+    }
+
+    /// The flow of a connection, while it is open.
+    pub fn flow(&self, connection: ConnId) -> Option<Flow> {
+        self.connections.get(&connection).map(|connection| connection.flow)
     }
 
     /// A call or a registration has come over this flow: its connection is not closed to make room.
@@ -69,10 +95,8 @@ impl Streams {
         self.strangers.first().copied().filter(|_| is_crowded)
     }
 
-    fn insert(&mut self, flow: Flow) {
-        let Some(connection) = flow.connection else { return };
-        self.by_remote.insert((flow.protocol, flow.remote), connection);
-        self.connections.insert(connection, Connection { flow, framer: Framer::new(), half_until: None });
+    fn insert(&mut self, connection: ConnId, flow: Flow) {
+        self.connections.insert(connection, Connection { flow, framer: Framer::new(), half_until: None, identities: Vec::new() });
     }
 
     /// The phone at the other end of `connection` has shown that it is to be reached over `flow` now (RFC 5626 §6): what is
@@ -100,7 +124,8 @@ impl Streams {
             let Flow { protocol, listener, remote, .. } = flow;
             self.connects.push(Connect { connection, protocol, listener, remote });
             let flow = Flow { connection: Some(connection), ..flow };
-            self.insert(flow);
+            self.by_remote.insert((protocol, remote), connection);
+            self.insert(connection, flow);
             flow
         });
         Flow { listener: flow.listener, ..settled }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use crate::base::{Instant, Rng};
+use crate::base::{Instant, Protocol, Rng};
 use crate::config::{Config, TrunkIdx};
 use order::Choice;
 
@@ -45,6 +45,15 @@ pub struct Probe {
     pub remote: SocketAddr,
 }
 
+/// Who is at the other end of a TLS connection of ours: the certificate must say so (RFC 5922 §7.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Whose `ca`, `cert` and `key` count.
+    pub trunk: CompactString,
+    /// Host of the target's URI, in lower case, before DNS; IPv6 in brackets.
+    pub host: CompactString,
+}
+
 /// One trunk as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View<'a> {
@@ -58,6 +67,8 @@ pub struct TargetView<'a> {
     pub state: State,
     pub last_ok: Option<Instant>,
     pub last_status: Option<u16>,
+    /// Why no connection could be made; `None` once it answers.
+    pub last_error: Option<&'a str>,
 }
 
 /// All trunks of the config.
@@ -166,6 +177,25 @@ impl Trunks {
         }
     }
 
+    /// Whom to expect at `remote`: the trunk with a target there, else one with a target on that host, whose Contact may
+    /// name another port.
+    pub fn peer_at(&self, protocol: Protocol, remote: SocketAddr) -> Option<Peer> {
+        let find = |fits: &dyn Fn(SocketAddr) -> bool| {
+            let mut all = self.ids.iter().flatten().filter_map(|id| self.targets.get(*id));
+            all.find(|target| target.protocol() == protocol && target.addresses().any(fits))
+        };
+        let target = find(&|address| address == remote).or_else(|| find(&|address| address.ip() == remote.ip()))?;
+        let trunk = self.config.trunk(target.trunk)?.name.clone();
+        Some(Peer { trunk, host: target.config.host.clone() })
+    }
+
+    /// No connection to `remote` could be made. What that means for its state is told by what was to be sent.
+    pub fn failed(&mut self, protocol: Protocol, remote: SocketAddr, reason: &str) {
+        for target in self.targets.values_mut().filter(|target| target.protocol() == protocol) {
+            target.failed(remote, reason);
+        }
+    }
+
     /// What has changed since the last time, oldest first.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
@@ -234,5 +264,6 @@ fn view(target: &Target) -> TargetView<'_> {
         state: target.state(),
         last_ok: target.last_ok,
         last_status: target.last_status,
+        last_error: target.last_error.as_deref(),
     }
 }

@@ -46,6 +46,8 @@ pub struct Target {
     pub config: config::Target,
     pub last_ok: Option<Instant>,
     pub last_status: Option<u16>,
+    /// Why the last connection failed; `None` once it answers.
+    pub last_error: Option<String>,
     addresses: Vec<Address>,
     /// `None`: not probed.
     interval: Option<Duration>,
@@ -81,6 +83,7 @@ impl Target {
             config: config.clone(),
             last_ok: None,
             last_status: None,
+            last_error: None,
             addresses: literal.map(Address::new).into_iter().collect(),
             interval,
             due: interval.map(|_| now),
@@ -146,12 +149,21 @@ impl Target {
             address.probed_at = None;
         }
         match state {
-            State::Up => self.last_ok = Some(now),
+            State::Up => {
+                self.last_ok = Some(now);
+                self.last_error = None;
+            }
             State::Down | State::Unknown => {
                 let wait = if self.interval.is_some() { AFTER_FAILURE } else { FORGIVENESS };
                 let soon = now + wait;
                 self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
             }
+        }
+    }
+
+    pub(super) fn failed(&mut self, remote: SocketAddr, reason: &str) {
+        if self.addresses.iter().any(|address| address.remote == remote) {
+            self.last_error = Some(reason.to_owned());
         }
     }
 

@@ -109,7 +109,7 @@ impl Ua {
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
         leg.dialog.print_request(&mut self.writer, method.as_str(), cseq, via);
         if matches!(method, Method::Info | Method::Message | Method::Update) {
-            self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user)));
+            self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user, leg.secure)));
         }
         self.writer.header("User-Agent", self.settings.product.as_bytes());
         self.writer.lines(lines);

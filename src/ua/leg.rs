@@ -48,6 +48,8 @@ pub struct Leg {
     pub(super) follows_target: bool,
     /// User part of our Contact on this leg.
     pub(super) contact_user: CompactString,
+    /// The dialog was begun with a sips URI over TLS, so our Contact is one too (RFC 3261 §8.1.1.8, §12.1.1).
+    pub(super) secure: bool,
     /// Their INVITE, until its ACK.
     pub(super) uas: Option<Uas>,
     /// Our INVITE, until its final answer is acknowledged.
@@ -115,7 +117,8 @@ impl Leg {
 
     /// The same for `dialog`: this leg's, or that of another branch of its forked INVITE.
     pub(super) fn flow_of(&self, dialog: &Dialog, streams: &Streams) -> Flow {
-        if !self.follows_target {
+        // To a browser there is no way but its own connection (RFC 7118 §3).
+        if !self.follows_target || self.flow.protocol.is_web_socket() {
             return self.flow;
         }
         let Ok(uri) = Uri::parse(dialog.next_hop()) else { return self.flow };

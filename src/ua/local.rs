@@ -21,9 +21,9 @@ impl Local {
         SentBy(self)
     }
 
-    /// A Contact of ours: `<sip:user@host:port;transport=tcp>`.
-    pub fn contact<'a>(&'a self, user: &'a str) -> impl fmt::Display + 'a {
-        ContactOf { local: self, user }
+    /// A Contact of ours: `<sip:user@host:port;transport=tcp>`; in a dialog that is `secure`, `<sips:user@host:port>`.
+    pub fn contact<'a>(&'a self, user: &'a str, secure: bool) -> impl fmt::Display + 'a {
+        ContactOf { local: self, user, secure }
     }
 }
 
@@ -38,17 +38,22 @@ impl fmt::Display for SentBy<'_> {
 struct ContactOf<'a> {
     local: &'a Local,
     user: &'a str,
+    secure: bool,
 }
 
 impl fmt::Display for ContactOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<sip:")?;
+        f.write_str(if self.secure { "<sips:" } else { "<sip:" })?;
         if !self.user.is_empty() {
             write!(f, "{}@", self.user)?;
         }
         write!(f, "{}:{}", self.local.host, self.local.port)?;
         match self.local.protocol {
             Protocol::Udp => f.write_str(">"),
+            // RFC 5630 §3.1.4: sips says it already.
+            Protocol::Tcp | Protocol::Tls if self.secure => f.write_str(">"),
+            // RFC 7118 §5.3: there is no token for WSS.
+            Protocol::Ws | Protocol::Wss => f.write_str(";transport=ws>"),
             stream => write!(f, ";transport={}>", stream.uri_token()),
         }
     }

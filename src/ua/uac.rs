@@ -6,7 +6,7 @@ use super::account::AccountId;
 use super::content::{Content, Origin};
 use super::leg::{Leg, Side, Stage, Uac};
 use super::signing::{Signing, signed};
-use super::uas::{finish, tag_of};
+use super::uas::{finish, is_sips, tag_of};
 use super::{CallId, Cause, Context, Event, LegId, Owner, Refusal, Ua};
 use crate::dialog::Dialog;
 use crate::sip::{Lines, Message, Method};
@@ -48,6 +48,7 @@ impl Ua {
                 flow: invitation.flow,
                 follows_target: invitation.follows_target,
                 contact_user: CompactString::from(invitation.contact_user),
+                secure: invitation.flow.protocol.is_secure() && is_sips(invitation.request_uri),
                 uas: None,
                 uac: None,
                 requests: smallvec::SmallVec::new(),
@@ -93,7 +94,7 @@ impl Ua {
         let cseq = leg.dialog.next_cseq();
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
         leg.dialog.print_request(&mut self.writer, "INVITE", cseq, via);
-        self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user)));
+        self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user, leg.secure)));
         self.writer.header("Allow", super::uas::ALLOW);
         self.writer.header("User-Agent", self.settings.product.as_bytes());
         self.writer.lines(lines);

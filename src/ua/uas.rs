@@ -9,7 +9,7 @@ use super::leg::{Answer, Leg, Side, Stage, Uas};
 use super::{CallId, Cause, Context, Event, LegId, Owner, Refusal, Ua};
 use crate::base::Instant;
 use crate::dialog::Dialog;
-use crate::sip::{self, Message, Name, Uri, Writer};
+use crate::sip::{self, Message, Name, NameAddr, Scheme, Uri, Writer};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
 
@@ -37,6 +37,7 @@ impl Ua {
             flow,
             follows_target,
             contact_user: user_of(invite.request_uri()),
+            secure: flow.protocol.is_secure() && is_secure(invite),
             uas: Some(Uas { server, cseq: invite.cseq(), first: true, answer: None }),
             uac: None,
             requests: smallvec::SmallVec::new(),
@@ -158,6 +159,17 @@ pub(crate) fn leg_of_tag(tag: &[u8]) -> Option<LegId> {
     Some(LegId::from(slotmap::KeyData::from_ffi(key)))
 }
 
+pub(super) fn is_sips(uri: &[u8]) -> bool {
+    Uri::parse(uri).is_ok_and(|uri| uri.scheme == Scheme::Sips)
+}
+
+/// RFC 3261 §12.1.1: a sips URI in the Request-URI, or on top of the Record-Route, or without one in the Contact.
+fn is_secure(invite: &Message) -> bool {
+    let route = invite.values(Name::RecordRoute).next().and_then(|value| NameAddr::parse(value).ok());
+    let hop = route.map_or_else(|| invite.contact().map(|contact| contact.uri), |route| Some(route.uri));
+    is_sips(invite.request_uri()) || hop.is_some_and(is_sips)
+}
+
 fn user_of(uri: &[u8]) -> compact_str::CompactString {
     let user = Uri::parse(uri).map(|uri| uri.user).unwrap_or_default();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._".contains(byte);
@@ -169,7 +181,7 @@ fn start_dialog_reply(writer: &mut Writer, settings: &super::Settings, leg: &Leg
     sip::reply(writer, request, leg.flow.remote, status, None, Some(leg.dialog.local_tag()));
     writer.copy(request, Name::RecordRoute);
     let Some(local) = settings.locals.get(usize::from(leg.flow.listener.0)) else { return };
-    writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user)));
+    writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user, leg.secure)));
     writer.header("Allow", ALLOW);
     writer.header("Server", settings.product.as_bytes());
 }

@@ -259,7 +259,7 @@ impl World {
                 if let Some(connection) = self.connections.get(&id).filter(|_| self.node.is_some())
                     && let Some(connection) = connection.on_life(self.life)
                 {
-                    self.feed(Input::Accepted { connection, listener: TCP, remote });
+                    self.feed(Input::Accepted { connection, listener: TCP, remote, identities: Vec::new() });
                 }
             }
             Event::Connected { id } => {

@@ -152,7 +152,7 @@ impl World {
     pub fn connect(&mut self, agent: Agent) -> Agent {
         self.accepted += 1;
         let connection = ConnId(ConnId::ACCEPTED | self.accepted);
-        self.input(Input::Accepted { connection, listener: TCP, remote: agent.address });
+        self.input(Input::Accepted { connection, listener: TCP, remote: agent.address, identities: Vec::new() });
         Agent { connection: Some(connection), ..agent }
     }
 

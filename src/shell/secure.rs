@@ -1,0 +1,176 @@
+//! TLS and WebSocket connections: a thread of their own, so that no handshake keeps a call waiting.
+//!
+//! Handshakes are bounded in number and time; what comes of one reaches the run loop as any accepted connection does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::connections::{Accepted, Channel};
+use super::events::Event;
+use super::tls::{self, Identities, Material};
+use super::{tcp, ws};
+use crate::admin::{Dropped, Metrics};
+use crate::base::{Protocol, limits};
+use crate::transport::ListenerId;
+use crate::trunk::Peer;
+
+/// The thread, and what its handshakes are made with.
+pub struct Secure {
+    runtime: Handle,
+    servers: Vec<Option<watch::Sender<Arc<ServerConfig>>>>,
+    clients: BTreeMap<CompactString, Arc<ClientConfig>>,
+    /// The thread ends when this is dropped.
+    _running: oneshot::Sender<()>,
+}
+
+impl Secure {
+    pub fn start(material: Material) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (running, ended) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("tls".to_owned()).spawn(move || {
+            let _ = runtime.block_on(ended);
+        })?;
+        let servers = material.servers.into_iter().map(|server| Some(watch::channel(server?).0)).collect();
+        Ok(Self { runtime: handle, servers, clients: material.clients, _running: running })
+    }
+
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    /// Starts accepting on a socket of [`tcp::bind`].
+    pub fn listen(
+        &self,
+        id: ListenerId,
+        protocol: Protocol,
+        socket: std::net::TcpListener,
+        events: mpsc::Sender<Event>,
+        metrics: Metrics,
+    ) -> io::Result<()> {
+        let _inside = self.runtime.enter();
+        let socket = TcpListener::from_std(socket)?;
+        let server = self.servers.get(usize::from(id.0)).and_then(Option::as_ref).map(watch::Sender::subscribe);
+        let door = Door { id, protocol, server, events, metrics };
+        self.runtime.spawn(accept(door, socket));
+        Ok(())
+    }
+
+    /// Handshakes from now on are made with this; a listener it has nothing for goes on as before.
+    pub fn renew(&mut self, material: Material) {
+        for (sender, server) in self.servers.iter().zip(material.servers) {
+            if let (Some(sender), Some(server)) = (sender, server) {
+                sender.send_replace(server);
+            }
+        }
+        self.clients = material.clients;
+    }
+
+    /// Opens a connection to `peer`, who must prove to be that.
+    pub fn connect(
+        &self,
+        remote: SocketAddr,
+        peer: Option<&Peer>,
+    ) -> impl Future<Output = io::Result<Channel>> + Send + 'static {
+        let prepared = self.prepare(peer);
+        async move {
+            let (connector, name) = prepared?;
+            let stream = tcp::connect(remote).await?;
+            let stream = connector.connect(name, stream).await?;
+            Ok(Channel::Tls(Box::new(TlsStream::Client(stream))))
+        }
+    }
+
+    fn prepare(&self, peer: Option<&Peer>) -> io::Result<(TlsConnector, ServerName<'static>)> {
+        let peer = peer.ok_or_else(|| io::Error::other("TLS: no trunk is known there"))?;
+        let client = self.clients.get(&peer.trunk).ok_or_else(|| io::Error::other("TLS: not set up for this trunk"))?;
+        let host = peer.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&peer.host);
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        Ok((TlsConnector::from(Arc::clone(client)), name))
+    }
+}
+
+/// One listener.
+struct Door {
+    id: ListenerId,
+    protocol: Protocol,
+    /// `None` for plain WebSocket.
+    server: Option<watch::Receiver<Arc<ServerConfig>>>,
+    events: mpsc::Sender<Event>,
+    metrics: Metrics,
+}
+
+async fn accept(door: Door, socket: TcpListener) {
+    let mut handshakes = Handshakes::default();
+    loop {
+        let Some((stream, remote)) = tcp::next(&socket, door.id).await else { continue };
+        if handshakes.make_room() {
+            door.metrics.dropped(Dropped::Handshake);
+        }
+        let (id, protocol) = (door.id, door.protocol);
+        let acceptor = door.server.as_ref().map(|server| TlsAcceptor::from(Arc::clone(&server.borrow())));
+        let (events, metrics) = (door.events.clone(), door.metrics.clone());
+        let handshake = tokio::spawn(async move {
+            let shaken = tokio::time::timeout(limits::HANDSHAKE, shake(stream, acceptor, protocol)).await;
+            let reason = match shaken {
+                Ok(Ok((channel, identities))) => {
+                    let accepted = Accepted { listener: id, channel, remote, identities };
+                    let _ = events.send(Event::Accepted(accepted)).await;
+                    return;
+                }
+                Ok(Err(error)) => tls::explain(&error),
+                Err(_) => format!("took longer than {HANDSHAKE_S} s", HANDSHAKE_S = limits::HANDSHAKE.as_secs()),
+            };
+            metrics.handshake_failed(protocol);
+            tracing::debug!(%remote, transport = protocol.uri_token(), reason, "handshake failed");
+        });
+        handshakes.0.push_back(handshake.abort_handle());
+    }
+}
+
+async fn shake(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    protocol: Protocol,
+) -> io::Result<(Channel, Vec<CompactString>)> {
+    let Some(acceptor) = acceptor else { return Ok((Channel::Ws(Box::new(ws::accept(stream).await?)), Vec::new())) };
+    let stream = acceptor.accept(stream).await?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let identities = certificate.map(|der| Identities::of(der).domains).unwrap_or_default();
+    let stream = TlsStream::Server(stream);
+    let channel = match protocol {
+        Protocol::Wss => Channel::Wss(Box::new(ws::accept(stream).await?)),
+        _ => Channel::Tls(Box::new(stream)),
+    };
+    Ok((channel, identities))
+}
+
+/// Handshakes under way at one listener, oldest first.
+#[derive(Default)]
+struct Handshakes(VecDeque<AbortHandle>);
+
+impl Handshakes {
+    /// Forgets those that are over; at the bound ends the oldest, which has had the most time. True when it had to.
+    fn make_room(&mut self) -> bool {
+        if self.0.len() < limits::HANDSHAKES {
+            return false;
+        }
+        self.0.retain(|handshake| !handshake.is_finished());
+        let is_full = self.0.len() >= limits::HANDSHAKES;
+        if is_full && let Some(oldest) = self.0.pop_front() {
+            oldest.abort();
+        }
+        is_full
+    }
+}

@@ -1,0 +1,180 @@
+//! TLS by rustls: the files of the configuration, read and checked, become what handshakes are made with.
+//!
+//! Everything is read anew at start, at `check` and at SIGHUP; connections that are up keep what they were made with.
+
+mod certificate;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use certificate::Identities;
+pub use verify::{explain, is_refusal};
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use compact_str::CompactString;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::base::Protocol;
+use crate::config::{Certificate, Config, ListenerTls, PemFile, Problem, Severity, Trunk};
+use verify::DomainVerifier;
+
+/// A certificate that ends within this time is warned of.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+const DAY_SECONDS: u64 = 24 * 3600;
+
+/// What handshakes are made with.
+#[derive(Clone, Default)]
+pub struct Material {
+    /// By `ListenerId`; `None` where there is no TLS.
+    pub servers: Vec<Option<Arc<ServerConfig>>>,
+    /// By name of the trunk; only those with a target under TLS.
+    pub clients: BTreeMap<CompactString, Arc<ClientConfig>>,
+}
+
+impl std::fmt::Debug for Material {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Material")
+    }
+}
+
+/// Reads every file that the configuration names for TLS. The warnings are of certificates that end soon.
+pub fn load(config: &Config, now: SystemTime) -> Result<(Material, Vec<Problem>), Vec<Problem>> {
+    let mut reader = Reader { now, provider: Arc::new(rustls::crypto::ring::default_provider()), problems: Vec::new() };
+    let servers = config.listeners.iter().map(|listener| reader.server(listener.tls.as_ref()?)).collect();
+    let secure = |trunk: &&Trunk| trunk.targets.iter().any(|target| target.protocol == Some(Protocol::Tls));
+    let mut clients = BTreeMap::new();
+    let mut system = None;
+    for trunk in config.trunks.iter().filter(secure) {
+        if let Some(client) = reader.client(trunk, &mut system) {
+            clients.insert(trunk.name.clone(), client);
+        }
+    }
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        reader.problems.into_iter().partition(|problem| problem.severity == Severity::Error);
+    if errors.is_empty() { Ok((Material { servers, clients }, warnings)) } else { Err(errors) }
+}
+
+struct Reader {
+    now: SystemTime,
+    provider: Arc<CryptoProvider>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn server(&mut self, tls: &ListenerTls) -> Option<Arc<ServerConfig>> {
+        let (chain, key) = self.own(&tls.own)?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider));
+        let builder = builder.with_safe_default_protocol_versions().ok()?;
+        let builder = match &tls.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let roots = Arc::new(self.roots(file)?);
+                let provider = Arc::clone(&self.provider);
+                // Asked for, verified when given: phones of the same listener have none (RFC 5922 §7.4).
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots, provider).allow_unauthenticated().build();
+                builder.with_client_cert_verifier(self.told(file, verifier)?)
+            }
+        };
+        let config = builder.with_single_cert(chain, key);
+        self.told(&tls.own.key, config).map(Arc::new)
+    }
+
+    /// `system`: the roots of the machine, read once when first wanted.
+    fn client(&mut self, trunk: &Trunk, system: &mut Option<Arc<RootCertStore>>) -> Option<Arc<ClientConfig>> {
+        let roots = match &trunk.tls.ca {
+            Some(file) => Arc::new(self.roots(file)?),
+            None => Arc::clone(system.get_or_insert_with(|| Arc::new(system_roots()))),
+        };
+        let verifier = DomainVerifier { roots, algorithms: self.provider.signature_verification_algorithms };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
+        let builder = builder.with_safe_default_protocol_versions().ok()?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        let config = match &trunk.tls.own {
+            None => builder.with_no_client_auth(),
+            Some(own) => {
+                let (chain, key) = self.own(own)?;
+                let config = builder.with_client_auth_cert(chain, key);
+                self.told(&own.key, config)?
+            }
+        };
+        Some(Arc::new(config))
+    }
+
+    fn own(&mut self, own: &Certificate) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let chain = self.certificates(&own.cert);
+        let key = PrivateKeyDer::from_pem_file(&own.key.path);
+        let key = self.told_with(&own.key, key, |fault| pem_fault(&fault, "no private key"));
+        let (chain, key) = (chain?, key?);
+        if let Some(first) = chain.first() {
+            self.warn_of_end(&own.cert, first);
+        }
+        Some((chain, key))
+    }
+
+    fn roots(&mut self, file: &PemFile) -> Option<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        let (_, unusable) = roots.add_parsable_certificates(self.certificates(file)?);
+        if roots.is_empty() || unusable > 0 {
+            let what = format!("holds {unusable} certificates that cannot be read");
+            self.problems.push(file.problem(Severity::Error, &what));
+            return None;
+        }
+        Some(roots)
+    }
+
+    fn certificates(&mut self, file: &PemFile) -> Option<Vec<CertificateDer<'static>>> {
+        let read = |path: &Path| CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
+        let read = read(&file.path).and_then(|all| if all.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(all) });
+        self.told_with(file, read, |fault| pem_fault(&fault, "no certificate"))
+    }
+
+    fn warn_of_end(&mut self, file: &PemFile, der: &[u8]) {
+        let Some((from, until)) = certificate::validity(der) else { return };
+        let days = |time: Duration| time.as_secs() / DAY_SECONDS;
+        let what = match until.duration_since(self.now) {
+            Err(past) => format!("has expired {} days ago", days(past.duration())),
+            Ok(_) if from > self.now => "is not valid yet".to_owned(),
+            Ok(left) if left <= SOON => format!("expires in {} days", days(left)),
+            Ok(_) => return,
+        };
+        self.problems.push(file.problem(Severity::Warning, &what));
+    }
+
+    fn told<T, E: std::fmt::Display>(&mut self, file: &PemFile, result: Result<T, E>) -> Option<T> {
+        self.told_with(file, result, |fault| format!("cannot be used: {fault}"))
+    }
+
+    fn told_with<T, E>(&mut self, file: &PemFile, result: Result<T, E>, words: impl Fn(E) -> String) -> Option<T> {
+        result.map_err(|fault| self.problems.push(file.problem(Severity::Error, &words(fault)))).ok()
+    }
+}
+
+fn pem_fault(fault: &pem::Error, lacks: &str) -> String {
+    match fault {
+        pem::Error::Io(error) => format!("cannot be read: {error}"),
+        pem::Error::NoItemsFound => format!("holds {lacks} in PEM form"),
+        other => format!("is not PEM: {other:?}"),
+    }
+}
+
+/// Whom this machine trusts. Operators keep that list up to date with the system and add their own; one that is compiled in
+/// ages with the program.
+fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for fault in &found.errors {
+        tracing::warn!(%fault, "certificates that this machine trusts");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    roots
+}
