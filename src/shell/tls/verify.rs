@@ -84,7 +84,10 @@ pub fn explain(error: &std::io::Error) -> String {
 
 fn certificate(fault: &CertificateError) -> String {
     match fault {
-        CertificateError::UnknownIssuer => "TLS: nobody we trust has signed its certificate (`ca`)".to_owned(),
+        // A bad signature: the issuer has a name that we trust, and another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "TLS: nobody we trust has signed its certificate (`ca`)".to_owned()
+        }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "TLS: its certificate has expired".to_owned()
         }
