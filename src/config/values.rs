@@ -100,8 +100,7 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
 
 pub(super) fn transport(text: &str) -> Parsed<Protocol> {
     let help = "udp, tcp, tls, ws and wss are available";
-    Protocol::from_token(text.as_bytes())
-        .ok_or_else(|| Fault::helped(format!("is not a transport: {text:?}"), help))
+    Protocol::from_token(text.as_bytes()).ok_or_else(|| Fault::helped(format!("is not a transport: {text:?}"), help))
 }
 
 /// The transport of a URI calls are sent to. RFC 7118 has no WebSocket toward servers.

@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use compact_str::CompactString;
 
 use super::{Node, Output, QueryId};
-use crate::admin::{Direction, Dropped};
+use crate::admin::Direction;
 use crate::call::routing::flow_to;
 use crate::sip::{self, Lines, Malformed, Message, Method, Name, Scheme, Uri};
 use crate::transaction::{self, ServerId};
-use crate::transport::streams::{Arrival, Connect};
-use crate::transport::{ConnId, Flow, ListenerId, Transmit, response_flow};
+use crate::transport::{Flow, ListenerId, Transmit, response_flow};
 use crate::trunk::{self, Sign};
 use crate::ua::{Owner, Refusal};
 
@@ -36,99 +34,7 @@ impl Node {
         self.message(Flow { protocol, listener, remote, connection: None }, bytes);
     }
 
-    pub(super) fn accepted(
-        &mut self,
-        connection: ConnId,
-        listener: ListenerId,
-        remote: SocketAddr,
-        identities: Vec<CompactString>,
-    ) {
-        if let Some(configured) = self.config.listeners.get(usize::from(listener.0)) {
-            self.streams.accepted(connection, configured.protocol, listener, remote);
-            self.streams.certify(connection, identities);
-        }
-        // Its own connection, when all others have carried something.
-        if let Some(stranger) = self.streams.dispensable() {
-            self.metrics.dropped(Dropped::Connection);
-            self.drop_connection(stranger);
-        }
-    }
-
-    pub(super) fn stream(&mut self, connection: ConnId, bytes: &[u8]) {
-        self.streams.push(connection, bytes);
-        while let Some(arrival) = self.streams.next(self.now, connection) {
-            match arrival {
-                Arrival::Message(flow, bytes) => self.message(flow, bytes),
-                Arrival::Ping(flow) => self.outbox.push(Transmit { flow, bytes: Bytes::from_static(b"\r\n") }),
-                Arrival::Broken(fault) => {
-                    tracing::debug!(?connection, %fault, "stream broken");
-                    self.metrics.parse_error("framing");
-                    self.drop_connection(connection);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// One message of a WebSocket.
-    pub(super) fn frame(&mut self, connection: ConnId, bytes: Bytes) {
-        let Some(flow) = self.streams.flow(connection) else { return };
-        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
-            // A double CRLF is answered by a single one, which nobody answers (RFC 7118 §6, RFC 5626 §3.5.1).
-            if bytes.len() >= 4 {
-                self.outbox.push(Transmit { flow, bytes: Bytes::from_static(b"\r\n") });
-            }
-            return;
-        }
-        self.message(flow, bytes);
-    }
-
-    /// Asks the shell for the connections that are wanted; false when one is not to be had, which has set off more. What is
-    /// opened to a trunk under TLS must be that trunk. A phone on TLS or WebSocket is reached over the connection it has
-    /// opened: it has no certificate to know it by, and a browser takes no connections (RFC 7118 §3).
-    pub(super) fn connect(&mut self) -> bool {
-        let mut has_all = true;
-        for connect in self.streams.take_connects() {
-            let Connect { connection, protocol, listener, remote } = connect;
-            let peer = protocol.is_secure().then(|| self.trunks.peer_at(protocol, remote)).flatten();
-            if protocol.is_web_socket() || (protocol.is_secure() && peer.is_none()) {
-                self.closed(connection);
-                has_all = false;
-                continue;
-            }
-            if let Some(peer) = &peer {
-                // It holds from the first byte the peer can send: the shell lets nobody else in.
-                self.streams.certify(connection, vec![peer.host.clone()]);
-            }
-            self.outputs.push_back(Output::Connect { connection, protocol, listener, remote, peer });
-        }
-        has_all
-    }
-
-    /// A connection we asked for is not to be had.
-    pub(super) fn failed(&mut self, connection: ConnId, reason: &str) {
-        if let Some(flow) = self.streams.flow(connection) {
-            self.trunks.failed(flow.protocol, flow.remote, reason);
-        }
-        self.closed(connection);
-    }
-
-    /// Closes a connection from our side.
-    pub(super) fn drop_connection(&mut self, connection: ConnId) {
-        // What was to be said on it is said first.
-        self.send();
-        self.outputs.push_back(Output::Close { connection });
-        self.closed(connection);
-    }
-
-    pub(super) fn closed(&mut self, connection: ConnId) {
-        self.streams.closed(connection);
-        self.registrar.connection_closed(connection);
-        let events = self.transactions.closed(self.now, connection);
-        events.into_iter().for_each(|event| self.transaction_event(event));
-    }
-
-    fn message(&mut self, flow: Flow, bytes: Bytes) {
+    pub(super) fn message(&mut self, flow: Flow, bytes: Bytes) {
         match Message::parse(bytes) {
             Ok(message) => {
                 match message.is_request() {

@@ -3,6 +3,7 @@
 //! `handle` or `handle_timeout`, then `poll_output` until `None`, then sleep until `poll_timeout`. No sockets, files, clocks,
 //! randomness, tasks or locks: the shell has those, and the simulator has others.
 
+mod connections;
 mod deadlines;
 mod dispatch;
 pub mod io;

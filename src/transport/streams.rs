@@ -96,7 +96,8 @@ impl Streams {
     }
 
     fn insert(&mut self, connection: ConnId, flow: Flow) {
-        self.connections.insert(connection, Connection { flow, framer: Framer::new(), half_until: None, identities: Vec::new() });
+        self.connections
+            .insert(connection, Connection { flow, framer: Framer::new(), half_until: None, identities: Vec::new() });
     }
 
     /// The phone at the other end of `connection` has shown that it is to be reached over `flow` now (RFC 5626 §6): what is

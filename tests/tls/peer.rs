@@ -72,7 +72,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     async fn more(&mut self) -> bool {
         let mut chunk = [0; 4096];
         let read = tokio::time::timeout(Duration::from_secs(10), self.stream.read(&mut chunk));
-        let count = read.await.unwrap_or_else(|_| panic!("nothing came in 10 s after {:?}", String::from_utf8_lossy(&self.read))).unwrap_or(0);
+        let count = read
+            .await
+            .unwrap_or_else(|_| panic!("nothing came in 10 s after {:?}", String::from_utf8_lossy(&self.read)))
+            .unwrap_or(0);
         self.read.extend_from_slice(&chunk[..count]);
         count > 0
     }

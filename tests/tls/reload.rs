@@ -36,7 +36,8 @@ fn check_points_at_the_key_of_a_file_that_cannot_be_used() {
     let bad = daemon.check();
     assert_eq!(bad.status.code(), Some(2));
     let told = String::from_utf8_lossy(&bad.stderr).into_owned();
-    let wanted = ["`sip.listen[1].key`", "own-key.pem cannot be read: No such file", "key = \"own-key.pem\"", "config.toml:"];
+    let wanted =
+        ["`sip.listen[1].key`", "own-key.pem cannot be read: No such file", "key = \"own-key.pem\"", "config.toml:"];
     for part in wanted {
         assert!(told.contains(part), "no {part} in\n{told}");
     }

@@ -97,7 +97,8 @@ async fn rfc7118_5_one_message_in_text_or_binary_with_or_without_a_length() {
     assert_eq!(code(&ask(&mut browser, &options("WS", 1)).await), 200);
     let bare = options("WS", 2).replace("Content-Length: 0\r\n", "");
     assert_eq!(code(&ask(&mut browser, &bare).await), 200, "RFC 7118 §5.1: the frame tells the length");
-    let latin: Vec<u8> = options("WS", 3).replace("Max-Forwards: 70", "Subject: \u{e9}\r\nMax-Forwards: 70").into_bytes();
+    let latin: Vec<u8> =
+        options("WS", 3).replace("Max-Forwards: 70", "Subject: \u{e9}\r\nMax-Forwards: 70").into_bytes();
     browser.send(Message::binary(latin)).await.unwrap();
     assert_eq!(code(&receive(&mut browser).await), 200);
     // Half a message is no message: it never waits for a second half.

@@ -26,11 +26,15 @@ impl Identities {
         let Ok(alternative) = certificate.subject_alternative_name() else { return Self::default() };
         let Some(alternative) = alternative else {
             let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
-            return Self { domains: common.filter(|name| is_domain(name)).take(1).map(lower).collect(), ..Self::default() };
+            return Self {
+                domains: common.filter(|name| is_domain(name)).take(1).map(lower).collect(),
+                ..Self::default()
+            };
         };
         let names = &alternative.value.general_names;
         let sip = names.iter().filter_map(|name| if let GeneralName::URI(uri) = name { sip_domain(uri) } else { None });
-        let dns = names.iter().filter_map(|name| if let GeneralName::DNSName(name) = name { Some(*name) } else { None });
+        let dns =
+            names.iter().filter_map(|name| if let GeneralName::DNSName(name) = name { Some(*name) } else { None });
         let mut domains: Vec<CompactString> = sip.take(NAMES).map(lower).collect();
         if domains.is_empty() {
             domains = dns.filter(|name| is_domain(name)).take(NAMES).map(lower).collect();

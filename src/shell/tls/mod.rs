@@ -134,7 +134,8 @@ impl Reader {
 
     fn certificates(&mut self, file: &PemFile) -> Option<Vec<CertificateDer<'static>>> {
         let read = |path: &Path| CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
-        let read = read(&file.path).and_then(|all| if all.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(all) });
+        let read =
+            read(&file.path).and_then(|all| if all.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(all) });
         self.told_with(file, read, |fault| pem_fault(&fault, "no certificate"))
     }
 

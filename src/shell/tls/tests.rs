@@ -124,9 +124,21 @@ fn files_that_cannot_be_used_are_named_with_their_key() {
     let (listener, trunk) = ("`sip.listen[0].", "`trunks[0].");
     assert_eq!(told(&format!("{OWN}\nclient_ca = \"ca.pem\""), &format!("ca = \"ca.pem\"\n{OWN}")), Ok(vec![]));
     let table = [
-        ("cert = \"none.pem\"\nkey = \"key.pem\"", "", format!("{listener}cert`: none.pem cannot be read: No such file")),
-        ("cert = \"key.pem\"\nkey = \"key.pem\"", "", format!("{listener}cert`: key.pem holds no certificate in PEM form")),
-        ("cert = \"cert.pem\"\nkey = \"cert.pem\"", "", format!("{listener}key`: cert.pem holds no private key in PEM")),
+        (
+            "cert = \"none.pem\"\nkey = \"key.pem\"",
+            "",
+            format!("{listener}cert`: none.pem cannot be read: No such file"),
+        ),
+        (
+            "cert = \"key.pem\"\nkey = \"key.pem\"",
+            "",
+            format!("{listener}cert`: key.pem holds no certificate in PEM form"),
+        ),
+        (
+            "cert = \"cert.pem\"\nkey = \"cert.pem\"",
+            "",
+            format!("{listener}key`: cert.pem holds no private key in PEM"),
+        ),
         ("cert = \"cert.pem\"\nkey = \"other-key.pem\"", "", format!("{listener}key`: other-key.pem cannot be used: ")),
         ("cert = \"garbage.pem\"\nkey = \"key.pem\"", "", format!("{listener}key`: key.pem cannot be used: ")),
         (OWN, "ca = \"garbage.pem\"", format!("{trunk}ca`: garbage.pem holds 1 certificates that cannot be read")),
@@ -142,5 +154,8 @@ fn files_that_cannot_be_used_are_named_with_their_key() {
 #[test]
 fn a_certificate_that_has_expired_is_warned_of() {
     let warnings = told("cert = \"old.pem\"\nkey = \"key.pem\"", "").unwrap();
-    assert!(warnings.len() == 1 && warnings[0].starts_with("`sip.listen[0].cert`: old.pem has expired "), "{warnings:?}");
+    assert!(
+        warnings.len() == 1 && warnings[0].starts_with("`sip.listen[0].cert`: old.pem has expired "),
+        "{warnings:?}"
+    );
 }

@@ -68,7 +68,9 @@ pub fn explain(error: &std::io::Error) -> String {
     match inner {
         Error::InvalidCertificate(fault) => certificate(fault),
         Error::AlertReceived(alert) => match alert {
-            AlertDescription::CertificateRequired => "TLS: the peer wants a certificate of ours (`cert`, `key`)".to_owned(),
+            AlertDescription::CertificateRequired => {
+                "TLS: the peer wants a certificate of ours (`cert`, `key`)".to_owned()
+            }
             AlertDescription::UnknownCA => "TLS: the peer does not trust who signed our certificate".to_owned(),
             AlertDescription::CertificateExpired => "TLS: the peer says that our certificate has expired".to_owned(),
             AlertDescription::BadCertificate
