@@ -3,6 +3,7 @@
 //! A story is a folder of `sip-scenarios/`; to add one is to add a folder.
 #![allow(clippy::disallowed_methods)]
 
+mod certificates;
 mod daemon;
 mod ears;
 mod expect;
@@ -31,8 +32,8 @@ fn main() {
         std::process::exit(1);
     });
     let told = |name: String| Trial::test(format!("story::{name}"), move || story::play(&name).map_err(Failed::from));
-    let called = |(name, make, transport, end): (&str, _, _, _)| {
-        Trial::test(name, move || phones::play(make, transport, end).map_err(Failed::from))
+    let called = |(name, make, transport, center, end): (&str, _, _, _, _)| {
+        Trial::test(name, move || phones::play(make, transport, center, end).map_err(Failed::from))
     };
     let yardstick = Trial::test("expectations-can-fail", || expect::self_check().map_err(Failed::from));
     let trials = phones::ALL.into_iter().map(called).chain(names.into_iter().map(told)).chain([yardstick]).collect();

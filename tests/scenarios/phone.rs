@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Outcome;
+use crate::certificates;
 use crate::plan::Transport;
 use crate::ports;
 use crate::process::{Running, tool, until};
@@ -116,6 +117,7 @@ fn token(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp => "udp",
         Transport::Tcp => "tcp",
+        Transport::Tls => "tls",
     }
 }
 
@@ -133,16 +135,19 @@ fn tone(file: &Path) -> Outcome<()> {
 fn linphone(identity: &Identity<'_>, own: SocketAddr, media: &Range<u16>, folder: &Path) -> Outcome<Command> {
     let Identity { user, server, transport, registers } = identity;
     let (port, rtp, token) = (own.port(), media.start, token(*transport));
+    let authority = certificates::authority_beside(folder);
     // auto_net_state_mon: a monitor that takes loopback for "no network"; without it nothing waits for a network.
     // refresher_retry_after: how soon it looks for a server that was gone, a minute by default.
     let rc = format!(
-        "[sip]\nsip_port={port}\nsip_tcp_port={port}\nsip_tls_port=0\nuse_ipv6=0\nguess_hostname=0\ndefault_proxy=0\n\
+        "[sip]\nsip_port={port}\nsip_tcp_port={port}\nsip_tls_port={}\nroot_ca={}\nverify_server_certs=1\nverify_server_cn=1\nuse_ipv6=0\nguess_hostname=0\ndefault_proxy=0\n\
          auto_net_state_mon=0\nregister_only_when_network_is_up=0\n\
          refresher_retry_after=1000\ncontact=<sip:{user}@127.0.0.1>\n\
          [rtp]\naudio_rtp_port={rtp}\n\
          [proxy_0]\nreg_proxy=<sip:{server};transport={token}>\nreg_route=<sip:{server};transport={token};lr>\n\
          reg_identity=sip:{user}@example.com\nreg_expires=600\nreg_sendregister={}\n\
          [auth_info_0]\nusername={user}\npasswd=secret\nrealm=example.com\ndomain=example.com\n",
+        port + 1,
+        authority.display(),
         u8::from(*registers)
     );
     write(&folder.join("linphonerc"), &rc)?;
@@ -167,12 +172,15 @@ fn baresip(
         "poll_method epoll\nsip_listen {own}\ncall_max_calls 4\naudio_source aufile,{}\naudio_alert \n\
          ausrc_channels 1\nauplay_channels 1\nrtp_ports {}-{}\nnet_interface {}\nmodule_path {}\n\
          module g711.so\nmodule aufile.so\nmodule_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n\
-         module_app ctrl_tcp.so\nctrl_tcp_listen {control}\n",
+         module_app ctrl_tcp.so\nctrl_tcp_listen {control}\nsip_cafile {}\nsip_verify_server yes\n\
+         sip_certificate {}\n",
         folder.join("tone.wav").display(),
         media.start,
         media.end,
         Ipv4Addr::LOCALHOST,
         modules.display(),
+        certificates::authority_beside(folder).display(),
+        certificates::of_trunk_beside(folder).display(),
     );
     write(&folder.join("config"), &config)?;
     // A line end here would end up inside its Contact.

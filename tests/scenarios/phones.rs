@@ -7,6 +7,7 @@ use std::path::Path;
 use toml::toml;
 
 use crate::Outcome;
+use crate::certificates;
 use crate::daemon::Daemon;
 use crate::ears::Ears;
 use crate::expect::expect;
@@ -24,15 +25,21 @@ pub enum End {
     Crash,
 }
 
-pub const ALL: [(&str, Make, Transport, End); 8] = [
-    ("phones::linphone-udp", Make::Linphone, Transport::Udp, End::PhoneHangsUp),
-    ("phones::linphone-tcp", Make::Linphone, Transport::Tcp, End::PhoneHangsUp),
-    ("phones::linphone-restart", Make::Linphone, Transport::Udp, End::Crash),
-    ("phones::linphone-tcp-restart", Make::Linphone, Transport::Tcp, End::Crash),
-    ("phones::baresip-udp", Make::Baresip, Transport::Udp, End::PhoneHangsUp),
-    ("phones::baresip-tcp", Make::Baresip, Transport::Tcp, End::PhoneHangsUp),
-    ("phones::baresip-restart", Make::Baresip, Transport::Udp, End::Crash),
-    ("phones::baresip-tcp-restart", Make::Baresip, Transport::Tcp, End::Crash),
+/// Name, phone, transport of the phone, transport of the call center, and the end of the first call.
+pub const ALL: [(&str, Make, Transport, Transport, End); 13] = [
+    ("phones::linphone-udp", Make::Linphone, Transport::Udp, Transport::Udp, End::PhoneHangsUp),
+    ("phones::linphone-tcp", Make::Linphone, Transport::Tcp, Transport::Udp, End::PhoneHangsUp),
+    ("phones::linphone-tls", Make::Linphone, Transport::Tls, Transport::Udp, End::PhoneHangsUp),
+    ("phones::linphone-tls-center-tls", Make::Linphone, Transport::Tls, Transport::Tls, End::PhoneHangsUp),
+    ("phones::linphone-restart", Make::Linphone, Transport::Udp, Transport::Udp, End::Crash),
+    ("phones::linphone-tcp-restart", Make::Linphone, Transport::Tcp, Transport::Udp, End::Crash),
+    ("phones::linphone-tls-restart", Make::Linphone, Transport::Tls, Transport::Udp, End::Crash),
+    ("phones::baresip-udp", Make::Baresip, Transport::Udp, Transport::Udp, End::PhoneHangsUp),
+    ("phones::baresip-tcp", Make::Baresip, Transport::Tcp, Transport::Udp, End::PhoneHangsUp),
+    ("phones::baresip-tls", Make::Baresip, Transport::Tls, Transport::Udp, End::PhoneHangsUp),
+    ("phones::baresip-udp-center-tls", Make::Baresip, Transport::Udp, Transport::Tls, End::PhoneHangsUp),
+    ("phones::baresip-restart", Make::Baresip, Transport::Udp, Transport::Udp, End::Crash),
+    ("phones::baresip-tcp-restart", Make::Baresip, Transport::Tcp, Transport::Udp, End::Crash),
 ];
 
 struct Scene {
@@ -44,22 +51,26 @@ struct Scene {
 }
 
 /// One phone, from its registration to the end of the callback.
-pub fn play(make: Make, transport: Transport, end: End) -> Outcome<()> {
+pub fn play(make: Make, transport: Transport, center: Transport, end: End) -> Outcome<()> {
     story::in_scratch("phones", |folder| {
-        let mut scene = open(folder, make, transport)?;
+        let mut scene = open(folder, make, transport, center)?;
         let told = scene.play(end);
         let Scene { phone, center, .. } = &scene;
         told.map_err(|error| format!("{error}\n--- phone\n{}\n--- call center\n{}", phone.output(), center.output()))
     })
 }
 
-fn open(folder: &Path, make: Make, transport: Transport) -> Outcome<Scene> {
+fn open(folder: &Path, make: Make, transport: Transport, center: Transport) -> Outcome<Scene> {
+    certificates::write(folder)?;
     let mut vars = Vars::default();
-    for name in ["sosbridge", "admin"] {
+    for name in ["sosbridge", "secure", "admin"] {
         vars.set_address(name, ports::free(ports::SOSBRIDGE)?);
     }
     vars.set_address("psap", ports::free(ports::TRUNK)?);
-    let changes = match make {
+    let psap = vars.address("psap")?;
+    // baresip listens for TLS on the port after.
+    vars.set_address("psap_tls", (psap.ip(), psap.port() + 1).into());
+    let mut changes = match make {
         // It takes the strongest algorithm that is offered.
         Make::Linphone => toml! {
             users = [{ aor = "sip:alice@example.com", password = "secret", resource = "contoso", inbound = false, country = "US" }]
@@ -67,11 +78,30 @@ fn open(folder: &Path, make: Make, transport: Transport) -> Outcome<Scene> {
         // It is offered MD5 alone, since it says what it is.
         Make::Baresip => toml::Table::new(),
     };
+    changes.extend(toml! {
+        [sip]
+        listen = [
+            { transport = "udp", address = "{sosbridge}" },
+            { transport = "tcp", address = "{sosbridge}" },
+            { transport = "tls", address = "{secure}", cert = "own.pem", key = "own-key.pem", client_ca = "ca.pem" },
+        ]
+    });
+    if center == Transport::Tls {
+        // It is known by its certificate alone, and so are we sure of it.
+        changes.extend(toml! {
+            [[trunks]]
+            name = "call-center"
+            targets = [{ uri = "sip:{psap_tls};transport=tls" }]
+            ca = "ca.pem"
+            accept_from = ["center.example"]
+            options_interval = "0s"
+        });
+    }
     let daemon = Daemon::serve(folder, &story::config(&changes)?, &vars)?;
-    let server = vars.address("sosbridge")?;
-    let center = Identity { user: "911", server, transport: Transport::Udp, registers: false };
-    let center = Phone::start(Make::Baresip, &center, vars.address("psap")?, &folder.join("center"))?;
-    let alice = Identity { user: "alice", server, transport, registers: true };
+    let server = |transport| vars.address(if transport == Transport::Tls { "secure" } else { "sosbridge" });
+    let center = Identity { user: "911", server: server(center)?, transport: center, registers: false };
+    let center = Phone::start(Make::Baresip, &center, psap, &folder.join("center"))?;
+    let alice = Identity { user: "alice", server: server(transport)?, transport, registers: true };
     let phone = Phone::start(make, &alice, ports::free(ports::PHONE)?, &folder.join("phone"))?;
     let ears = Ears::open(phone.media.clone(), folder)?;
     Ok(Scene { vars, ears, phone, center, daemon })

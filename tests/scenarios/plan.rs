@@ -68,6 +68,7 @@ pub enum Transport {
     #[default]
     Udp,
     Tcp,
+    Tls,
 }
 
 /// A party that was started must reach its end.

@@ -74,7 +74,7 @@ impl Party {
 
     /// A listener must be there before anybody calls it.
     fn wait_bound(&mut self, own: SocketAddr, transport: Transport) -> Outcome<()> {
-        let is_tcp = transport == Transport::Tcp;
+        let is_tcp = transport != Transport::Udp;
         let running = &mut self.running;
         let bound =
             until(Duration::from_secs(5), || (ports::is_bound(own, is_tcp) || running.has_ended()).then_some(()));
@@ -127,6 +127,7 @@ fn options(name: &str, play: &Play, own: SocketAddr) -> Outcome<Vec<String>> {
     let transport = match play.transport {
         Transport::Udp => "u1",
         Transport::Tcp => "t1",
+        Transport::Tls => "l1",
     };
     let (port, media) = (own.port().to_string(), media.to_string());
     let mut all = vec!["-i", &ip, "-p", &port, "-mi", &ip, "-mp", &media, "-t", transport];

@@ -1,0 +1,47 @@
+//! Certificates for the phones that speak TLS: one authority, the daemon, the call center.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+
+use crate::Outcome;
+use crate::ports;
+
+/// Writes `ca.pem`, `own.pem` and `own-key.pem` of the daemon, and `trunk.pem` of the call center with its key.
+pub fn write(folder: &Path) -> Outcome<()> {
+    made(folder).map_err(|error| format!("certificates: {error}"))
+}
+
+fn made(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "authority of the stories");
+    std::fs::write(folder.join("ca.pem"), params.self_signed(&key)?.pem())?;
+    let issuer = Issuer::new(params, key);
+    let issue = |ip: IpAddr, domain: &str| -> Result<_, rcgen::Error> {
+        let mut params = CertificateParams::new(vec![domain.to_owned()])?;
+        // Phones that know no alternative names of addresses look here.
+        params.distinguished_name.push(DnType::CommonName, ip.to_string());
+        params.subject_alt_names.push(SanType::IpAddress(ip));
+        let key = KeyPair::generate()?;
+        Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
+    };
+    let (cert, key) = issue(ports::SOSBRIDGE.into(), "sosbridge.example")?;
+    std::fs::write(folder.join("own.pem"), cert)?;
+    std::fs::write(folder.join("own-key.pem"), key)?;
+    let (cert, key) = issue(ports::TRUNK.into(), "center.example")?;
+    std::fs::write(folder.join("trunk.pem"), key + &cert)?;
+    Ok(())
+}
+
+/// For a phone in a folder of its own, beside these files.
+pub fn authority_beside(phone: &Path) -> PathBuf {
+    phone.with_file_name("ca.pem")
+}
+
+/// Certificate and key in one file.
+pub fn of_trunk_beside(phone: &Path) -> PathBuf {
+    phone.with_file_name("trunk.pem")
+}
