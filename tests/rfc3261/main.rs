@@ -15,5 +15,6 @@ mod framing;
 mod in_dialog;
 mod legs;
 mod offer_answer;
+mod secure;
 mod transactions;
 mod trunk_auth;

@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sosbridge::admin::{Metrics, Record};
-use sosbridge::base::Instant;
+use sosbridge::base::{Instant, Protocol};
 use sosbridge::config::Config;
 use sosbridge::node::{Boot, Input, Node, Output, Row, StoreFault, StoreSin, WriteId};
 use sosbridge::transport::{ConnId, ListenerId};
+use sosbridge::trunk::Peer;
 
 pub use agent::{Agent, Dialog, description};
 pub use config::Toml;
@@ -43,6 +44,15 @@ pub struct Sent {
     pub text: String,
 }
 
+/// A connection the node wanted.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub connection: ConnId,
+    pub protocol: Protocol,
+    pub remote: SocketAddr,
+    pub peer: Option<Peer>,
+}
+
 pub struct World {
     pub node: Node,
     pub now: Instant,
@@ -53,6 +63,10 @@ pub struct World {
     pub rows: Vec<Row>,
     pub writes: Vec<WriteId>,
     pub closed: Vec<ConnId>,
+    /// What the node wanted to open.
+    pub opened: Vec<Opened>,
+    /// Connections that are WebSockets.
+    web: Vec<ConnId>,
     pub pongs: usize,
     /// Texts that no message to a trunk may hold (SPEC §4).
     pub secrets: Vec<&'static str>,
@@ -118,6 +132,8 @@ impl World {
             rows: Vec::new(),
             writes: Vec::new(),
             closed: Vec::new(),
+            opened: Vec::new(),
+            web: Vec::new(),
             pongs: 0,
             secrets: vec!["alice", "Alice", "Liddell", "4255550123", "198.51.100.7", "5071", "-secret-", "Softphone"],
             began: now,
@@ -143,6 +159,7 @@ impl World {
     pub fn send_bytes(&mut self, from: &Agent, bytes: &[u8]) {
         let bytes = Bytes::copy_from_slice(bytes);
         self.input(match from.connection {
+            Some(connection) if self.web.contains(&connection) => Input::Frame { connection, bytes },
             Some(connection) => Input::Stream { connection, bytes },
             None => Input::Datagram { listener: UDP, remote: from.address, bytes },
         });
@@ -150,9 +167,22 @@ impl World {
 
     /// The same party over a TCP connection it has opened to us.
     pub fn connect(&mut self, agent: Agent) -> Agent {
+        self.connect_to(TCP, agent, &[])
+    }
+
+    /// The same over a WebSocket.
+    pub fn connect_web(&mut self, listener: ListenerId, agent: Agent) -> Agent {
+        let agent = self.connect_to(listener, agent, &[]);
+        self.web.extend(agent.connection);
+        agent
+    }
+
+    /// The same at another listener, with a certificate for these names.
+    pub fn connect_to(&mut self, listener: ListenerId, agent: Agent, names: &[&str]) -> Agent {
         self.accepted += 1;
         let connection = ConnId(ConnId::ACCEPTED | self.accepted);
-        self.input(Input::Accepted { connection, listener: TCP, remote: agent.address, identities: Vec::new() });
+        let identities = names.iter().map(|name| (*name).into()).collect();
+        self.input(Input::Accepted { connection, listener, remote: agent.address, identities });
         Agent { connection: Some(connection), ..agent }
     }
 
@@ -173,7 +203,10 @@ impl World {
                         Store::Silent => {}
                     }
                 }
-                Output::Connect { connection, .. } => self.node.handle(self.now, Input::Connected { connection }),
+                Output::Connect { connection, protocol, remote, peer, .. } => {
+                    self.opened.push(Opened { connection, protocol, remote, peer });
+                    self.node.handle(self.now, Input::Connected { connection });
+                }
                 Output::Close { connection } => self.closed.push(connection),
                 Output::Resolve { .. } => panic!("no test has names to resolve"),
             }
