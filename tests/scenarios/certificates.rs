@@ -22,9 +22,9 @@ fn made(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let issuer = Issuer::new(params, key);
     let issue = |ip: IpAddr, domain: &str| -> Result<_, rcgen::Error> {
         let mut params = CertificateParams::new(vec![domain.to_owned()])?;
-        // Phones that know no alternative names of addresses look here.
-        params.distinguished_name.push(DnType::CommonName, ip.to_string());
         params.subject_alt_names.push(SanType::IpAddress(ip));
+        // Linphone of this age looks for an address among the names.
+        params.subject_alt_names.push(SanType::DnsName(ip.to_string().as_str().try_into()?));
         let key = KeyPair::generate()?;
         Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
     };
