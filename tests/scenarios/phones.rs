@@ -63,7 +63,7 @@ pub fn play(make: Make, transport: Transport, center: Transport, end: End) -> Ou
 fn open(folder: &Path, make: Make, transport: Transport, center: Transport) -> Outcome<Scene> {
     certificates::write(folder)?;
     let mut vars = Vars::default();
-    for name in ["sosbridge", "secure", "admin"] {
+    for name in ["sosbridge", "secure", "certified", "admin"] {
         vars.set_address(name, ports::free(ports::SOSBRIDGE)?);
     }
     vars.set_address("psap", ports::free(ports::TRUNK)?);
@@ -83,7 +83,8 @@ fn open(folder: &Path, make: Make, transport: Transport, center: Transport) -> O
         listen = [
             { transport = "udp", address = "{sosbridge}" },
             { transport = "tcp", address = "{sosbridge}" },
-            { transport = "tls", address = "{secure}", cert = "own.pem", key = "own-key.pem", client_ca = "ca.pem" },
+            { transport = "tls", address = "{secure}", cert = "own.pem", key = "own-key.pem" },
+            { transport = "tls", address = "{certified}", cert = "own.pem", key = "own-key.pem", client_ca = "ca.pem" },
         ]
     });
     if center == Transport::Tls {
@@ -98,10 +99,11 @@ fn open(folder: &Path, make: Make, transport: Transport, center: Transport) -> O
         });
     }
     let daemon = Daemon::serve(folder, &story::config(&changes)?, &vars)?;
-    let server = |transport| vars.address(if transport == Transport::Tls { "secure" } else { "sosbridge" });
-    let center = Identity { user: "911", server: server(center)?, transport: center, registers: false };
+    // linphonec asks its user for a certificate when a server asks for one: the call center has a listener of its own.
+    let server = |transport, secure| vars.address(if transport == Transport::Tls { secure } else { "sosbridge" });
+    let center = Identity { user: "911", server: server(center, "certified")?, transport: center, registers: false };
     let center = Phone::start(Make::Baresip, &center, psap, &folder.join("center"))?;
-    let alice = Identity { user: "alice", server: server(transport)?, transport, registers: true };
+    let alice = Identity { user: "alice", server: server(transport, "secure")?, transport, registers: true };
     let phone = Phone::start(make, &alice, ports::free(ports::PHONE)?, &folder.join("phone"))?;
     let ears = Ears::open(phone.media.clone(), folder)?;
     Ok(Scene { vars, ears, phone, center, daemon })
