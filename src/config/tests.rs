@@ -399,6 +399,11 @@ fn what_would_refuse_an_emergency_call_is_a_warning() {
         ("targets = [{ uri = \"sip:127.0.0.1:5080\" }]", "", "trunk \"center\" has no targets"),
         ("accept_from = [\"127.0.0.1:5080\"]", "", "trunk \"center\" has no accept_from"),
         ("sip:127.0.0.1:5080", "sip:[::1]:5080", "no listener can send to sip:[::1]:5080"),
+        (
+            "uri = \"sip:127.0.0.1",
+            "uri = \"sips:127.0.0.1",
+            "trunk \"center\" is reached over tls, and no listener is tls",
+        ),
         ("[[pools]]", "[[users]]\naor = \"sip:b@h\"\npassword = \"x\"\nresource = \"contoso\"\n[[pools]]", ""),
         (
             "-+14255551099\"",

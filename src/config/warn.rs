@@ -188,6 +188,17 @@ fn trunks(config: &Config, places: &Places, report: &Report) {
             let help = "add [[sip.listen]] with its transport and an address of its family";
             warn(report, places.trunks.get(at), format!("trunks[{at}].targets"), message, help);
         }
+        let is_tls = |protocol: Option<Protocol>| protocol == Some(Protocol::Tls);
+        let listens = config.listeners.iter().any(|listener| listener.protocol == Protocol::Tls);
+        if !listens && trunk.targets.iter().any(|target| is_tls(target.protocol)) {
+            let message = format!(
+                "trunk {:?} is reached over tls, and no listener is tls: our Contact there names another",
+                trunk.name
+            );
+            let help =
+                "add [[sip.listen]] with transport = \"tls\", or requests inside a call may not find their way back";
+            warn(report, places.trunks.get(at), format!("trunks[{at}].targets"), message, help);
+        }
         if trunk.accept_from.is_empty() {
             let message = format!("trunk {:?} has no accept_from: callbacks from it are refused", trunk.name);
             warn(

@@ -174,3 +174,28 @@ impl Handshakes {
         is_full
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn at_the_bound_the_oldest_handshake_makes_room() {
+        let mut handshakes = Handshakes::default();
+        let endless = || tokio::spawn(std::future::pending::<()>());
+        let oldest = endless();
+        handshakes.0.push_back(oldest.abort_handle());
+        let over = tokio::spawn(async {});
+        handshakes.0.push_back(over.abort_handle());
+        over.await.unwrap();
+        while handshakes.0.len() < limits::HANDSHAKES {
+            handshakes.0.push_back(endless().abort_handle());
+        }
+        assert!(!handshakes.make_room(), "one was over");
+        handshakes.0.push_back(endless().abort_handle());
+        assert!(handshakes.make_room());
+        assert!(oldest.await.unwrap_err().is_cancelled());
+        assert_eq!(handshakes.0.len(), limits::HANDSHAKES - 1);
+    }
+}

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustls::ProtocolVersion;
+use sosbridge::base::limits;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -70,6 +71,21 @@ async fn a_bad_handshake_is_counted_and_disturbs_nobody() {
     assert_eq!(code(&phone.ask(&options("TLS", 1)).await), 200);
     assert!(began.elapsed() < Duration::from_secs(5));
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_handshake_that_takes_too_long_is_ended() {
+    let daemon = Daemon::start("", "").await;
+    let stuck = ["tls", "wss", "ws"].map(|transport| daemon.address(transport));
+    let mut peers = Vec::new();
+    for address in stuck {
+        peers.push(Peer::new(TcpStream::connect(address).await.unwrap()));
+    }
+    tokio::time::sleep(limits::HANDSHAKE).await;
+    for mut peer in peers {
+        assert!(peer.is_closed().await);
+    }
+    daemon.until("one line each", || daemon.log().matches("took longer than 10 s").count() == 3).await;
 }
 
 /// Callbacks are accepted from `psap.example` by its certificate only.
