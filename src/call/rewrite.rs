@@ -56,7 +56,8 @@ impl Secrets {
     fn add_uri(&mut self, uri: &[u8]) {
         let Ok(uri) = Uri::parse(uri) else { return };
         self.add(uri.user);
-        self.add(uri.host.text().as_bytes());
+        // Without the brackets of an IPv6 address: session descriptions have none.
+        self.add(uri.host.text().trim_matches(['[', ']']).as_bytes());
     }
 
     fn add(&mut self, text: &[u8]) {

@@ -7,7 +7,7 @@ use super::history::Outcome;
 use super::{Alarm, Calls, Parts, Stage};
 use crate::lease::Shown;
 use crate::sip::{Message, sdp};
-use crate::ua::{CallId, Content, Refusal};
+use crate::ua::{CallId, Content, LegId, Refusal};
 
 /// How long the line stays up.
 const STAYS: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ impl Calls {
         call.stage = Stage::TestLine;
         call.answered_at = Some(now);
         let caller = call.caller;
-        let Some(mut content) = silence(parts, invite) else {
+        let Some(mut content) = silence(parts, caller, invite) else {
             let refusal = Refusal::warn(488, "The test line needs an audio offer");
             self.refuse_caller(parts, id, &refusal, Outcome::Failed);
             return;
@@ -40,8 +40,9 @@ impl Calls {
 
 /// An answer that takes the first audio stream as inactive and refuses the others (RFC 3264 §6); an offer of one inactive
 /// stream where the INVITE has none.
-fn silence(parts: &Parts<'_>, invite: &Message) -> Option<Content> {
-    let address = parts.ua.settings().locals.first()?.address;
+fn silence(parts: &Parts<'_>, caller: LegId, invite: &Message) -> Option<Content> {
+    let listener = parts.ua.leg(caller)?.flow().listener;
+    let address = parts.ua.settings().locals.get(usize::from(listener.0))?.address;
     let family = if address.is_ipv4() { "IP4" } else { "IP6" };
     let session = parts.context.now.as_micros();
     let mut text =

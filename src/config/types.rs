@@ -354,7 +354,10 @@ impl Target {
     pub fn literal(&self) -> Option<SocketAddr> {
         let host = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host);
         let address: IpAddr = host.parse().ok()?;
-        Some(SocketAddr::new(address, self.port.unwrap_or(self.protocol.unwrap_or(Protocol::Udp).default_port())))
+        Some(SocketAddr::new(
+            address.to_canonical(),
+            self.port.unwrap_or(self.protocol.unwrap_or(Protocol::Udp).default_port()),
+        ))
     }
 }
 

@@ -54,7 +54,10 @@ pub(super) fn dial_code(text: &str) -> Parsed<CompactString> {
 }
 
 pub(super) fn host(text: &str) -> Parsed<CompactString> {
-    if is_host(text.as_bytes()) {
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    if let Some(Ok(address)) = inside.map(str::parse) {
+        Ok(host_of(IpAddr::V6(address)))
+    } else if inside.is_none() && is_host(text.as_bytes()) {
         Ok(text.to_ascii_lowercase().into())
     } else {
         Err("is not a host: a name, an IPv4 address, or an IPv6 address in brackets".into())

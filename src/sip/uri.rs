@@ -66,11 +66,12 @@ impl Host<'_> {
         }
     }
 
+    /// Where packets go: an IPv4-mapped address leads to an IPv4 host (RFC 4291 §2.5.5.2).
     pub const fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Name(_) => None,
             Self::V4(ip) => Some(IpAddr::V4(*ip)),
-            Self::V6(ip) => Some(IpAddr::V6(*ip)),
+            Self::V6(ip) => Some(ip.to_canonical()),
         }
     }
 }
@@ -159,13 +160,12 @@ impl<'a> Uri<'a> {
 fn host_port_of(text: &[u8]) -> Result<(Host<'_>, Option<u16>), Fault> {
     if let Some(inside) = text.strip_prefix(b"[") {
         let (address, after) = split_once(inside, b']').ok_or(Fault::UriHost)?;
-        let address = std::str::from_utf8(address).ok().and_then(|text| text.parse().ok());
         let port = match after {
             [] => None,
             [b':', port @ ..] => Some(port_of(port)?),
             _ => return Err(Fault::UriHost),
         };
-        return Ok((Host::V6(address.ok_or(Fault::UriHost)?), port));
+        return Ok((Host::V6(ipv6(address).ok_or(Fault::UriHost)?), port));
     }
     let (host, port) = match split_once(text, b':') {
         Some((host, port)) => (host, Some(port_of(port)?)),
@@ -177,6 +177,16 @@ fn host_port_of(text: &[u8]) -> Result<(Host<'_>, Option<u16>), Fault> {
     }
     let v4 = host.first().is_some_and(u8::is_ascii_digit).then(|| std::str::from_utf8(host).ok()?.parse().ok());
     Ok((v4.flatten().map_or(Host::Name(host), Host::V4), port))
+}
+
+/// An IPv6 address, also with the third colon that the grammar of RFC 3261 puts before an IPv4 part (RFC 5118 §4.10).
+pub(super) fn ipv6(text: &[u8]) -> Option<Ipv6Addr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let repaired = || {
+        let (head, v4) = text.split_once(":::").filter(|(_, v4)| v4.contains('.'))?;
+        format!("{head}::{v4}").parse().ok()
+    };
+    text.parse().ok().or_else(repaired)
 }
 
 fn port_of(text: &[u8]) -> Result<u16, Fault> {
@@ -255,6 +265,20 @@ mod tests {
         assert_eq!(uri("soap.beep://192.0.2.103:3002").scheme, Scheme::Other);
         assert_eq!(uri("sip:[2001:db8::1]:5061").host, Host::V6("2001:db8::1".parse().unwrap()));
         assert_eq!(uri("SIPS:192.0.2.1").host, Host::V4("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn ipv6_references() {
+        // RFC 5118 §4.3 to §4.4, §4.9 to §4.10.
+        let ambiguous = uri("sip:[2001:db8::10:5070]");
+        assert_eq!((ambiguous.host.text().as_str(), ambiguous.port), ("[2001:db8::10:5070]", None));
+        assert_eq!(uri("sip:[2001:db8::10]:5070").port, Some(5070));
+        let mapped = uri("sip:ted@[::ffff:192.0.2.2]").host;
+        assert_eq!((mapped.text().as_str(), mapped.ip()), ("[::ffff:192.0.2.2]", "192.0.2.2".parse().ok()));
+        assert_eq!(uri("sip:a@[2001:db8:::192.0.2.1]").host, uri("sip:a@[2001:db8::192.0.2.1]").host);
+        for bad in ["sip:2001:db8::10", "sip:a@[2001:db8:::1]", "sip:a@[::1", "sip:a@[::1]5060", "sip:a@[fe80::1%2]"] {
+            assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

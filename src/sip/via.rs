@@ -7,6 +7,7 @@ use memchr::{memchr, memchr3};
 use super::Fault;
 use super::params::Params;
 use super::text::{decimal, is_space, is_token, split_once, trim, trim_end, trim_start};
+use super::uri::ipv6;
 use crate::base::Protocol;
 
 /// One Via value, in pieces of the text it came in.
@@ -75,7 +76,8 @@ impl<'a> Via<'a> {
 /// An IP address in text, with or without brackets (RFC 5118 §4.5).
 pub(super) fn ip(text: &[u8]) -> Option<IpAddr> {
     let bare = text.strip_prefix(b"[").and_then(|inside| inside.strip_suffix(b"]")).unwrap_or(text);
-    std::str::from_utf8(bare).ok()?.parse().ok()
+    let plain: Option<IpAddr> = std::str::from_utf8(bare).ok()?.parse().ok();
+    plain.or_else(|| ipv6(bare).map(IpAddr::V6))
 }
 
 fn port(text: &[u8]) -> Option<u16> {

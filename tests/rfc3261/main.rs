@@ -10,6 +10,7 @@ mod bodies;
 mod breaking;
 mod cancel;
 mod dialogs;
+mod families;
 mod finding;
 mod framing;
 mod in_dialog;

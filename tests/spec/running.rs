@@ -1,7 +1,7 @@
 //! SPEC §10 and what happens while it runs: draining, a new configuration, restarts, strangers' requests.
 
-use sosbridge::admin::{Metrics, Readiness};
-use sosbridge::node::{Boot, Input, Node, Row};
+use sosbridge::admin::Readiness;
+use sosbridge::node::{Input, Row};
 
 use crate::world::{Toml, World, alice, authorized, bob, outsider, psap, register};
 
@@ -82,28 +82,9 @@ fn an_emergency_call_of_a_user_that_was_removed_is_told_why_it_is_refused() {
 fn restart_brings_back_leases_and_bindings() {
     let mut world = World::with_alice();
     world.talking();
-    let mut leases = std::collections::BTreeMap::new();
-    let mut bindings = Vec::new();
-    for row in std::mem::take(&mut world.rows) {
-        match row {
-            Row::Lease(row) => drop(leases.insert(row.number(), row)),
-            Row::Binding(row) => bindings.push(row),
-            Row::Unbind(_) | Row::Record(_) => {}
-        }
-    }
-    assert_eq!((leases.len(), bindings.len()), (1, 1));
     // kill -9, in the call; back 10 s later.
     world.run(10_000);
-    let boot = Boot {
-        now: world.now,
-        seed: [9; 32],
-        wall_offset_ms: 0,
-        leases: leases.into_values().collect(),
-        bindings,
-        records: vec![],
-    };
-    world.node = Node::new(crate::world::checked(&Toml::default()), boot, Metrics::new());
-    world.wire.clear();
+    world.restart(&Toml::default());
     assert_eq!(world.node.registrations_view(0).rows.len(), 1);
     world.call_back(&psap(), "+14255551000");
     let ring = world.take(&alice(), "INVITE");

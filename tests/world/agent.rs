@@ -6,6 +6,9 @@ use sosbridge::transport::ConnId;
 
 use super::message::{Msg, fresh, uri_of};
 
+/// Where the parties' media goes, whatever family their signalling has.
+pub const MEDIA: &str = "198.51.100.99";
+
 /// A party by name and place.
 #[derive(Clone, Copy, Debug)]
 pub struct Agent {
@@ -18,6 +21,11 @@ pub struct Agent {
 impl Agent {
     pub fn new(name: &'static str, address: &str) -> Self {
         Self { name, address: address.parse().unwrap(), connection: None }
+    }
+
+    /// One thing for IPv4, another for IPv6.
+    pub fn pick<T>(&self, v4: T, v6: T) -> T {
+        if self.address.is_ipv4() { v4 } else { v6 }
     }
 
     pub fn transport(&self) -> &'static str {
@@ -39,7 +47,8 @@ impl Agent {
 
     /// A request outside any dialog. A phone has something to hide.
     pub fn request(&self, method: &str, uri: &str) -> Msg {
-        let is_trunk = self.address.ip().to_string().starts_with("203.0.113.");
+        let ip = self.address.ip().to_string();
+        let is_trunk = ip.starts_with("203.0.113.") || ip.starts_with("2001:db8:80:");
         let (display, call_id) = if is_trunk { ("", "plain") } else { ("\"Alice Liddell\" ", "secret") };
         Msg::request(method, uri)
             .with("Via", &self.via())
@@ -73,7 +82,7 @@ impl Agent {
 /// A session description with these media lines.
 pub fn description(name: &str, version: u32, media: &[&str]) -> String {
     let media = media.join("\r\n");
-    format!("v=0\r\no={name} 77 {version} IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.99\r\nt=0 0\r\n{media}\r\n")
+    format!("v=0\r\no={name} 77 {version} IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 {MEDIA}\r\nt=0 0\r\n{media}\r\n")
 }
 
 /// One end's view of a dialog (RFC 3261 §12).

@@ -101,6 +101,22 @@ impl Toml {
         Self::default().change("trunks = [\"psap\", \"backup\"]", "trunks = [\"psap\"]")
     }
 
+    /// Listeners of IPv6 beside those of IPv4; the trunk `psap` is taken for itself from an IPv6 network too.
+    pub fn dual() -> Self {
+        let [udp, tcp] = ["udp", "tcp"].map(|transport| {
+            format!("[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"[2001:db8::1]:5060\"\n")
+        });
+        let network = "accept_from = [\"2001:db8:80::/48\", \"203.0.113.80:5080\"]";
+        Self::one_trunk()
+            .change("[registrar]", &format!("{udp}{tcp}[registrar]"))
+            .change("accept_from = [\"203.0.113.80:5080\"]", network)
+    }
+
+    /// The call center is where `agent` is.
+    pub fn call_center_at(self, agent: &super::Agent, transport: &str) -> Self {
+        self.change("sip:203.0.113.80:5080", &format!("sip:{};transport={transport}", agent.address))
+    }
+
     /// Puts `to` in the place of `from`, which must be there.
     pub fn change(self, from: &str, to: &str) -> Self {
         assert!(self.0.contains(from), "{from} is not in the configuration");

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod config;
 pub mod message;
 mod scenes;
+pub mod torture;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,7 +17,7 @@ use sosbridge::admin::{Metrics, Record};
 use sosbridge::base::{Instant, Protocol};
 use sosbridge::config::Config;
 use sosbridge::node::{Boot, Input, Node, Output, Row, StoreFault, StoreSin, WriteId};
-use sosbridge::transport::{ConnId, ListenerId};
+use sosbridge::transport::{ConnId, Flow, ListenerId};
 use sosbridge::trunk::Peer;
 
 pub use agent::{Agent, Dialog, description};
@@ -39,6 +40,7 @@ pub struct Sent {
     /// Milliseconds since the world began.
     pub at: u64,
     pub to: SocketAddr,
+    pub listener: ListenerId,
     pub connection: Option<ConnId>,
     pub msg: Msg,
     pub text: String,
@@ -76,6 +78,9 @@ pub struct World {
 
 pub const UDP: ListenerId = ListenerId(0);
 pub const TCP: ListenerId = ListenerId(1);
+/// Of [`Toml::dual`].
+pub const UDP6: ListenerId = ListenerId(2);
+pub const TCP6: ListenerId = ListenerId(3);
 
 pub fn psap() -> Agent {
     Agent::new("psap", "203.0.113.80:5080")
@@ -87,6 +92,15 @@ pub fn backup() -> Agent {
 
 pub fn carrier() -> Agent {
     Agent::new("carrier", "203.0.113.82:5080")
+}
+
+/// The trunk `psap` where it has an IPv6 address.
+pub fn psap6() -> Agent {
+    Agent::new("psap", "[2001:db8:80::80]:5080")
+}
+
+pub fn alice6() -> Agent {
+    Agent::new("alice", "[2001:db8:71::1]:5071")
 }
 
 pub fn alice() -> Agent {
@@ -135,12 +149,39 @@ impl World {
             opened: Vec::new(),
             web: Vec::new(),
             pongs: 0,
-            secrets: vec!["alice", "Alice", "Liddell", "4255550123", "198.51.100.7", "5071", "-secret-", "Softphone"],
+            secrets: vec![
+                "alice",
+                "Alice",
+                "Liddell",
+                "4255550123",
+                "198.51.100.7",
+                "5071",
+                "-secret-",
+                "Softphone",
+                "2001:db8:71:",
+            ],
             began: now,
             accepted: 0,
         };
         world.collect();
         world
+    }
+
+    /// `kill -9` and a start on what the store has.
+    pub fn restart(&mut self, toml: &Toml) {
+        let mut leases = std::collections::BTreeMap::new();
+        let mut bindings = Vec::new();
+        for row in std::mem::take(&mut self.rows) {
+            match row {
+                Row::Lease(row) => drop(leases.insert(row.number(), row)),
+                Row::Binding(row) => bindings.push(row),
+                Row::Unbind(_) | Row::Record(_) => {}
+            }
+        }
+        let leases = leases.into_values().collect();
+        let boot = Boot { now: self.now, seed: [9; 32], wall_offset_ms: 0, leases, bindings, records: vec![] };
+        self.node = Node::new(checked(toml), boot, Metrics::new());
+        self.wire.clear();
     }
 
     pub fn reload(&mut self, toml: &Toml) {
@@ -161,13 +202,13 @@ impl World {
         self.input(match from.connection {
             Some(connection) if self.web.contains(&connection) => Input::Frame { connection, bytes },
             Some(connection) => Input::Stream { connection, bytes },
-            None => Input::Datagram { listener: UDP, remote: from.address, bytes },
+            None => Input::Datagram { listener: from.pick(UDP, UDP6), remote: from.address, bytes },
         });
     }
 
     /// The same party over a TCP connection it has opened to us.
     pub fn connect(&mut self, agent: Agent) -> Agent {
-        self.connect_to(TCP, agent, &[])
+        self.connect_to(agent.pick(TCP, TCP6), agent, &[])
     }
 
     /// The same over a WebSocket.
@@ -190,8 +231,7 @@ impl World {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Transmit(transmit) => {
-                    let (to, connection) = (transmit.flow.remote, transmit.flow.connection);
-                    self.sent(to, connection, &transmit.bytes);
+                    self.sent(transmit.flow, &transmit.bytes);
                 }
                 Output::Persist { write, rows, .. } => {
                     self.rows.extend(rows);
@@ -213,7 +253,8 @@ impl World {
         }
     }
 
-    fn sent(&mut self, to: SocketAddr, connection: Option<ConnId>, bytes: &Bytes) {
+    fn sent(&mut self, flow: Flow, bytes: &Bytes) {
+        let Flow { remote: to, listener, connection, .. } = flow;
         if &bytes[..] == b"\r\n" {
             self.pongs += 1;
             return;
@@ -225,14 +266,14 @@ impl World {
         {
             panic!("the node sent what it would refuse itself: {malformed:?}\n{text}");
         }
-        if to.ip().to_string().starts_with("203.0.113.8") {
+        if ["203.0.113.8", "2001:db8:80:"].iter().any(|trunks| to.ip().to_string().starts_with(trunks)) {
             for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
-                let told = text.replace("198.51.100.99", "");
+                let told = text.replace(agent::MEDIA, "");
                 assert!(!told.contains(secret), "{secret} crossed to the trunk:\n{text}");
             }
         }
         let at = u64::try_from(self.now.since(self.began).as_millis()).unwrap();
-        self.wire.push(Sent { at, to, connection, msg: Msg::read(&text), text });
+        self.wire.push(Sent { at, to, listener, connection, msg: Msg::read(&text), text });
     }
 
     /// Lets time pass, timer by timer.
