@@ -1,0 +1,179 @@
+//! docs/conformance.md: the rows a B2BUA is held to, and which tests show each, by the names of the tests.
+//!
+//! A row is shown by functions of tests whose name begins with its own (`tx_1_…` of TX-1; several may stand at the
+//! beginning), by SIP stories that name it, and by rules of the simulator that do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use crate::rows::{DECLINED, SECTIONS};
+use crate::tree::{Finding, Tree};
+
+pub const PAGE: &str = "docs/conformance.md";
+/// Set, it has the page written anew.
+pub const REWRITE: &str = "SOSBRIDGE_WRITE_CONFORMANCE";
+/// Where a row is named in the text, not by a function.
+const NAMED_IN_TEXT: &[&str] = &["sip-scenarios/", "tests/sim/"];
+
+const HEAD: &str = "# Conformance
+
+What a correct B2BUA does where it is not obvious, row by row, and where it is shown. `cargo test tx_1_` runs the tests of TX-1;
+a SIP story or a rule of the simulator names its rows in its text. *Held*: such tests are there, and what they show stands in
+them. *Open*: nothing shows it.
+
+This page is written by `SOSBRIDGE_WRITE_CONFORMANCE=1 cargo test --test tidy`, from the names of the tests.
+";
+
+/// The page as it should be.
+pub fn page(tree: &Tree) -> String {
+    let evidence = evidence(tree);
+    let mut page = HEAD.to_owned();
+    for (title, rows) in SECTIONS {
+        write!(page, "\n## {title}\n\n| row | case | shown by | verdict |\n|---|---|---|---|\n").unwrap();
+        for (row, case) in *rows {
+            let places = evidence.get(row).map(links).unwrap_or_default();
+            writeln!(page, "| {row} | {case} | {places} | {} |", verdict(row, &evidence)).unwrap();
+        }
+    }
+    page
+}
+
+/// Differences between the page and the tests.
+pub fn is_true(tree: &Tree) -> Vec<Finding> {
+    let finding = |line, what: String| Finding { path: PAGE.to_owned(), line, what };
+    let lost = lost(tree);
+    if !lost.is_empty() {
+        return lost.into_iter().map(|(line, row)| finding(line, format!("no test shows {row} any more"))).collect();
+    }
+    let (have, want) = (tree.text(PAGE).map_or("", |page| page.text), page(tree));
+    let differs = have.lines().zip(want.lines()).position(|(have, want)| have != want);
+    let line = differs.unwrap_or(have.lines().count().min(want.lines().count())) + 1;
+    let outdated = (have != want).then(|| finding(line, format!("out of date: {REWRITE}=1 cargo test --test tidy")));
+    outdated.into_iter().collect()
+}
+
+/// Rows without any test that the page does not call open: what was shown once stays shown, and a new row begins with a test
+/// or a reason.
+pub fn lost(tree: &Tree) -> Vec<(usize, &'static str)> {
+    let Some(page) = tree.text(PAGE) else { return Vec::new() };
+    let evidence = evidence(tree);
+    let told: BTreeMap<&str, (usize, &str)> = page
+        .lines()
+        .filter_map(|(at, line)| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            Some((*cells.get(1)?, (at, *cells.get(4)?)))
+        })
+        .collect();
+    let is_lost = |row: &&str| verdict(row, &evidence) == "open" && told.get(*row).is_none_or(|told| told.1 != "open");
+    rows().filter(is_lost).map(|row| (told.get(row).map_or(1, |told| told.0), row)).collect()
+}
+
+fn rows() -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().flat_map(|(_, rows)| rows.iter().map(|(row, _)| *row))
+}
+
+fn verdict(row: &str, evidence: &BTreeMap<&str, BTreeSet<String>>) -> String {
+    match DECLINED.iter().find(|(declined, _)| *declined == row) {
+        Some((_, reason)) => format!("declined: {reason}"),
+        None if evidence.contains_key(row) => "held".to_owned(),
+        None => "open".to_owned(),
+    }
+}
+
+/// The files that show each row.
+fn evidence(tree: &Tree) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let mut evidence: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut show = |row, path: &str| {
+        evidence.entry(row).or_default().insert(path.to_owned());
+    };
+    for source in &tree.sources {
+        for two in source.tokens.windows(2).filter(|two| two[0].text == "fn" && (source.is_test || two[0].in_test)) {
+            rows_of(two[1].text).into_iter().for_each(|row| show(row, &source.path));
+        }
+    }
+    for text in tree.texts.iter().filter(|text| NAMED_IN_TEXT.iter().any(|place| text.path.starts_with(place))) {
+        let words: BTreeSet<&str> = text.text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
+        rows().filter(|row| words.contains(row)).for_each(|row| show(row, &text.path));
+    }
+    evidence
+}
+
+/// The rows at the beginning of the name of a function.
+fn rows_of(mut name: &str) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    while let Some((row, rest)) = rows().find_map(|row| {
+        let prefix = format!("{}_", row.to_ascii_lowercase().replace('-', "_"));
+        Some((row, name.strip_prefix(prefix.as_str())?))
+    }) {
+        found.push(row);
+        name = rest;
+    }
+    found
+}
+
+/// Stories by their folder, other files by their path.
+fn links(paths: &BTreeSet<String>) -> String {
+    let link = |path: &String| {
+        let place = match path.strip_prefix("sip-scenarios/").and_then(|rest| rest.split_once('/')) {
+            Some((story, _)) => format!("sip-scenarios/{story}"),
+            None => path.clone(),
+        };
+        let name = place.trim_start_matches("tests/").trim_start_matches("sip-scenarios/").trim_end_matches(".rs");
+        format!("[{name}](../{place})")
+    };
+    paths.iter().map(link).collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TESTS: &[(&str, &str)] = &[
+        ("tests/rfc3261/cancel.rs", "#[test]\nfn ca_1_x() {}\n#[test]\nfn ca_2_tx_14_y() {}\nfn ca_30_z() {}"),
+        ("src/transport/route.rs", "fn na_1_x() {}\n#[cfg(test)]\nmod tests { fn na_9_x() {} }"),
+        ("sip-scenarios/hold/holds.xml", "<!-- (CONFORMANCE OA-3, OA-10; SHA-256). -->"),
+        ("tests/sim/watch.rs", "// DI-1"),
+        ("tests/spec/rules.rs", "// DI-2"),
+    ];
+
+    fn tree(page: Option<&str>) -> Tree {
+        let files: Vec<_> = TESTS.iter().copied().chain(page.map(|page| (PAGE, page))).collect();
+        Tree::from(&files)
+    }
+
+    #[test]
+    fn rows_are_shown_by_names_and_stories() {
+        let evidence = evidence(&tree(None));
+        let shown: Vec<&str> = evidence.keys().copied().collect();
+        assert_eq!(shown, ["CA-1", "CA-2", "DI-1", "NA-9", "OA-10", "OA-3", "TX-14"]);
+        let page = page(&tree(None));
+        assert!(page.contains("| OA-3 | re-INVITE, hold, resume | [hold](../sip-scenarios/hold) | held |\n"), "{page}");
+        assert!(
+            page.contains(
+                "| CA-1 | cancelled while it rings | [rfc3261/cancel](../tests/rfc3261/cancel.rs) | held |\n"
+            )
+        );
+        assert!(page.contains("| NA-1 | rport, received, NAT |  | open |\n"), "{page}");
+    }
+
+    #[test]
+    fn a_page_that_is_out_of_date_is_found() {
+        let good = page(&tree(None));
+        assert_eq!(is_true(&tree(Some(&good))), []);
+        let old = good.replace("[hold](../sip-scenarios/hold) | held", " | open");
+        let found: Vec<_> = is_true(&tree(Some(&old))).iter().map(Finding::to_string).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("out of date"), "{found:?}");
+        assert_eq!(is_true(&tree(None)).len(), 1, "no page at all");
+    }
+
+    #[test]
+    fn a_row_without_test_or_reason_is_found() {
+        let lost = page(&tree(None)).replace("NAT |  | open", "NAT | [gone](../tests/gone.rs) | held");
+        let found: Vec<_> = is_true(&tree(Some(&lost))).iter().map(|finding| finding.what.clone()).collect();
+        assert_eq!(found, ["no test shows NA-1 any more"]);
+        let new = page(&tree(None)).replace("| NA-1 |", "| NA-0 |");
+        let found: Vec<_> = is_true(&tree(Some(&new))).iter().map(|finding| finding.what.clone()).collect();
+        assert_eq!(found, ["no test shows NA-1 any more"]);
+    }
+}
