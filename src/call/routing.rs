@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use compact_str::{CompactString, format_compact};
 
 use crate::base::Protocol;
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::sip::Uri;
 use crate::transport::{Flow, ListenerId};
 
@@ -22,6 +22,16 @@ pub(crate) fn flow_to(config: &Config, protocol: Protocol, remote: SocketAddr) -
     }?;
     let listener = ListenerId(u8::try_from(at).ok()?);
     Some(Flow { protocol, listener, remote, connection: None })
+}
+
+/// The listener of a flow that the store kept. The configuration may have other listeners now, or another order of them:
+/// then one of the same kind.
+pub(crate) fn listener_now(config: &Config, was: ListenerId, protocol: Protocol, remote: SocketAddr) -> ListenerId {
+    let fits = |listener: &Listener| listener.protocol == protocol && listener.address.is_ipv4() == remote.is_ipv4();
+    match config.listeners.get(usize::from(was.0)) {
+        Some(listener) if fits(listener) => was,
+        _ => flow_to(config, protocol, remote).map_or(was, |flow| flow.listener),
+    }
 }
 
 /// `host:port` with the transport parameter where it is not UDP.

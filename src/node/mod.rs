@@ -82,7 +82,8 @@ pub struct Node {
 impl Node {
     /// A node that remembers what the store kept. Leases, quarantine and bindings are back before the first message is handled.
     pub fn new(config: Arc<Config>, boot: Boot, metrics: Metrics) -> Self {
-        let Boot { now, seed, wall_offset_ms, leases: lease_rows, bindings, records } = boot;
+        let Boot { now, seed, wall_offset_ms, leases: mut lease_rows, mut bindings, records } = boot;
+        rows::find_listeners(&config, &mut lease_rows, &mut bindings);
         let mut rng = Rng::from_seed(seed);
         let mut leases = Leases::new(&pools(&config), lease_settings(&config));
         leases.load(lease_rows, now);

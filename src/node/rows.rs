@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::call::routing::listener_now;
+use crate::config::Config;
+use crate::transport::ListenerId;
 use crate::{admin, lease, registrar};
 
 /// A write, numbered by the node; the store's answer carries it back.
@@ -48,4 +51,17 @@ pub enum StoreSin {
     Backlog,
     #[error("it answers with an error")]
     Other,
+}
+
+/// Gives the flows that the store kept a listener of their kind, however the configuration numbers them now.
+pub(super) fn find_listeners(config: &Config, leases: &mut [lease::Row], bindings: &mut [registrar::Row]) {
+    for row in leases {
+        if let lease::Row::Lease(lease) = row {
+            let flow = &mut lease.device.flow;
+            flow.listener = listener_now(config, flow.listener, flow.protocol, flow.remote);
+        }
+    }
+    for row in bindings {
+        row.listener = listener_now(config, ListenerId(row.listener), row.protocol, row.remote).0;
+    }
 }

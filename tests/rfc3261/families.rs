@@ -165,6 +165,30 @@ fn na_8_bindings_and_leases_of_ipv6_phones_outlive_a_restart() {
 }
 
 #[test]
+fn na_8_phones_are_found_when_listeners_have_changed_their_order() {
+    let first = "[[sip.listen]]\ntransport = \"udp\"\naddress = \"192.0.2.1:5060\"\n";
+    let before = Toml::dual();
+    let after = Toml::one_trunk().change(first, &format!("{}{first}", first.replace("192.0.2.1", "[2001:db8::1]")));
+    for phone in [alice(), alice6()] {
+        // Registered, and unregistered since: only the lease knows where it was.
+        for is_registered in [true, false] {
+            let mut world = World::of(&before);
+            world.register(&phone);
+            world.dial(&phone, "sip:911@example.com");
+            world.take(&psap(), "INVITE");
+            if !is_registered {
+                world.rows.retain(|row| !matches!(row, Row::Binding(_)));
+            }
+            world.restart(&after);
+            world.call_back(&psap(), "+14255551000");
+            let ring = world.on_wire(&phone, "INVITE").remove(0);
+            assert_eq!(ring.listener.0, phone.pick(1, 0));
+            assert!(ring.msg.header("Via").contains(ours(&phone)), "{}", ring.text);
+        }
+    }
+}
+
+#[test]
 fn na_8_a_trunk_is_known_by_its_ipv6_network() {
     let mut world = World::of(&Toml::dual());
     world.register(&alice6());
