@@ -5,6 +5,26 @@ type Section = (&'static str, &'static [(&'static str, &'static str)]);
 /// Rows that are not kept, each with its reason.
 pub const DECLINED: &[(&str, &str)] = &[];
 
+/// Rows of several cases: words that stand in the names of their tests, each for a case. A word that stands in none is a case
+/// that nothing shows.
+pub const CASES: &[(&str, &[&str])] = &[
+    ("DI-3", &["reinvite", "update"]),
+    ("DI-12", &["reinvite", "update", "481"]),
+    ("DI-13", &["methods", "extensions"]),
+    ("OA-1", &["2xx", "reliable"]),
+    ("OA-3", &["hold_and_resume", "without_description"]),
+    ("OA-5", &["reinvite", "update"]),
+    ("OA-6", &["update", "early", "reinvite"]),
+    ("PR-4", &["offer_in_the_response", "offer_in_prack"]),
+    ("ST-2", &["interval", "422"]),
+    ("NA-3", &["keep_alive", "stun", "options"]),
+    ("NA-4", &["instance", "contacts", "expir"]),
+    ("NA-5", &["path", "gruu", "temporary"]),
+    ("NA-7", &["naptr", "srv", "weight", "down", "next_record"]),
+    ("NA-8", &["families", "ipv6"]),
+    ("AU-1", &["invite", "algorithms", "stale", "replay", "unknown"]),
+];
+
 pub const SECTIONS: &[Section] = &[
     (
         "Transactions and ACK (RFC 3261 §17, RFC 6026, RFC 4320)",
