@@ -1,6 +1,6 @@
 //! The parsers under mutated torture messages: no panic, and what is accepted keeps its promises.
 //! A bounded number of rounds here; `cargo bolero test NAME` goes on for as long as it is let.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::LazyLock;
 
@@ -9,6 +9,7 @@ use sosbridge::sip::digest::{Challenge, Credentials};
 use sosbridge::sip::framing::Framer;
 use sosbridge::sip::sdp::{self, Sdp};
 use sosbridge::sip::{Message, Name, NameAddr, Params, Uri, Via, Writer, mime, reply, unfold};
+use sosbridge::transport::stun;
 
 const ROUNDS: usize = 20_000;
 
@@ -228,6 +229,30 @@ fn fuzz_sdp_and_multipart() {
         if let Some(range) = mime::locate(b"multipart/mixed;boundary=boundary", bytes, "application/sdp") {
             let part = bytes.get(range.clone()).unwrap().to_vec();
             assert_eq!(mime::replace(bytes, range, &part), bytes);
+        }
+    });
+}
+
+static STUN: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let message = |attributes: &[u8]| {
+        let length = u8::try_from(attributes.len()).unwrap();
+        [b"\0\x01\0", &[length][..], b"\x21\x12\xA4\x42123456789012", attributes].concat()
+    };
+    let fingerprint = b"\x80\x28\0\x04\0\0\0\0";
+    let attributes = [&b""[..], b"\x80\x22\0\x04name", b"\0\x06\0\x03abc\0", b"\0\x03\0\x04\0\0\0\x06", fingerprint];
+    attributes.into_iter().map(message).collect()
+});
+
+#[test]
+fn fuzz_stun() {
+    let source = "192.0.2.1:5060".parse().unwrap();
+    fuzz(&STUN, |bytes| {
+        if let Some(answer) = stun::answer(bytes, source) {
+            // To the one who asked, by its own number, not much longer than the question, and itself no question.
+            assert!(stun::is_stun(bytes) && answer[0] == 1);
+            assert_eq!(answer.get(4..20), bytes.get(4..20));
+            assert!(answer.len() <= bytes.len() + 56 && answer.len() % 4 == 0);
+            assert_eq!(stun::answer(&answer, source), None);
         }
     });
 }

@@ -177,6 +177,7 @@ impl Calls {
             from: from.as_bytes(),
             to: to.as_bytes(),
             contact_user: &dialling.identity,
+            path: "",
             account: parts.ua.accounts().of_trunk(target.trunk),
         };
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
@@ -238,7 +239,7 @@ impl Calls {
             }
             self.next_target(parts, id);
         } else {
-            self.device_silent(parts, id);
+            self.device_silent(parts, id, leg);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::registrar::Binding;
 use crate::sip::{Lines, Message, Name, Uri};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
-use crate::ua::{CallId, Invitation, Refusal};
+use crate::ua::{CallId, Invitation, LegId, Refusal};
 
 /// A phone that has sent nothing at all in this time is taken for dead or asleep.
 const PHONE_WAIT: Duration = Duration::from_secs(2);
@@ -83,22 +83,34 @@ impl Calls {
     /// Rings every registered device that is not ringing already.
     pub(super) fn ring_all(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return };
-        let devices: Vec<Device> = parts.registrar.bindings(&ringing.user).iter().map(device_of).collect();
+        let bindings = parts.registrar.bindings(&ringing.user);
+        // RFC 5626 §7: of one phone with several flows only one is tried at a time.
+        let is_first =
+            |(at, binding): &(usize, &Binding)| !bindings.iter().take(*at).any(|before| is_other_flow(before, binding));
+        let devices = bindings.iter().enumerate().filter(is_first).map(|(_, binding)| device_of(binding));
+        let devices: Vec<Device> = devices.collect();
         for device in devices {
-            if !self.is_ringing(parts, id, &device) {
-                self.ring(parts, id, &device);
-            }
+            self.ring(parts, id, &device);
         }
     }
 
-    /// True when a branch toward this device is under way on its present flow.
-    pub(super) fn is_ringing(&self, parts: &Parts<'_>, id: CallId, device: &Device) -> bool {
+    /// The phone behind `contact` could not be reached over the flow that was tried: the next of its flows that was not
+    /// (RFC 5626 §7).
+    fn ring_next_flow(&mut self, parts: &mut Parts<'_>, id: CallId, contact: &str) -> bool {
         let Some(call) = self.calls.get(id) else { return false };
-        call.branches.iter().any(|branch| {
-            let same_contact =
-                call.attempts.get(branch.attempt).is_some_and(|attempt| attempt.target == device.contact);
-            same_contact && parts.ua.leg(branch.leg).is_some_and(|leg| leg.flow() == device.flow)
-        })
+        let Stage::Ringing(ringing) = &call.stage else { return false };
+        let bindings = parts.registrar.bindings(&ringing.user);
+        let Some(tried) = bindings.iter().find(|binding| binding.contact() == contact) else { return false };
+        let is_flow = |binding: &&Binding| std::ptr::eq(*binding, tried) || is_other_flow(tried, binding);
+        let is_of_phone = |target: &CompactString| bindings.iter().filter(is_flow).any(|flow| flow.contact() == target);
+        let attempts = call.attempts.iter().filter(|attempt| is_of_phone(&attempt.target)).count();
+        match bindings.iter().filter(is_flow).nth(attempts).map(device_of) {
+            Some(next) => {
+                self.ring(parts, id, &next);
+                true
+            }
+            None => false,
+        }
     }
 
     /// Sends an INVITE to one device, over its flow; over a new connection where that is gone.
@@ -119,6 +131,8 @@ impl Calls {
         let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };
         let caller = caller_identity(parts, &ringing.invite, call.kind, &local.host);
         let to = format_compact!("<{}>", ringing.user);
+        let mut bindings = parts.registrar.bindings(&ringing.user).iter();
+        let path = bindings.find(|binding| binding.contact() == device.contact).map_or("", Binding::path);
         let invitation = Invitation {
             flow,
             follows_target: false,
@@ -126,6 +140,7 @@ impl Calls {
             from: caller.from.as_bytes(),
             to: to.as_bytes(),
             contact_user: &caller.user,
+            path,
             account: None,
         };
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
@@ -157,6 +172,12 @@ impl Calls {
             ringing.best = Some(refusal.clone());
         }
         let best = ringing.best.clone();
+        let is_flow_failure = ringing.hold.is_none() && matches!(refusal.status, 408 | 430 | 503);
+        if is_flow_failure && self.ring_next_flow(parts, id, device) {
+            return;
+        }
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let Stage::Ringing(ringing) = &mut call.stage else { return };
         if ringing.hold.is_some() {
             self.callback_branch_failed(parts, id, device, refusal);
         } else if call.branches.is_empty() {
@@ -166,14 +187,28 @@ impl Calls {
         }
     }
 
-    /// A device has not even said 100.
-    pub(super) fn device_silent(&mut self, parts: &mut Parts<'_>, id: CallId) {
-        let is_callback =
-            matches!(self.calls.get(id), Some(Call { stage: Stage::Ringing(ringing), .. }) if ringing.hold.is_some());
-        if is_callback {
-            self.origin_silent(parts, id);
+    /// A device has not even said 100: a callback looks further, any other call tries its next flow.
+    pub(super) fn device_silent(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
+        let Some(Call { stage: Stage::Ringing(ringing), branches, attempts, .. }) = self.calls.get(id) else { return };
+        if ringing.hold.is_some() {
+            return self.origin_silent(parts, id);
+        }
+        let branch = branches.iter().find(|branch| branch.leg == leg);
+        let Some(contact) = branch.and_then(|branch| attempts.get(branch.attempt)).map(|tried| tried.target.clone())
+        else {
+            return;
+        };
+        if self.ring_next_flow(parts, id, &contact) {
+            self.close_branch(parts, id, leg, 408);
+            parts.ua.hang_up(&mut parts.context, leg, None);
+            parts.ua.orphan(leg);
         }
     }
+}
+
+/// True for two flows of the same phone (RFC 5626 §6).
+fn is_other_flow(one: &Binding, other: &Binding) -> bool {
+    one.reg_id.is_some() && other.reg_id.is_some() && one.reg_id != other.reg_id && one.instance() == other.instance()
 }
 
 /// True when a phone that registered from `source` may be looked for at `contact`: on the same host (all of 127/8 is one),

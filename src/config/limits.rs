@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(super) const LEASE_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// Longest duration any key takes: one Julian year.
 pub(super) const LONGEST: Duration = Duration::from_secs(31_557_600);
+/// Shortest time between two OPTIONS to one phone.
+pub(super) const OPTIONS_INTERVAL: Duration = Duration::from_secs(5);
 /// `[[sip.listen]]` entries: `transport::ListenerId` is a byte.
 pub(super) const LISTENERS: usize = 255;
 /// Numbers in all pools together.

@@ -120,11 +120,16 @@ pub(super) fn registrar(mut keys: Keys<'_>, default_realm: &str) -> RegistrarKey
     });
     let allowed = || seconds(1)..=DAY * 30;
     let max = keys.duration("max_expires", seconds(3600), allowed());
+    let options_interval = keys.duration("options_interval", Duration::ZERO, Duration::ZERO..=DAY);
+    if !options_interval.is_zero() && options_interval < limits::OPTIONS_INTERVAL {
+        keys.fault("options_interval", &keys.span_of("options_interval"), "is shorter than 5s; \"0s\" is never".into());
+    }
     let registrar = RegistrarKeys {
         realm: realm.map_or_else(|| default_realm.into(), |at| at.value),
         min_expires: keys.duration("min_expires", seconds(60).min(max), allowed()),
         max_expires: max,
         default_expires: keys.duration("default_expires", seconds(3600).min(max), allowed()),
+        options_interval,
     };
     if registrar.min_expires > registrar.max_expires {
         keys.fault("min_expires", &keys.span_of("min_expires"), "is longer than max_expires".into());

@@ -114,6 +114,8 @@ pub struct RegistrarKeys {
     pub max_expires: Duration,
     /// When the phone names none. Default 1 h.
     pub default_expires: Duration,
+    /// Every phone gets an OPTIONS this often. Default zero: never.
+    pub options_interval: Duration,
 }
 
 /// `[[resources]]`: a tenant.

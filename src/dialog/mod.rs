@@ -67,6 +67,13 @@ impl Dialog {
         }
     }
 
+    /// Requests take this way until a response says which (RFC 3327 §5.4).
+    pub fn preload(&mut self, path: &str) {
+        if !path.is_empty() {
+            self.routes = RouteSet::from_path(path);
+        }
+    }
+
     /// The dialog another branch of a forked INVITE of ours forms (§13.2.2.4): our half of this one, and no peer yet.
     pub fn fork(&self) -> Self {
         Self {

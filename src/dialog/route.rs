@@ -19,6 +19,11 @@ impl RouteSet {
         Self(routes)
     }
 
+    /// From the Path of a registration: one line of values (RFC 3327 §5.4).
+    pub fn from_path(path: &str) -> Self {
+        Self(crate::sip::list_values(path.as_bytes()).map(Into::into).collect())
+    }
+
     pub fn first_uri(&self) -> Option<&[u8]> {
         self.0.first().map(|route| uri_of(route))
     }

@@ -12,6 +12,7 @@ impl Node {
             (self.calls.next_deadline(), Why::Call),
             (self.leases.next_deadline(), Why::Lease),
             (self.registrar.next_deadline(), Why::Binding),
+            (self.keep_alive.due(), Why::KeepAlive),
             (self.confirmations.next_deadline(), Why::Confirmation),
             (self.trunks.next_deadline(), Why::Trunk),
             (self.streams.next_deadline(), Why::HalfMessage),
@@ -36,6 +37,7 @@ impl Node {
             self.registrar.handle_timeout(self.now);
         }
         self.confirm_overdue();
+        self.keep_alive();
         for probe in self.trunks.handle_timeout(self.now, &mut self.rng) {
             self.probe(probe);
         }

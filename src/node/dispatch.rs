@@ -10,7 +10,7 @@ use crate::admin::Direction;
 use crate::call::routing::flow_to;
 use crate::sip::{self, Lines, Malformed, Message, Method, Name, Scheme, Uri};
 use crate::transaction::{self, ServerId};
-use crate::transport::{Flow, ListenerId, Transmit, response_flow};
+use crate::transport::{Flow, ListenerId, Transmit, response_flow, stun};
 use crate::trunk::{self, Sign};
 use crate::ua::{Owner, Refusal};
 
@@ -31,7 +31,14 @@ impl Node {
         if bytes.len() <= 4 && bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0 | b' ')) {
             return;
         }
-        self.message(Flow { protocol, listener, remote, connection: None }, bytes);
+        let flow = Flow { protocol, listener, remote, connection: None };
+        // RFC 5626 §8: STUN is told from SIP by its first byte. No message of ours: it goes out uncounted.
+        if stun::is_stun(&bytes) {
+            let answer = stun::answer(&bytes, remote).map(|bytes| Transmit { flow, bytes: bytes.into() });
+            self.outputs.extend(answer.map(Output::Transmit));
+            return;
+        }
+        self.message(flow, bytes);
     }
 
     pub(super) fn message(&mut self, flow: Flow, bytes: Bytes) {
@@ -286,7 +293,8 @@ impl Node {
 
 /// Extensions this daemon understands in Require (§20.32).
 fn knows(request: &Message, extension: &[u8]) -> bool {
-    request.method() == Method::Register && extension.eq_ignore_ascii_case(b"outbound")
+    let of_register: [&[u8]; 3] = [b"outbound", b"path", b"gruu"];
+    request.method() == Method::Register && of_register.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 fn unknown_extensions(request: &Message) -> impl Iterator<Item = &[u8]> {

@@ -112,6 +112,7 @@ pub enum Why {
     Lease,
     Binding,
     Confirmation,
+    KeepAlive,
     Trunk,
     HalfMessage,
     Gauges,

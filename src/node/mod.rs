@@ -7,6 +7,7 @@ mod connections;
 mod deadlines;
 mod dispatch;
 pub mod io;
+mod keepalive;
 mod persist;
 mod register;
 mod report;
@@ -68,6 +69,7 @@ pub struct Node {
     writes: BTreeMap<WriteId, (Instant, Vec<GrantId>)>,
     last_write: u64,
     confirmations: register::Confirmations,
+    keep_alive: keepalive::Round,
     probes: dispatch::Probes,
     metrics: Metrics,
     gauges: report::Gauges,
@@ -107,6 +109,7 @@ impl Node {
             writes: BTreeMap::new(),
             last_write: 0,
             confirmations: register::Confirmations::default(),
+            keep_alive: keepalive::Round::after(now, config.registrar.options_interval),
             probes: dispatch::Probes::default(),
             gauges: report::Gauges::new(&metrics, &config),
             gauges_due: Some(now),
@@ -184,6 +187,9 @@ impl Node {
         self.tell_accounts();
         self.registrar.set_settings(registrar_settings(&config));
         self.auth.reload(&config);
+        if was.registrar.options_interval != config.registrar.options_interval {
+            self.keep_alive = keepalive::Round::after(self.now, config.registrar.options_interval);
+        }
         self.countries = Countries::new(&config);
         self.gauges = self.gauges.renewed(&self.metrics, &config);
         self.warn_of_media();

@@ -6,7 +6,7 @@ use super::{Node, WriteId};
 use crate::base::{Instant, Private};
 use crate::config::Aor;
 use crate::registrar::{Outcome, Verdict};
-use crate::sip::{self, Lines, Message, Uri};
+use crate::sip::{self, Lines, Message, Name, Uri};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
 use crate::ua::Refusal;
@@ -96,13 +96,27 @@ impl Node {
                 }
             }
             Outcome::TooBrief { min } => {
-                let mut lines = Lines::default();
-                lines.push(b"Min-Expires", min.as_secs().to_string().as_bytes());
-                let (_, mut parts) = self.parts();
-                parts.ua.reply_with(&mut parts.context, server, request, flow, &Refusal::new(423), &lines);
+                self.refuse_with(server, request, flow, 423, ("Min-Expires", &min.as_secs().to_string()));
+            }
+            Outcome::Unsupported { extension } => {
+                self.refuse_with(server, request, flow, 420, ("Unsupported", extension));
             }
             Outcome::Refused { status, why } => self.refuse(server, request, flow, &Refusal::warn(status, why)),
         }
+    }
+
+    fn refuse_with(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        status: u16,
+        (name, value): (&str, &str),
+    ) {
+        let mut lines = Lines::default();
+        lines.push(name.as_bytes(), value.as_bytes());
+        let (_, mut parts) = self.parts();
+        parts.ua.reply_with(&mut parts.context, server, request, flow, &Refusal::new(status), &lines);
     }
 
     /// A device with a lease is rung where it was seen last, also after a restart.
@@ -147,6 +161,7 @@ impl Node {
         let tag = format!("g{:016x}", self.rng.u64());
         let writer = sip::reply(self.ua.writer(), request, flow.remote, 200, None, Some(tag.as_bytes()));
         self.registrar.write_contacts(self.now, user, writer);
+        writer.copy(request, Name::Path); // RFC 3327 §5.3
         if *outbound {
             writer.header("Require", b"outbound");
         }

@@ -323,6 +323,7 @@ fn registrations_are_listed_page_by_page_each_once() {
         q: crate::registrar::Quality::MOST,
         reg_id: None,
         country: None,
+        path: String::new(),
         never_rings: false,
     };
     let config = Arc::new(config::load(CONFIG, Path::new("/tmp")).unwrap().config);

@@ -43,13 +43,15 @@ pub(super) struct Parts<'a> {
     pub params: &'a str,
     pub call_id: &'a str,
     pub user_agent: &'a str,
+    /// The proxies on the way to the phone, as Route values (RFC 3327 §5.3); mostly empty.
+    pub path: &'a str,
 }
 
 #[derive(Clone)]
 pub(super) struct Text {
     whole: Box<str>,
     /// Where each part ends; parts are bounded by `limits::KEPT_VALUE_BYTES`.
-    ends: [u16; 3],
+    ends: [u16; 4],
 }
 
 /// The `q` of a contact in thousandths (RFC 3261 §20.10).
@@ -93,6 +95,11 @@ impl Binding {
         self.text.parts().user_agent
     }
 
+    /// The Route that leads to the phone, behind proxies (RFC 3327 §5.4); empty where there are none.
+    pub fn path(&self) -> &str {
+        self.text.parts().path
+    }
+
     /// `+sip.instance` without its quotes (RFC 5626 §4.1).
     pub fn instance(&self) -> Option<&[u8]> {
         Params::new(self.params().as_bytes()).value("+sip.instance")
@@ -121,22 +128,25 @@ impl Binding {
 
 impl Text {
     fn new(parts: Parts<'_>) -> Self {
-        let Parts { uri, params, call_id, user_agent } = parts;
+        let Parts { uri, params, call_id, user_agent, path } = parts;
         let length = |text: &str| u16::try_from(text.len()).unwrap_or(u16::MAX);
         let first = length(uri);
         let second = first.saturating_add(length(params));
         let third = second.saturating_add(length(call_id));
-        Self { whole: [uri, params, call_id, user_agent].concat().into_boxed_str(), ends: [first, second, third] }
+        let fourth = third.saturating_add(length(user_agent));
+        let whole = [uri, params, call_id, user_agent, path].concat().into_boxed_str();
+        Self { whole, ends: [first, second, third, fourth] }
     }
 
     fn parts(&self) -> Parts<'_> {
-        let [first, second, third] = self.ends.map(usize::from);
+        let [first, second, third, fourth] = self.ends.map(usize::from);
         let part = |from: usize, to: usize| self.whole.get(from..to).unwrap_or_default();
         Parts {
             uri: part(0, first),
             params: part(first, second),
             call_id: part(second, third),
-            user_agent: part(third, self.whole.len()),
+            user_agent: part(third, fourth),
+            path: part(fourth, self.whole.len()),
         }
     }
 }
@@ -219,7 +229,7 @@ mod tests {
 
     #[test]
     fn texts_share_one_allocation_and_come_back_apart() {
-        let parts = Parts { uri: "sip:a@b", params: ";q=0.5", call_id: "x", user_agent: "" };
+        let parts = Parts { uri: "sip:a@b", params: ";q=0.5", call_id: "x", user_agent: "", path: "<sip:p;lr>" };
         assert_eq!(Text::new(parts).parts(), parts);
         assert_eq!(Text::new(Parts::default()).parts(), Parts::default());
     }

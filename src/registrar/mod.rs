@@ -52,6 +52,10 @@ pub enum Outcome {
     Accepted {
         outbound: bool,
     },
+    /// 420 with `Unsupported`.
+    Unsupported {
+        extension: &'static str,
+    },
     /// 423 with `Min-Expires`.
     TooBrief {
         min: Duration,
@@ -142,16 +146,15 @@ impl Registrar {
         let asked = request::read(request, &self.settings)?;
         let user_agent = request::user_agent(request);
         let country = request.header_named("X-Country-Code").and_then(Country::parse);
-        let visit = Visit { now, call_id, cseq: request.cseq(), flow, user_agent: &user_agent, country };
+        let path = request::path(request)?;
+        let visit = Visit { now, call_id, cseq: request.cseq(), flow, user_agent: &user_agent, path: &path, country };
         match asked {
             Asked::List => Ok(Outcome::Accepted { outbound: false }),
             Asked::RemoveAll => self.remove_all(user, &visit),
             Asked::Update(wishes) => {
                 self.update(user, &visit, &wishes)?;
-                // Keep-alive on datagrams is STUN (RFC 5626 §4.4.2): not promised there.
-                let kept_alive = flow.protocol.is_reliable() && request::supports_outbound(request);
                 let by_flow = wishes.iter().any(|wish| wish.reg_id.is_some() && !wish.lifetime.is_zero());
-                Ok(Outcome::Accepted { outbound: by_flow && kept_alive })
+                Ok(Outcome::Accepted { outbound: by_flow && request::supports_outbound(request) })
             }
         }
     }
@@ -291,7 +294,12 @@ impl Registrar {
         std::mem::take(&mut self.changes)
     }
 
-    /// The bindings of each user from the cursor on, each with the cursor behind that user: no page costs more than another.
+    /// Users from the cursor on, each with the cursor behind it: no page costs more than another.
+    pub fn users_from(&self, cursor: u64) -> impl Iterator<Item = (u64, &Aor, &[Binding])> {
+        self.table.from(cursor)
+    }
+
+    /// As [`Registrar::users_from`], as operators see them.
     pub fn views_from(&self, cursor: u64) -> impl Iterator<Item = (u64, impl Iterator<Item = View<'_>>)> {
         self.table
             .from(cursor)

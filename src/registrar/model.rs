@@ -98,6 +98,7 @@ fn step() -> BoxedStrategy<Step> {
 fn status(outcome: Outcome) -> u16 {
     match outcome {
         Outcome::Accepted { .. } => 200,
+        Outcome::Unsupported { .. } => 420,
         Outcome::TooBrief { .. } => 423,
         Outcome::Refused { status, .. } => status,
     }

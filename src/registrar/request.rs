@@ -7,6 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::binding::{Binding, Parts, Quality};
+use super::update::Visit;
 use super::{Outcome, Settings};
 use crate::base::limits;
 use crate::sip::{Message, Name, NameAddr, Params, Uri, text::decimal, unfold};
@@ -108,13 +109,44 @@ fn lifetime(value: &[u8]) -> Duration {
     decimal(value).map_or(MALFORMED_EXPIRES, |seconds| Duration::from_secs(seconds.min(u64::from(u32::MAX))))
 }
 
-/// A `reg-id` is one flow: other contacts may only leave beside it, and behind a proxy it needs a Path, which is not
-/// followed here (RFC 5626 §6).
+/// The Path values of a REGISTER, in their order (RFC 3327 §5.3). A phone that does not know of them may be the victim of a
+/// proxy that it did not choose.
+pub(super) fn path(request: &Message) -> Result<Cow<'_, str>, Refusal> {
+    let mut values = request.values(Name::Path).peekable();
+    if values.peek().is_none() {
+        return Ok(Cow::Borrowed(""));
+    }
+    if !request.lists(Name::Supported, "path") {
+        return Err(Outcome::Unsupported { extension: "path" });
+    }
+    let mut path = String::new();
+    for value in values {
+        let value = unfold(value);
+        let is_sip = NameAddr::parse(&value).is_ok_and(|hop| Uri::parse(hop.uri).is_ok_and(|uri| uri.is_sip()));
+        let value = text(&value).filter(|value| is_sip && path.len() + value.len() < limits::KEPT_VALUE_BYTES);
+        if !path.is_empty() {
+            path.push_str(", ");
+        }
+        path.push_str(value.ok_or_else(|| refused(400, "bad or too long Path"))?);
+    }
+    Ok(Cow::Owned(path))
+}
+
+/// RFC 5626 §6: the proxy that the phone talks to keeps the flow, and says so.
+fn has_outbound_proxy(request: &Message) -> bool {
+    let is_ob = |hop: &[u8]| {
+        let uri = NameAddr::parse(hop).ok().and_then(|hop| Uri::parse(hop.uri).ok());
+        uri.is_some_and(|uri| uri.params.get("ob").is_some())
+    };
+    request.values(Name::Path).any(is_ob)
+}
+
+/// A `reg-id` is one flow: other contacts may only leave beside it, and behind a proxy that one has to keep it (RFC 5626 §6).
 fn check_outbound(request: &Message, wishes: &mut [Wish]) -> Result<(), Refusal> {
     if wishes.iter().all(|wish| wish.reg_id.is_none()) {
         return Ok(());
     }
-    if request.values(Name::Via).count() > 1 {
+    if request.values(Name::Via).count() > 1 && !has_outbound_proxy(request) {
         if supports_outbound(request) {
             return Err(refused(439, "the first hop lacks outbound support")); // RFC 5626 §11.6
         }
@@ -158,8 +190,9 @@ fn other_params(params: Params<'_>) -> Option<String> {
 }
 
 impl Wish {
-    pub fn parts<'a>(&'a self, call_id: &'a str, user_agent: &'a str) -> Parts<'a> {
-        Parts { uri: &self.uri, params: &self.params, call_id, user_agent }
+    pub fn parts<'a>(&'a self, visit: &Visit<'a>) -> Parts<'a> {
+        let Visit { call_id, user_agent, path, .. } = *visit;
+        Parts { uri: &self.uri, params: &self.params, call_id, user_agent, path }
     }
 
     /// The binding this Contact speaks of: same instance and `reg-id` (RFC 5626 §6), else an equal URI (RFC 3261 §19.1.4).

@@ -47,6 +47,8 @@ pub struct Row {
     pub reg_id: Option<NonZeroU32>,
     #[serde(rename = "cc", default, skip_serializing_if = "Option::is_none")]
     pub country: Option<CompactString>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
     #[serde(rename = "mute", default, skip_serializing_if = "std::ops::Not::not")]
     pub never_rings: bool,
 }
@@ -71,7 +73,7 @@ impl Row {
     }
 
     pub(super) fn of(user: &Aor, binding: &Binding) -> Self {
-        let Parts { uri, params, call_id, user_agent } = binding.parts();
+        let Parts { uri, params, call_id, user_agent, path } = binding.parts();
         Self {
             user: user.clone(),
             slot: binding.slot,
@@ -88,6 +90,7 @@ impl Row {
             q: binding.q,
             reg_id: binding.reg_id,
             country: binding.country.map(|country| country.as_str().into()),
+            path: path.to_owned(),
             never_rings: !binding.rings,
         }
     }
@@ -99,8 +102,13 @@ impl Row {
             remote: self.remote,
             connection: None,
         };
-        let parts =
-            Parts { uri: &self.contact, params: &self.params, call_id: &self.call_id, user_agent: &self.user_agent };
+        let parts = Parts {
+            uri: &self.contact,
+            params: &self.params,
+            call_id: &self.call_id,
+            user_agent: &self.user_agent,
+            path: &self.path,
+        };
         let mut binding = Binding::new(parts, flow, self.slot);
         binding.expires_at = Instant::from_millis(self.expires_at_ms);
         binding.refreshed_at = Instant::from_millis(self.refreshed_at_ms);

@@ -15,6 +15,7 @@ pub(super) struct Visit<'a> {
     pub cseq: u32,
     pub flow: Flow,
     pub user_agent: &'a str,
+    pub path: &'a str,
     pub country: Option<Country>,
 }
 
@@ -75,9 +76,10 @@ impl Visit<'_> {
         let same_way = (was.protocol, was.listener, was.remote) == (is.protocol, is.listener, is.remote)
             && binding.contact() == wish.uri
             && binding.params() == wish.params
+            && binding.path() == self.path
             && binding.country == self.country;
         let from = self.left(binding);
-        binding.set_parts(wish.parts(self.call_id, self.user_agent));
+        binding.set_parts(wish.parts(self));
         self.stamp(binding, wish);
         if same_way && from.is_none() {
             Effect::Prolonged(binding.slot)
@@ -103,7 +105,7 @@ impl Visit<'_> {
         }
         let taken = |slot: &u8| bindings.iter().any(|binding| binding.slot == *slot);
         let slot = (0..u8::MAX).find(|slot| !taken(slot)).unwrap_or(u8::MAX);
-        let mut binding = Binding::new(wish.parts(self.call_id, self.user_agent), self.flow, slot);
+        let mut binding = Binding::new(wish.parts(self), self.flow, slot);
         self.stamp(&mut binding, wish);
         bindings.push(binding);
         effects.push(Effect::Moved { slot, from: None });

@@ -36,7 +36,7 @@ pub use nameaddr::NameAddr;
 pub use params::{Param, Params};
 pub use reason::reason_phrase;
 pub use reply::{reply, stamped};
-pub use text::unfold;
+pub use text::{list_values, unfold};
 pub use uri::{Host, Scheme, Uri};
 pub use via::Via;
 pub use writer::Writer;

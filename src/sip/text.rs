@@ -115,6 +115,11 @@ pub(super) fn values(line: &[u8]) -> Values<'_> {
     Values { rest: line }
 }
 
+/// The values of a line such as Route has them.
+pub fn list_values(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    values(line)
+}
+
 #[derive(Clone)]
 pub(super) struct Values<'a> {
     rest: &'a [u8],

@@ -3,6 +3,7 @@
 pub mod flow;
 mod route;
 pub mod streams;
+pub mod stun;
 
 pub use flow::{ConnId, Flow, ListenerId};
 pub use route::response_flow;

@@ -23,6 +23,8 @@ pub struct Invitation<'a> {
     pub from: &'a [u8],
     pub to: &'a [u8],
     pub contact_user: &'a str,
+    /// Route values that lead to a phone behind proxies; mostly empty.
+    pub path: &'a str,
     /// What challenges are answered with; `None`: not at all.
     pub account: Option<AccountId>,
 }
@@ -38,8 +40,9 @@ impl Ua {
             local.extend_from_slice(invitation.from);
             local.extend_from_slice(b";tag=");
             local.extend_from_slice(tag.as_bytes());
-            let dialog =
+            let mut dialog =
                 Dialog::to_target(call_id.as_bytes(), &local, tag.as_bytes(), invitation.to, invitation.request_uri);
+            dialog.preload(invitation.path);
             Leg {
                 call: Some(call),
                 side: Side::Callee,

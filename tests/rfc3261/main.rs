@@ -16,6 +16,7 @@ mod framing;
 mod in_dialog;
 mod legs;
 mod offer_answer;
+mod outbound;
 mod secure;
 mod transactions;
 mod trunk_auth;

@@ -70,6 +70,8 @@ pub struct World {
     /// Connections that are WebSockets.
     web: Vec<ConnId>,
     pub pongs: usize,
+    /// STUN responses, and whom they went to.
+    pub stun: Vec<(SocketAddr, Vec<u8>)>,
     /// Texts that no message to a trunk may hold (SPEC §4).
     pub secrets: Vec<&'static str>,
     began: Instant,
@@ -149,6 +151,7 @@ impl World {
             opened: Vec::new(),
             web: Vec::new(),
             pongs: 0,
+            stun: Vec::new(),
             secrets: vec![
                 "alice",
                 "Alice",
@@ -257,6 +260,10 @@ impl World {
         let Flow { remote: to, listener, connection, .. } = flow;
         if &bytes[..] == b"\r\n" {
             self.pongs += 1;
+            return;
+        }
+        if bytes.first().is_some_and(|first| *first < 4) {
+            self.stun.push((to, bytes.to_vec()));
             return;
         }
         let text = String::from_utf8_lossy(bytes).into_owned();

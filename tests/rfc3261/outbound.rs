@@ -1,0 +1,256 @@
+//! NA-3, NA-4, NA-5: keep-alives, flows of one phone, the way through a proxy, and its own URI (RFC 5626, 3327, 5627).
+
+use sosbridge::node::Input;
+
+use crate::world::{Agent, Msg, Toml, UDP, World, alice, bob, param};
+
+const INSTANCE: &str = "+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\"";
+
+/// A REGISTER of bob for this contact and these parameters.
+fn register(agent: &Agent, params: &str) -> Msg {
+    let contact = format!("{};{params}", agent.contact());
+    crate::world::register(agent).set("Contact", &contact).with("Supported", "path, outbound, gruu")
+}
+
+fn binding_request() -> Vec<u8> {
+    b"\0\x01\0\0\x21\x12\xA4\x42abcdefghijkl".to_vec()
+}
+
+#[test]
+fn na_3_stun_on_the_sip_port() {
+    let mut world = World::new();
+    for (source, family) in [("198.51.100.9:40123", 1), ("[2001:db8::9]:40123", 2)] {
+        let source = source.parse().unwrap();
+        world.input(Input::Datagram { listener: UDP, remote: source, bytes: binding_request().into() });
+        let (to, answer) = world.stun.pop().expect("an answer");
+        assert_eq!((to, &answer[..2], &answer[8..20]), (source, &[1, 1][..], &b"abcdefghijkl"[..]));
+        // XOR-MAPPED-ADDRESS: family, and the port under the magic cookie.
+        assert_eq!((answer[25], u16::from_be_bytes([answer[26], answer[27]]) ^ 0x2112), (family, 40123));
+    }
+    // A response, and what is neither STUN nor SIP, is answered by nothing.
+    for bytes in [&b"\x01\x01\0\0\x21\x12\xA4\x42abcdefghijkl"[..], b"\0\x01\0\0"] {
+        world.input(Input::Datagram { listener: UDP, remote: alice().address, bytes: bytes.to_vec().into() });
+    }
+    assert!(world.stun.is_empty());
+    world.silent();
+}
+
+#[test]
+fn na_3_options_to_phones_at_an_interval() {
+    let toml = Toml::default().change("[registrar]", "[registrar]\noptions_interval = \"25s\"");
+    let mut world = World::of(&toml);
+    world.register(&alice());
+    let phone = world.connect(bob());
+    world.register_as(&phone, &register(&phone, "x"));
+    world.run(100_000);
+    let asked = [alice(), phone].map(|agent| (agent, world.take_all(&agent, "OPTIONS")));
+    for (agent, asked) in asked {
+        assert!((3..=4).contains(&asked.len()), "{}", asked.len());
+        assert!(asked.windows(2).all(|pair| pair[1].at - pair[0].at >= 20_000), "{asked:?}");
+        assert_eq!(asked[0].msg.uri(), crate::world::uri_of(&agent.contact()));
+        // The answer wakes nobody.
+        world.send(&agent, &agent.reply(&asked[0].msg, 200));
+        world.silent();
+    }
+    assert!(world.node.is_idle());
+    // No connection is opened for it, and a reload may end it.
+    world.input(Input::Closed { connection: phone.connection.unwrap() });
+    world.run(30_000);
+    assert!(world.on_wire(&bob(), "*").is_empty() && !world.take_all(&alice(), "OPTIONS").is_empty());
+    world.reload(&Toml::default());
+    world.run(60_000);
+    world.silent();
+}
+
+#[test]
+fn na_3_no_options_unless_configured() {
+    let mut world = World::with_alice();
+    world.run(600_000);
+    world.silent();
+}
+
+#[test]
+fn na_4_outbound_is_confirmed_on_datagrams_too() {
+    // STUN answers there (RFC 5626 §4.4.2).
+    let mut world = World::new();
+    let ok = world.register_as(&bob(), &register(&bob(), &format!("{INSTANCE};reg-id=1")));
+    assert_eq!(ok.header("Require"), "outbound");
+    let ok = world.register_as(&bob(), &register(&bob(), INSTANCE));
+    assert!(!ok.has("Require"), "without reg-id it is an ordinary binding");
+}
+
+/// Bob's phone has two flows; alice calls him.
+fn two_flows(world: &mut World) -> (Agent, Agent) {
+    world.register(&alice());
+    let second = Agent::new("bob", "198.51.100.72:6072");
+    world.register_as(&second, &register(&second, &format!("{INSTANCE};reg-id=2")));
+    world.run(10);
+    world.register_as(&bob(), &register(&bob(), &format!("{INSTANCE};reg-id=1")));
+    world.dial(&alice(), "sip:bob@example.com");
+    (bob(), second)
+}
+
+#[test]
+fn na_4_one_flow_of_a_phone_at_a_time() {
+    let mut world = World::new();
+    let (first, second) = two_flows(&mut world);
+    let ring = world.take(&first, "INVITE");
+    world.none(&second, "INVITE");
+    // RFC 5626 §7: 430 leads to the other flow, and the phone's own answer is final.
+    world.send(&first, &first.reply(&ring, 430));
+    world.take(&first, "ACK");
+    let ring = world.take(&second, "INVITE");
+    world.none(&alice(), "430");
+    world.send(&second, &second.reply(&ring, 486));
+    world.take(&second, "ACK");
+    world.take(&alice(), "486");
+    world.none(&first, "INVITE");
+}
+
+#[test]
+fn na_4_the_last_flow_that_fails_is_told() {
+    let mut world = World::new();
+    let (first, second) = two_flows(&mut world);
+    for flow in [first, second] {
+        let ring = world.take(&flow, "INVITE");
+        world.send(&flow, &flow.reply(&ring, 430));
+        world.take(&flow, "ACK");
+    }
+    assert_eq!(world.take(&alice(), "430").code(), 430);
+    world.silent();
+}
+
+#[test]
+fn na_4_a_silent_flow_is_left_for_the_next() {
+    let mut world = World::new();
+    let (first, second) = two_flows(&mut world);
+    world.run(2_000);
+    let ring = world.take(&second, "INVITE");
+    world.send(&second, &second.reply(&ring, 180));
+    world.take(&alice(), "180");
+    // The first one answers after all: it is hung up, and the call is not disturbed.
+    let late = world.take(&first, "INVITE");
+    world.send(&first, &first.reply(&late, 200).sdp(&first.offer()));
+    world.take(&first, "ACK");
+    world.take(&first, "BYE");
+    world.none(&alice(), "200");
+}
+
+#[test]
+fn na_4_another_phone_of_the_user_rings_beside() {
+    let mut world = World::new();
+    let third = Agent::new("bob", "198.51.100.72:7072");
+    world.register_as(&third, &register(&third, "+sip.instance=\"<urn:uuid:other>\";reg-id=1"));
+    let (first, second) = two_flows(&mut world);
+    world.take(&first, "INVITE");
+    world.take(&third, "INVITE");
+    world.none(&second, "INVITE");
+}
+
+#[test]
+fn na_4_ob_in_a_contact_changes_nothing() {
+    // RFC 5626 §4.3: requests of the dialog take the flow; to phones all do.
+    let mut world = World::new();
+    let phone = Agent::new("alice", "198.51.100.9:40123");
+    let contact = "<sip:alice@10.0.0.5:5062;ob>";
+    world.register_as(&phone, &register(&phone, &format!("{INSTANCE};reg-id=1")).set("Contact", contact));
+    let invite = phone.invite("sip:911@example.com").set("Contact", contact);
+    world.send(&phone, &invite);
+    world.take(&phone, "100");
+    let offered = world.take(&crate::world::psap(), "INVITE");
+    let mut call = world.answer(&phone, &invite, &crate::world::psap(), &offered);
+    let bye = call.trunk.request("BYE");
+    assert_eq!(world.ask(&crate::world::psap(), &bye).code(), 200);
+    assert_eq!(world.take(&phone, "BYE").uri(), "sip:alice@10.0.0.5:5062;ob");
+    assert_eq!(param(offered.header("Contact"), "ob"), "");
+}
+
+const PATH: &str = "<sip:edge.example.net;lr;ob>, <sip:inner.example.net:5070;lr>";
+
+/// Bob's phone behind a proxy, which adds itself.
+fn behind_proxy(world: &mut World, params: &str) -> (Agent, Msg) {
+    let proxy = Agent::new("bob", "198.51.100.50:5060");
+    let register = register(&proxy, params).set("Contact", &format!("<sip:bob@10.0.0.5>;{params}")).with("Path", PATH);
+    let ok = world.register_as(&proxy, &register);
+    (proxy, ok)
+}
+
+#[test]
+fn na_5_path_is_the_route_to_the_phone() {
+    let mut world = World::new();
+    world.register(&alice());
+    let (proxy, ok) = behind_proxy(&mut world, "x");
+    assert_eq!(ok.header("Path"), PATH, "RFC 3327 §5.3: it comes back in the 200");
+    let invite = world.dial(&alice(), "sip:bob@example.com");
+    let ring = world.take(&proxy, "INVITE");
+    assert_eq!(ring.uri(), "sip:bob@10.0.0.5");
+    let expected = ["<sip:edge.example.net;lr;ob>", "<sip:inner.example.net:5070;lr>"];
+    assert_eq!(ring.values("Route"), expected);
+    // CANCEL takes the same way (§9.1), and the dialog the one that the phone's answer names.
+    world.send(&proxy, &proxy.reply(&ring, 180));
+    world.take(&alice(), "180");
+    let cancel = invite.cancel();
+    assert_eq!(world.ask(&alice(), &cancel).code(), 200);
+    assert_eq!(world.take(&proxy, "CANCEL").values("Route"), expected);
+    // It outlives a restart.
+    let kept = world.rows.iter().rev().find_map(|row| match row {
+        sosbridge::node::Row::Binding(row) if !row.path.is_empty() => Some(row.clone()),
+        _ => None,
+    });
+    assert_eq!(kept.expect("a row").path, PATH);
+    // The phone comes without its proxy.
+    world.wire.clear();
+    world.register_as(&proxy, &register(&proxy, "x").set("Contact", "<sip:bob@10.0.0.5>;x"));
+    world.dial(&alice(), "sip:bob@example.com");
+    assert!(!world.take(&proxy, "INVITE").has("Route"));
+}
+
+#[test]
+fn na_5_record_route_of_the_answer_replaces_the_path() {
+    let mut world = World::new();
+    world.register(&alice());
+    let (proxy, _) = behind_proxy(&mut world, "x");
+    world.dial(&alice(), "sip:bob@example.com");
+    let ring = world.take(&proxy, "INVITE");
+    let answer = proxy.reply(&ring, 200).sdp(&proxy.offer()).with("Record-Route", "<sip:edge.example.net;lr>");
+    world.send(&proxy, &answer);
+    let ack = world.take(&proxy, "ACK");
+    assert_eq!(ack.values("Route"), ["<sip:edge.example.net;lr>"]);
+}
+
+#[test]
+fn na_5_path_that_the_phone_does_not_know_of_or_nobody_can_use() {
+    let mut world = World::new();
+    let long = format!("<sip:{};lr>", "p".repeat(1100));
+    let cases = [
+        ("outbound", PATH, 420),
+        ("path", "<mailto:p@example.net>", 400),
+        ("path", "nonsense", 400),
+        ("path", long.as_str(), 400),
+    ];
+    for (supported, path, code) in cases {
+        let request = register(&bob(), "x").set("Supported", supported).with("Path", path);
+        let challenge = world.ask(&bob(), &request);
+        let refused = world.ask(&bob(), &crate::world::authorized(&request, &challenge, "bob", "MD5"));
+        assert_eq!(refused.code(), code, "{path}");
+        assert_eq!(refused.header("Unsupported"), if code == 420 { "path" } else { "" });
+    }
+    assert!(world.node.registrations_view(0).rows.is_empty());
+    let ok = world.register_as(&bob(), &register(&bob(), "x").with("Require", "path, gruu"));
+    assert!(!ok.has("Unsupported"));
+}
+
+#[test]
+fn na_5_outbound_through_a_proxy_that_keeps_the_flow() {
+    // RFC 5626 §6: with `ob` in the Path, else 439.
+    let mut world = World::new();
+    let params = format!("{INSTANCE};reg-id=1");
+    let via = "SIP/2.0/UDP 10.0.0.5:5060;branch=z9hG4bKphone";
+    for (path, code) in [(PATH, 200), ("<sip:edge.example.net;lr>", 439)] {
+        let request = register(&bob(), &params).with("Path", path).with("Via", via);
+        let challenge = world.ask(&bob(), &request);
+        let answer = world.ask(&bob(), &crate::world::authorized(&request, &challenge, "bob", "MD5"));
+        assert_eq!(answer.code(), code, "{path}");
+        assert_eq!(answer.header("Require"), if code == 200 { "outbound" } else { "" });
+    }
+}
