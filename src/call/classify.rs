@@ -8,6 +8,7 @@ use super::identify::{Sender, aor_of, identify};
 use crate::base::E164;
 use crate::config::{Aor, Country, NumberKind, OutsideCountries, Route, RouteAction, TrunkIdx, User};
 use crate::geo::{self, Dialled, Service};
+use crate::registrar::gruu::Wanted;
 use crate::sip::{Message, Scheme, Uri};
 use crate::transport::Flow;
 use crate::ua::Refusal;
@@ -58,7 +59,15 @@ pub(super) struct Emergency {
 pub(super) struct Ordinary {
     pub kind: Kind,
     pub callee: Aor,
+    /// Only this phone of the callee (RFC 5627).
+    pub instance: Option<CompactString>,
     pub trunk: Option<TrunkIdx>,
+}
+
+/// Whom an INVITE is for: a user, or one phone of it.
+struct Callee<'a> {
+    user: &'a User,
+    instance: Option<CompactString>,
 }
 
 /// A call of a user out over the configured trunk.
@@ -278,19 +287,29 @@ fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: Com
     }
 }
 
-fn ring_user(callee: &User, kind: Kind, trunk: Option<TrunkIdx>, dialled: CompactString) -> Decision {
-    if !callee.inbound {
+fn ring_user(callee: Callee<'_>, kind: Kind, trunk: Option<TrunkIdx>, dialled: CompactString) -> Decision {
+    let Callee { user, instance } = callee;
+    if !user.inbound {
         let refusal = Refusal::warn(403, "Inbound calling is disabled for this user");
         return Decision::Refuse { kind, dialled, refusal };
     }
-    Decision::Ordinary(Box::new(Ordinary { kind, callee: callee.aor.clone(), trunk }))
+    Decision::Ordinary(Box::new(Ordinary { kind, callee: user.aor.clone(), instance, trunk }))
 }
 
-/// The user an INVITE is for: by address of record, or by own number.
-fn callee_of<'a>(parts: &'a Parts<'_>, invite: &Message) -> Option<&'a User> {
+/// The user an INVITE is for: by address of record, by own number, or by the URI of one phone.
+fn callee_of<'a>(parts: &'a Parts<'_>, invite: &Message) -> Option<Callee<'a>> {
     let uri = Uri::parse(invite.request_uri()).ok()?;
+    if let Some(Wanted::Temporary(token)) = Wanted::of(&uri) {
+        let (aor, instance) = parts.registrar.meant_by(token)?;
+        return Some(Callee { user: parts.config.user(aor)?, instance: Some(instance) });
+    }
     let by_number = || number_of(invite).and_then(|number| parts.config.user_by_number(number));
-    aor_of(parts, &uri).and_then(|aor| parts.config.user(&aor)).or_else(by_number)
+    let user = aor_of(parts, &uri).and_then(|aor| parts.config.user(&aor)).or_else(by_number)?;
+    let instance = match Wanted::of(&uri) {
+        Some(Wanted::Public(instance)) => Some(instance),
+        Some(Wanted::Temporary(_)) | None => None,
+    };
+    Some(Callee { user, instance })
 }
 
 /// Digits as dialled, visual separators removed; `None` for names.

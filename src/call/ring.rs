@@ -26,6 +26,8 @@ const PHONE_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Ringing {
     pub(super) invite: Message,
     pub(super) user: Aor,
+    /// Only this phone of the user (RFC 5627 §6.1).
+    instance: Option<CompactString>,
     /// A callback: it holds for a phone that is offline, until then.
     pub(super) hold: Option<Hold>,
     /// The refusal worth telling, when all have refused.
@@ -46,7 +48,7 @@ pub(super) struct Hold {
 
 impl Ringing {
     pub(super) fn new(invite: Message, user: Aor, hold: Option<Hold>) -> Self {
-        Self { invite, user, hold, best: None }
+        Self { invite, user, instance: None, hold, best: None }
     }
 
     pub(super) fn is_holding(&self) -> bool {
@@ -66,10 +68,12 @@ impl Calls {
     ) {
         let now = parts.context.now;
         let dialled = format_compact!("{}", ordinary.callee);
+        let ringing = Ringing::new(invite.clone(), ordinary.callee.clone(), None);
+        let ringing = Ringing { instance: ordinary.instance, ..ringing };
         let call = Call {
             user: Some(ordinary.callee.clone()),
             dialled,
-            stage: Stage::Ringing(Box::new(Ringing::new(invite.clone(), ordinary.callee.clone(), None))),
+            stage: Stage::Ringing(Box::new(ringing)),
             ..Call::new(ordinary.kind, now)
         };
         let id = self.admit(parts, call, server, invite, flow, ordinary.trunk.is_some());
@@ -87,7 +91,9 @@ impl Calls {
         // RFC 5626 §7: of one phone with several flows only one is tried at a time.
         let is_first =
             |(at, binding): &(usize, &Binding)| !bindings.iter().take(*at).any(|before| is_other_flow(before, binding));
-        let devices = bindings.iter().enumerate().filter(is_first).map(|(_, binding)| device_of(binding));
+        let is_wanted = |binding: &&Binding| ringing.instance.as_deref().is_none_or(|wanted| binding.is_of(wanted));
+        let devices = bindings.iter().enumerate().filter(is_first).map(|(_, binding)| binding);
+        let devices = devices.filter(is_wanted).map(device_of);
         let devices: Vec<Device> = devices.collect();
         for device in devices {
             self.ring(parts, id, &device);

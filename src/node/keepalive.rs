@@ -83,7 +83,7 @@ impl Node {
         writer.header_fmt("To", format_args!("<{user}>"));
         writer.header_fmt("Call-ID", format_args!("k{call_id:016x}"));
         writer.header("CSeq", b"1 OPTIONS");
-        writer.header_fmt("Contact", format_args!("{}", local.contact("")));
+        writer.header_fmt("Contact", format_args!("{}", local.contact("", false)));
         writer.header("User-Agent", product.as_bytes());
         let bytes = writer.finish();
         self.outbox.push(Transmit { flow, bytes });

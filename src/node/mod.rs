@@ -89,7 +89,9 @@ impl Node {
         let mut rng = Rng::from_seed(seed);
         let mut leases = Leases::new(&pools(&config), lease_settings(&config));
         leases.load(lease_rows, now);
-        let mut registrar = Registrar::new(registrar_settings(&config));
+        let mut secret = [0; 64];
+        rng.fill(&mut secret);
+        let mut registrar = Registrar::new(registrar_settings(&config)).with_gruus(secret);
         registrar.load(bindings, now);
         let timers = Timers { t1: config.timers.t1, t2: config.timers.t2, t4: config.timers.t4 };
         let mut node = Self {

@@ -160,7 +160,7 @@ impl Node {
         let product = self.ua.settings().product.clone();
         let tag = format!("g{:016x}", self.rng.u64());
         let writer = sip::reply(self.ua.writer(), request, flow.remote, 200, None, Some(tag.as_bytes()));
-        self.registrar.write_contacts(self.now, user, writer);
+        self.registrar.write_contacts(self.now, user, request.lists(Name::Supported, "gruu"), writer);
         writer.copy(request, Name::Path); // RFC 3327 §5.3
         if *outbound {
             writer.header("Require", b"outbound");

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
+use super::gruu;
 use crate::base::Instant;
 use crate::config::Country;
 use crate::sip::Params;
@@ -103,6 +104,11 @@ impl Binding {
     /// `+sip.instance` without its quotes (RFC 5626 §4.1).
     pub fn instance(&self) -> Option<&[u8]> {
         Params::new(self.params().as_bytes()).value("+sip.instance")
+    }
+
+    /// True when this is a binding of the phone that a public GRUU names by `instance` (RFC 5627 §5.4).
+    pub fn is_of(&self, instance: &str) -> bool {
+        self.instance().is_some_and(|own| gruu::bare(own) == instance.as_bytes())
     }
 
     /// True when a request on `flow` comes from the very phone of this binding.

@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod binding;
+pub mod gruu;
 mod nonce;
 mod quirks;
 mod request;
@@ -24,13 +25,15 @@ pub use row::{Change, Row, RowKey};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use compact_str::CompactString;
+use gruu::{Gruus, Meaning};
 use request::{Asked, Refusal, Wish, refused};
 use table::{Table, UserKey};
 use update::{Effect, Visit};
 
 use crate::base::{Instant, Protocol};
 use crate::config::{Aor, Country};
-use crate::sip::{Message, Writer};
+use crate::sip::{Message, Uri, Writer};
 use crate::transport::{ConnId, Flow};
 
 /// Refreshes that only prolonged a binding are written together, this long after the first of them: a crash in between
@@ -100,6 +103,7 @@ pub struct Registrar {
     prolonged_due: Option<Instant>,
     /// Phones that have left a connection, and where they are now.
     moves: Vec<(ConnId, Flow)>,
+    gruus: Option<Gruus>,
 }
 
 impl Registrar {
@@ -111,7 +115,13 @@ impl Registrar {
             prolonged: Vec::new(),
             prolonged_due: None,
             moves: Vec::new(),
+            gruus: None,
         }
+    }
+
+    /// Phones that ask for them get URIs of their own (RFC 5627); `secret` makes the temporary ones.
+    pub fn with_gruus(self, secret: [u8; 64]) -> Self {
+        Self { gruus: Some(Gruus::new(secret)), ..self }
     }
 
     /// After a reload of the config; bindings keep the expiry they were promised.
@@ -152,6 +162,10 @@ impl Registrar {
             Asked::List => Ok(Outcome::Accepted { outbound: false }),
             Asked::RemoveAll => self.remove_all(user, &visit),
             Asked::Update(wishes) => {
+                // RFC 5627 §5.1: it would lead to itself.
+                if wishes.iter().any(|wish| is_own_gruu(user, &wish.uri)) {
+                    return Err(refused(403, "the contact is the address of the user itself"));
+                }
                 self.update(user, &visit, &wishes)?;
                 let by_flow = wishes.iter().any(|wish| wish.reg_id.is_some() && !wish.lifetime.is_zero());
                 Ok(Outcome::Accepted { outbound: by_flow && request::supports_outbound(request) })
@@ -202,13 +216,38 @@ impl Registrar {
         Ok(())
     }
 
-    /// The Contact headers of the 200: every binding with the time it has left (RFC 3261 §10.3 step 8).
-    pub fn write_contacts(&self, now: Instant, user: &Aor, writer: &mut Writer) {
-        for binding in self.listed(user) {
+    /// The Contact headers of the 200: every binding with the time it has left (RFC 3261 §10.3 step 8), and its own URIs where the
+    /// phone asked for them (RFC 5627 §5.2).
+    pub fn write_contacts(&mut self, now: Instant, user: &Aor, asks_gruu: bool, writer: &mut Writer) {
+        let Some(key) = self.table.find(user) else { return };
+        let mut gruus = self.gruus.as_mut().filter(|_| asks_gruu);
+        for binding in self.table.bindings(key) {
             let (uri, params) = (binding.contact(), binding.params());
             let left = (binding.expires_at.since(now) + Duration::from_millis(500)).as_secs();
-            writer.header_fmt("Contact", format_args!("<{uri}>{params};expires={left}"));
+            match gruus.as_mut().zip(binding.instance()) {
+                Some((gruus, instance)) => {
+                    let public = gruu::public(user, instance);
+                    let meaning = Meaning { user: Table::cursor_of(key), registration: gruus.registration(binding) };
+                    let temporary = format_args!("sip:{}@{};gr", gruus.temporary(meaning), user.domain()).to_string();
+                    let own = format_args!(";pub-gruu=\"{public}\";temp-gruu=\"{temporary}\"").to_string();
+                    writer.header_fmt("Contact", format_args!("<{uri}>{params}{own};expires={left}"));
+                }
+                None => {
+                    writer.header_fmt("Contact", format_args!("<{uri}>{params};expires={left}"));
+                }
+            }
         }
+    }
+
+    /// The user and the instance id that a temporary GRUU stands for, while its registration lasts (RFC 5627 §5.3).
+    pub fn meant_by(&self, token: &str) -> Option<(&Aor, CompactString)> {
+        let gruus = self.gruus.as_ref()?;
+        let meaning = gruus.read(token)?;
+        let key = Table::key_of(meaning.user);
+        let mut bindings = self.table.bindings(key).iter();
+        let binding = bindings.find(|binding| gruus.registration(binding) == meaning.registration)?;
+        let instance = CompactString::from_utf8_lossy(gruu::bare(binding.instance()?));
+        Some((self.table.aor(key)?, instance))
     }
 
     /// Where `user` can be rung, best first: by q, then the most recently refreshed.
@@ -319,4 +358,9 @@ impl Registrar {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+fn is_own_gruu(user: &Aor, contact: &str) -> bool {
+    let uri = Uri::parse(contact.as_bytes()).ok().filter(|uri| uri.params.get("gr").is_some());
+    uri.and_then(|uri| Aor::from_uri(&uri)).is_some_and(|aor| aor == *user)
 }

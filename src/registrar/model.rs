@@ -160,7 +160,7 @@ proptest! {
             let (ours, theirs) = take(step, &mut registrar, &mut naive, &mut store);
             prop_assert_eq!(ours, theirs, "{:?}", step);
             write(&mut store, &mut registrar);
-            let mut lines = contacts(&registrar, after(naive.now_s));
+            let mut lines = contacts(&mut registrar, after(naive.now_s));
             lines.sort();
             prop_assert_eq!(lines, naive.lines());
             prop_assert_eq!(registrar.len(), naive.kept.len());

@@ -182,7 +182,9 @@ pub(super) fn user_agent(request: &Message) -> Cow<'_, str> {
 fn other_params(params: Params<'_>) -> Option<String> {
     let mut others = String::new();
     text(params.raw())?;
-    for param in params.iter().filter(|param| !param.name.eq_ignore_ascii_case(b"expires")) {
+    // RFC 5627 §5.1: what its own URIs are is not for the phone to say.
+    let ours: [&[u8]; 3] = [b"expires", b"pub-gruu", b"temp-gruu"];
+    for param in params.iter().filter(|param| !ours.iter().any(|name| param.name.eq_ignore_ascii_case(name))) {
         others.push(';');
         others.push_str(text(param.raw)?);
     }

@@ -56,11 +56,20 @@ impl Table {
         keys.into_iter().flatten().filter_map(|&key| self.aor(key))
     }
 
+    /// A key as a number that sorts as keys do: the place first, then how often it was taken.
+    pub fn cursor_of(key: UserKey) -> u64 {
+        key.data().as_ffi().rotate_left(32)
+    }
+
+    pub fn key_of(cursor: u64) -> UserKey {
+        KeyData::from_ffi(cursor.rotate_left(32)).into()
+    }
+
     /// Users and their bindings from `cursor` on, each with the cursor behind it. It only grows, and a user that comes or
     /// goes meanwhile moves no other.
     pub fn from(&self, cursor: u64) -> impl Iterator<Item = (u64, &Aor, &[Binding])> {
-        let keys = self.order.range(key_of(cursor)..);
-        let user = |key: &UserKey| Some((cursor_of(*key) + 1, self.users.get(*key)?));
+        let keys = self.order.range(Self::key_of(cursor)..);
+        let user = |key: &UserKey| Some((Self::cursor_of(*key) + 1, self.users.get(*key)?));
         keys.filter_map(user).map(|(next, user)| (next, &user.aor, &user.bindings[..]))
     }
 
@@ -139,15 +148,6 @@ impl Table {
             }
         }
     }
-}
-
-/// A key as a number that sorts as keys do: the place first, then how often it was taken.
-fn cursor_of(key: UserKey) -> u64 {
-    key.data().as_ffi().rotate_left(32)
-}
-
-fn key_of(cursor: u64) -> UserKey {
-    KeyData::from_ffi(cursor.rotate_left(32)).into()
 }
 
 fn earliest(bindings: &[Binding]) -> Option<Instant> {

@@ -179,7 +179,11 @@ impl Ua {
         sip::reply(&mut self.writer, request, flow.remote, 200, None, request.to_tag().or(Some(b"ok")));
         if request.method() == Method::Options {
             self.writer.header("Allow", super::uas::ALLOW);
-            self.writer.header("Accept", b"application/sdp, multipart/mixed, application/pidf+xml");
+            self.writer.header("Accept", b"application/sdp, multipart/mixed, application/pidf+xml, */*;q=0.5");
+            if request.to_tag().is_none() {
+                self.writer.header("Allow", b"REGISTER");
+                self.writer.header("Supported", b"path, outbound, gruu");
+            }
             self.writer.header("Accept-Encoding", b"identity");
             self.writer.header("Accept-Language", b"en");
         }

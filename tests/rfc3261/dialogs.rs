@@ -178,6 +178,39 @@ fn di_13_unknown_extensions() {
 }
 
 #[test]
+fn di_13_options_says_what_is_true() {
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    let ok = world.ask(&alice(), &alice().request("OPTIONS", "sip:example.com"));
+    assert_eq!(ok.code(), 200);
+    let list = |name: &str| ok.values(name).join(", ");
+    for method in list("Allow").split(", ") {
+        // None of them is refused as unknown.
+        if !["ACK", "CANCEL"].contains(&method) {
+            let request = call.phone.clone().request(method);
+            let request = if method == "REGISTER" { crate::world::register(&alice()) } else { request };
+            world.send(&alice(), &request);
+            assert!(
+                world.take_all(&alice(), "*").iter().all(|sent| ![405, 501].contains(&sent.msg.code())),
+                "{method}"
+            );
+        }
+    }
+    for extension in list("Supported").split(", ") {
+        let request = crate::world::register(&alice()).with("Require", extension);
+        if ["path", "outbound", "gruu"].contains(&extension) {
+            assert_eq!(world.ask(&alice(), &request).code(), 401, "{extension}");
+        }
+    }
+    for name in ["Accept", "Accept-Encoding", "Accept-Language", "Server"] {
+        assert!(ok.has(name), "{name}");
+    }
+    // Inside a dialog it is asked of the call.
+    let ok = world.ask(&alice(), &call.phone.request("OPTIONS"));
+    assert!(ok.code() == 481 || !ok.values("Allow").join(",").contains("REGISTER"), "{ok}");
+}
+
+#[test]
 fn di_13_unknown_and_unsupported_methods() {
     let mut world = World::with_alice();
     let call = world.talking();

@@ -254,3 +254,80 @@ fn na_5_outbound_through_a_proxy_that_keeps_the_flow() {
         assert_eq!(answer.header("Require"), if code == 200 { "outbound" } else { "" });
     }
 }
+
+/// The value of a quoted Contact parameter.
+fn quoted(contact: &str, name: &str) -> String {
+    let after = contact.split_once(&format!("{name}=\"")).map_or("", |(_, after)| after);
+    after.split('"').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn na_5_gruu_leads_to_that_phone_alone() {
+    let mut world = World::new();
+    world.register(&alice());
+    let other = Agent::new("bob", "198.51.100.72:7072");
+    world.register_as(&other, &register(&other, "+sip.instance=\"<urn:uuid:other>\""));
+    let ok = world.register_as(&bob(), &register(&bob(), INSTANCE));
+    let contact = ok.values("Contact").into_iter().find(|contact| contact.contains("5072")).unwrap().to_owned();
+    let (public, temporary) = (quoted(&contact, "pub-gruu"), quoted(&contact, "temp-gruu"));
+    assert_eq!(public, "sip:bob@example.com;gr=urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF");
+    assert!(temporary.starts_with("sip:tgruu.") && temporary.ends_with("@example.com;gr"), "{temporary}");
+    assert!(!temporary.contains("bob"));
+    let refreshed = world
+        .register_as(&bob(), &register(&bob(), INSTANCE).set("Call-ID", &ok_call_id(&ok)).set("CSeq", "9 REGISTER"));
+    assert!(!refreshed.to_string().contains(&temporary), "another one each time");
+    for gruu in [&public, &temporary] {
+        let invite = world.dial(&alice(), gruu);
+        let ring = world.take(&bob(), "INVITE");
+        assert_eq!(ring.uri(), crate::world::uri_of(&bob().contact()));
+        world.none(&other, "*");
+        world.send(&bob(), &bob().reply(&ring, 486));
+        world.take(&bob(), "ACK");
+        let busy = world.take(&alice(), "486");
+        world.send(&alice(), &invite.ack_of(&busy));
+    }
+    // The address of record rings both.
+    world.dial(&alice(), "sip:bob@example.com");
+    world.take(&bob(), "INVITE");
+    world.take(&other, "INVITE");
+}
+
+fn ok_call_id(ok: &Msg) -> String {
+    ok.header("Call-ID").to_owned()
+}
+
+#[test]
+fn na_5_gruu_ends_with_its_registration() {
+    let mut world = World::new();
+    world.register(&alice());
+    let ok = world.register_as(&bob(), &register(&bob(), INSTANCE));
+    let (public, temporary) = (quoted(ok.header("Contact"), "pub-gruu"), quoted(ok.header("Contact"), "temp-gruu"));
+    let status = |world: &mut World, uri: &str| world.ask(&alice(), &alice().invite(uri)).code();
+    // RFC 5627 §5.1: another Call-ID ends the temporary ones.
+    world.register_as(&bob(), &register(&bob(), INSTANCE));
+    assert_eq!(status(&mut world, &temporary), 404);
+    let ok = world.register_as(&bob(), &register(&bob(), INSTANCE));
+    let temporary = quoted(ok.header("Contact"), "temp-gruu");
+    world.register_as(&bob(), &register(&bob(), INSTANCE).set("Expires", "0"));
+    // §5.3: a public one stays valid while its phone is away.
+    assert_eq!((status(&mut world, &temporary), status(&mut world, &public)), (404, 480));
+    for forged in ["sip:tgruu.AAAA@example.com;gr", "sip:bob@example.com;gr=urn:uuid:nobody"] {
+        assert!([404, 480].contains(&status(&mut world, forged)), "{forged}");
+    }
+}
+
+#[test]
+fn na_5_gruu_only_for_phones_that_ask() {
+    let mut world = World::new();
+    let plain = register(&bob(), INSTANCE).set("Supported", "path");
+    let ok = world.register_as(&bob(), &plain);
+    assert!(!ok.to_string().contains("gruu"), "{ok}");
+    let ok = world.register_as(&bob(), &register(&bob(), "x"));
+    assert!(!ok.values("Contact").iter().any(|contact| contact.contains(";x") && contact.contains("gruu")), "{ok}");
+    // It is not for the phone to choose, nor to register (RFC 5627 §5.1).
+    let chosen = format!("{INSTANCE};pub-gruu=\"sip:mallory@example.com\"");
+    assert!(!world.register_as(&bob(), &register(&bob(), &chosen)).to_string().contains("mallory"));
+    let itself = register(&bob(), "x").set("Contact", &format!("<sip:bob@example.com;gr=urn:x>;{INSTANCE}"));
+    let challenge = world.ask(&bob(), &itself);
+    assert_eq!(world.ask(&bob(), &crate::world::authorized(&itself, &challenge, "bob", "MD5")).code(), 403);
+}
