@@ -213,6 +213,7 @@ async fn open(ends: Ends, remote: SocketAddr, opening: impl Future<Output = io::
 /// Runs a connection to its end: the peer closes, an error, [`Connections::close`], or the kill.
 async fn serve(channel: Channel, ends: Ends) -> io::Result<()> {
     let Ends { connection, events, mut outgoing, kill } = ends;
+    // The others in boxes of their own: a task is as large as the largest of what it may do, and most connections are plain.
     let carried = async {
         match channel {
             Channel::Tcp(mut stream) => {
@@ -221,10 +222,10 @@ async fn serve(channel: Channel, ends: Ends) -> io::Result<()> {
             }
             Channel::Tls(stream) => {
                 let (read, write) = tokio::io::split(*stream);
-                carry(read, write, connection, &events, &mut outgoing).await
+                Box::pin(carry(read, write, connection, &events, &mut outgoing)).await
             }
-            Channel::Ws(socket) => ws::carry(*socket, connection, &events, &mut outgoing).await,
-            Channel::Wss(socket) => ws::carry(*socket, connection, &events, &mut outgoing).await,
+            Channel::Ws(socket) => Box::pin(ws::carry(*socket, connection, &events, &mut outgoing)).await,
+            Channel::Wss(socket) => Box::pin(ws::carry(*socket, connection, &events, &mut outgoing)).await,
         }
     };
     let killed = async {
