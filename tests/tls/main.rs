@@ -4,6 +4,7 @@
 
 mod certs;
 mod daemon;
+mod families;
 mod listeners;
 mod peer;
 mod reload;

@@ -20,14 +20,14 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (socket, address)
 }
 
-fn trunk(uri: &str, keys: &str) -> String {
+pub fn trunk(uri: &str, keys: &str) -> String {
     format!(
         "[[trunks]]\nname = \"psap\"\ntargets = [{{ uri = \"{uri}\" }}]\naccept_from = [\"127.0.0.1/32\"]\n\
          options_interval = \"1s\"\n{keys}\n"
     )
 }
 
-async fn accept(socket: &TcpListener, config: &Arc<ServerConfig>) -> std::io::Result<Peer<TlsStream<TcpStream>>> {
+pub async fn accept(socket: &TcpListener, config: &Arc<ServerConfig>) -> std::io::Result<Peer<TlsStream<TcpStream>>> {
     let (stream, _) = socket.accept().await.unwrap();
     TlsAcceptor::from(Arc::clone(config)).accept(stream).await.map(Peer::new)
 }

@@ -15,7 +15,7 @@ use crate::peer::tls;
 use crate::sip::{code, options, register};
 
 /// The upgrade, with these subprotocols offered.
-async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     offered: Option<&'static str>,
 ) -> Result<WebSocketStream<S>, Box<Error>> {
@@ -43,7 +43,7 @@ async fn receive<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream
     }
 }
 
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>, text: &str) -> String {
+pub async fn ask<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>, text: &str) -> String {
     socket.send(Message::text(text)).await.unwrap();
     receive(socket).await
 }
