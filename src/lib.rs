@@ -11,13 +11,13 @@
 //! | [`shell`] | tokio, sockets, the store, the clock, HTTP, the command line |
 //! | [`node`] | composition: dispatch, deadlines, persistence, views |
 //! | [`admin`] | what operators see: rows and metrics |
-//! | [`call`] | the B2BUA: classify, emergency, dial, callback, ring, bridge, end |
+//! | [`call`] | the B2BUA: classify, emergency, dial, callback, ring, early, bridge, align, end |
 //! | [`trunk`] | targets, their health, the next one to try |
 //! | [`lease`] | temporary numbers: free, active, held, quarantined |
 //! | [`registrar`] | bindings, REGISTER, digest |
 //! | [`geo`] | countries and emergency numbers |
 //! | [`ua`] | legs: one dialog with an INVITE usage each |
-//! | [`dialog`] | identifiers, numbering, route sets |
+//! | [`dialog`] | identifiers, numbering, route sets, offers, session timers |
 //! | [`transaction`] | the four machines of RFC 3261 §17 |
 //! | [`transport`] | flows, streams, response routing |
 //! | [`config`] | TOML to checked types, with errors that point |

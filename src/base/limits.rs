@@ -40,3 +40,9 @@ pub const STORE_QUEUE: usize = 200_000;
 pub const RECORDS_KEPT: usize = 10_000;
 /// Attempts (legs towards trunks or phones) of one call.
 pub const ATTEMPTS_PER_CALL: usize = 64;
+/// Early dialogs of one forked INVITE of ours beside its first; reliable provisional responses of further ones are dropped.
+pub const FORKS: usize = 8;
+/// Provisional responses of one call that wait for the PRACK of the one before; further ones are dropped.
+pub const PROVISIONALS_WAITING: usize = 8;
+/// Longest session interval taken from a 422, in seconds.
+pub const SESSION_INTERVAL_SECONDS: u32 = 24 * 3600;

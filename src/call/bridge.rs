@@ -1,12 +1,17 @@
 //! An answered call: what one leg says is carried to the other (RFC 7092; CONFORMANCE OA-1 to OA-5, DI-7, CA-6).
 
+use std::time::Duration;
+
 use super::history::{Kind, Outcome};
 use super::rewrite::{Secrets, bare_reason};
-use super::{Call, Calls, Crossing, Parts, Stage};
+use super::{Alarm, Call, Calls, Crossing, Parts, Stage};
 use crate::sip::{Lines, Message, Method, Name};
 use crate::transaction::{ClientId, ServerId};
 use crate::transport::Flow;
 use crate::ua::{CallId, Cause, Content, LegId, Refusal, Unacceptable};
+
+/// An UPDATE whose offer became a re-INVITE on the other leg has its answer by then, before its sender gives up (Timer F).
+const PROMPT: Duration = Duration::from_secs(20);
 
 impl Call {
     /// True when `to` is the trunk of an emergency: it must not learn from the phone who its user is (SPEC §4).
@@ -20,72 +25,6 @@ impl Call {
 }
 
 impl Calls {
-    /// A branch rings, or more.
-    pub(super) fn progressed(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, message: &Message) {
-        let status = message.code();
-        let Some(branch) = self.branch(id, leg) else { return };
-        branch.heard = true;
-        // CONFORMANCE TX-7: the 100 of one leg is not for the other.
-        if status == 100 {
-            return;
-        }
-        branch.alerting = true;
-        let target = branch.target;
-        if let Some((target, remote)) = target {
-            parts.trunks.report(parts.context.now, target, remote, crate::trunk::Sign::Answered(status));
-        }
-        let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return };
-        let content = match Content::has_description(message) {
-            // A malformed early description is dropped alone; the answer will bring another.
-            true => self.relayed(parts, id, caller, message).unwrap_or_default(),
-            false => None,
-        };
-        parts.ua.progress(&mut parts.context, caller, status, content.as_ref());
-        if let (Some(content), Some(branch)) = (content, self.branch(id, leg)) {
-            branch.early = Some(content);
-        }
-    }
-
-    /// A branch answered: it is bridged with the caller, the others are taken back.
-    pub(super) fn answered(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, message: &Message) {
-        let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return };
-        let Ok(content) = self.relayed(parts, id, caller, message) else {
-            let refusal = Refusal::warn(488, "Malformed session description in the answer");
-            parts.ua.hang_up(&mut parts.context, leg, Some(&refusal.as_reason()));
-            parts.ua.orphan(leg);
-            self.branch_failed(parts, id, leg, &refusal);
-            return;
-        };
-        let Some(branch) = self.close_branch(parts, id, leg, message.code()) else { return };
-        if let Some((target, remote)) = branch.target {
-            parts.trunks.report(parts.context.now, target, remote, crate::trunk::Sign::Answered(message.code()));
-        }
-        let content = content.or(branch.early);
-        self.hang_up_branches(parts, id, None, Some(200));
-        let now = parts.context.now;
-        self.stop_waiting(id);
-        let Some(call) = self.calls.get_mut(id) else { return };
-        call.callee = Some(leg);
-        call.answered_at = Some(now);
-        call.stage = Stage::Bridged;
-        call.branches.shrink_to_fit();
-        call.attempts.shrink_to_fit();
-        parts.ua.answer(&mut parts.context, caller, content.as_ref());
-    }
-
-    /// ACK of one leg: where it brings the answer to a delayed offer, the other leg's ACK takes it along (CONFORMANCE OA-2).
-    pub(super) fn acknowledged(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, ack: &Message) {
-        let Some(other) = self.other(id, leg) else { return };
-        if !parts.ua.leg(other).is_some_and(crate::ua::Leg::is_inviting) {
-            return;
-        }
-        match self.relayed(parts, id, other, ack) {
-            Ok(content) => parts.ua.acknowledge(&mut parts.context, other, content.as_ref()),
-            // Nobody can be told of a bad answer in an ACK; the session stays as it was (CONFORMANCE OA-8).
-            Err(_) => parts.ua.acknowledge(&mut parts.context, other, None),
-        }
-    }
-
     /// A request inside one dialog becomes a request inside the other.
     pub(super) fn carry(
         &mut self,
@@ -97,32 +36,74 @@ impl Calls {
         flow: Flow,
     ) {
         let method = request.method();
-        let refuse = |parts: &mut Parts<'_>, refusal: Refusal| match method {
-            Method::Invite => parts.ua.refuse(&mut parts.context, from, &refusal),
-            _ => parts.ua.reply(&mut parts.context, server, &request, flow, &refusal),
+        let refuse = |parts: &mut Parts<'_>, refusal: Refusal| {
+            parts.ua.refuse_carried(&mut parts.context, from, server, &request, flow, &refusal);
         };
-        let Some(to) = self.other(id, from) else { return refuse(parts, Refusal::new(481)) };
+        let Some(to) = self.counterpart(id, from) else {
+            return match self.calls.get(id).map(|call| &call.stage) {
+                Some(Stage::TestLine) => self.asked_of_test_line(parts, from, server, &request, flow),
+                _ => refuse(parts, Refusal::new(481)),
+            };
+        };
+        // An offer of a PRACK whose branch has had its own is an UPDATE there.
+        let is_offer = matches!(method, Method::Update | Method::Prack);
         // The other leg is in the middle of an INVITE (CONFORMANCE OA-4): no version of its description is spent (OA-9).
-        if method == Method::Invite && !parts.ua.may_reinvite(to) {
+        let may_carry = match method {
+            Method::Invite => parts.ua.may_reinvite(to),
+            _ if is_offer => parts.ua.may_update(to) || parts.ua.may_reinvite(to),
+            _ => true,
+        };
+        if !may_carry {
             return refuse(parts, Refusal::new(491));
         }
         let Ok(content) = self.relayed(parts, id, to, &request) else {
             return refuse(parts, Refusal::warn(488, "Malformed session description"));
         };
+        let content = content.as_ref();
         let client = match method {
-            Method::Invite => parts.ua.reinvite(&mut parts.context, to, content.as_ref()),
+            // CONFORMANCE OA-6: never an UPDATE that the peer does not allow.
+            _ if is_offer && parts.ua.may_update(to) => {
+                parts.ua.request(&mut parts.context, to, Method::Update, &Lines::default(), content)
+            }
+            _ if is_offer || method == Method::Invite => parts.ua.reinvite(&mut parts.context, to, content),
             _ => {
                 let mut lines = Lines::default();
                 if let Some(package) = request.header(Name::InfoPackage) {
                     lines.push(b"Info-Package", package);
                 }
-                parts.ua.request(&mut parts.context, to, method, &lines, content.as_ref())
+                parts.ua.request(&mut parts.context, to, method, &lines, content)
             }
         };
         let Some(client) = client else { return refuse(parts, Refusal::new(491)) };
-        let crossing = Crossing { from, server, client, request, flow };
+        if is_offer {
+            self.wake(parts.context.now + PROMPT, id, Alarm::Overdue(client));
+        }
+        self.cross(id, from, server, client, request, flow);
+    }
+
+    /// A request of one leg waits for the answer of the other.
+    pub(super) fn cross(
+        &mut self,
+        id: CallId,
+        from: LegId,
+        server: ServerId,
+        client: ClientId,
+        request: Message,
+        flow: Flow,
+    ) {
         if let Some(call) = self.calls.get_mut(id) {
-            call.crossings.push(crossing);
+            call.crossings.push(Crossing { from, server, client, request, flow });
+        }
+    }
+
+    /// An UPDATE wants its answer soon (RFC 3311 §5.2), and the re-INVITE it became has none: it is taken back.
+    pub(super) fn crossing_overdue(&mut self, parts: &mut Parts<'_>, id: CallId, client: ClientId) {
+        let Some(crossing) = self.take_crossing(id, |crossing| crossing.client == client) else { return };
+        let Crossing { from, server, request, flow, .. } = &crossing;
+        let refusal = Refusal::warn(504, "The other party has not answered in time");
+        parts.ua.refuse_carried(&mut parts.context, *from, *server, request, *flow, &refusal);
+        if let Some(to) = self.counterpart(id, *from) {
+            parts.ua.withdraw(&mut parts.context, to, client, None);
         }
     }
 
@@ -136,9 +117,7 @@ impl Calls {
         response: Result<&Message, u16>,
     ) {
         let Some(crossing) = self.take_crossing(id, |crossing| crossing.client == client) else {
-            // Withdrawn meanwhile: a 2xx still wants its ACK.
-            parts.ua.acknowledge(&mut parts.context, leg, None);
-            return;
+            return self.not_awaited(parts, id, leg, client, response);
         };
         let status = response.map_or_else(|status| status, Message::code);
         let relayed = response.ok().map(|response| self.relayed(parts, id, crossing.from, response));
@@ -155,13 +134,45 @@ impl Calls {
                 parts.ua.refuse(&mut parts.context, crossing.from, &refusal);
             }
             (_, relayed, status) => {
-                // RFC 4320 §4.2: 408 is no answer to a non-INVITE.
-                let status = if status == 408 { 504 } else { super::dial::crossing(status) };
+                // RFC 4320 §4.2: 408 is no answer to a non-INVITE. Nor is what only our own side of the other leg can act upon.
+                let status = match status {
+                    408 => 504,
+                    422 => 500,
+                    status => super::dial::crossing(status),
+                };
                 let content = relayed.and_then(Result::ok).flatten();
-                let Crossing { server, request, flow, .. } = &crossing;
-                parts.ua.reply_carried(&mut parts.context, *server, request, *flow, status, content.as_ref());
+                let Crossing { from, server, request, flow, .. } = &crossing;
+                parts.ua.reply_carried(
+                    &mut parts.context,
+                    *from,
+                    *server,
+                    request,
+                    *flow,
+                    status,
+                    content.filter(|_| status < 300).as_ref(),
+                );
             }
         }
+    }
+
+    /// A response that nobody waits for any more. A 2xx to an INVITE that was withdrawn still wants its ACK, and what its peer
+    /// now believes is put right (CONFORMANCE CA-3).
+    fn not_awaited(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        leg: LegId,
+        client: ClientId,
+        response: Result<&Message, u16>,
+    ) {
+        if self.aligned(parts, id, leg, client, response) {
+            return;
+        }
+        let is_accepted = response.is_ok_and(|response| response.code() < 300 && response.method() == Method::Invite);
+        let Some(other) = self.other(id, leg).filter(|_| is_accepted) else { return };
+        let content = self.heard(parts, id, other, leg);
+        parts.ua.acknowledge(&mut parts.context, leg, content.as_ref());
+        self.unsettle(parts, id, leg);
     }
 
     /// A re-INVITE was taken back by its sender, and so it is on the other leg.
@@ -187,6 +198,8 @@ impl Calls {
             Cause::Bye => (Outcome::Answered, 200),
             Cause::NoAck => (Outcome::Failed, 408),
             Cause::Gone => (Outcome::Answered, 481),
+            Cause::Expired => (Outcome::Answered, 408),
+            Cause::NoPrack => return self.caller_failed(parts, id, reason, 504),
         };
         match self.other(id, leg) {
             Some(other) => {
@@ -202,7 +215,22 @@ impl Calls {
         parts.ua.orphan(leg);
     }
 
-    fn other(&self, id: CallId, leg: LegId) -> Option<LegId> {
+    /// The leg that a request of `leg` is for: the one it is bridged with, or before the answer the one whose description the
+    /// caller has acknowledged (RFC 6337 §3.2).
+    fn counterpart(&self, id: CallId, leg: LegId) -> Option<LegId> {
+        let call = self.calls.get(id)?;
+        if call.callee.is_some() {
+            return self.other(id, leg);
+        }
+        let early = call.early.filter(|early| call.branches.iter().any(|branch| branch.leg == *early))?;
+        match leg {
+            leg if leg == call.caller => Some(early),
+            leg if leg == early => Some(call.caller),
+            _ => None,
+        }
+    }
+
+    pub(super) fn other(&self, id: CallId, leg: LegId) -> Option<LegId> {
         let call: &Call = self.calls.get(id)?;
         let callee = call.callee?;
         match leg {
@@ -220,7 +248,7 @@ impl Calls {
     }
 
     /// The body of `message` for the leg `to`. What the phone of an emergency says never tells a trunk who it is (SPEC §4).
-    fn relayed(
+    pub(super) fn relayed(
         &self,
         parts: &mut Parts<'_>,
         id: CallId,
@@ -232,6 +260,28 @@ impl Calls {
         let user = call.user.as_ref().and_then(|user| parts.config.user(user));
         let secrets = to_trunk.then(|| Secrets::of(message, user));
         parts.ua.relayed(to, message, |description| secrets.as_ref()?.remove_from(description))
+    }
+
+    /// What the peer of `from` last said of its media, for the leg `to`; `None` when nothing is known.
+    pub(super) fn heard(&self, parts: &mut Parts<'_>, id: CallId, from: LegId, to: LegId) -> Option<Content> {
+        let (description, secrets) = self.known(parts, id, from, to)?;
+        parts.ua.described(to, &description, |description| secrets.as_ref()?.remove_from(description))
+    }
+
+    /// The description that holds for the peer of `from`, and what of it must not reach `to`.
+    pub(super) fn known(
+        &self,
+        parts: &Parts<'_>,
+        id: CallId,
+        from: LegId,
+        to: LegId,
+    ) -> Option<(bytes::Bytes, Option<Secrets>)> {
+        let call = self.calls.get(id)?;
+        let leg = parts.ua.leg(from)?;
+        let description = Some(leg.theirs().clone()).filter(|description| !description.is_empty())?;
+        let user = call.user.as_ref().and_then(|user| parts.config.user(user));
+        let secrets = call.hides_user_from(to).then(|| Secrets::of_peer(leg, user));
+        Some((description, secrets))
     }
 
     fn take_crossing(&mut self, id: CallId, is_it: impl Fn(&Crossing) -> bool) -> Option<Crossing> {

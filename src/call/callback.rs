@@ -190,7 +190,7 @@ impl Calls {
             return;
         }
         if let Some(call) = self.calls.get(id) {
-            parts.ua.progress(&mut parts.context, call.caller, 182, None);
+            parts.ua.progress(&mut parts.context, call.caller, 182, None, None);
         }
     }
 

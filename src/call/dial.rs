@@ -195,8 +195,9 @@ impl Calls {
             ended_at: None,
         };
         let wait = trunk.answer_wait;
+        let answers_early = content.is_none() && dialling.invite.extensions().reliable;
         self.launch(parts, id, leg, attempt, wait, Some((hop.target, hop.remote)));
-        parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref());
+        parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref(), answers_early);
         true
     }
 
@@ -229,7 +230,10 @@ impl Calls {
 
     /// A leg has had no response within its wait: to the next target, and whatever comes late is ended (SPEC §5).
     pub(super) fn branch_silent(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
-        let Some(branch) = self.branch(id, leg).filter(|branch| !branch.heard) else { return };
+        let Some(branch) = self.branch(id, leg) else { return };
+        if branch.heard {
+            return self.watch_progress(parts, id, leg);
+        }
         if let Some((target, remote)) = branch.target {
             parts.trunks.report(parts.context.now, target, remote, Sign::Silent);
             self.close_branch(parts, id, leg, 408);
@@ -241,6 +245,29 @@ impl Calls {
         } else {
             self.device_silent(parts, id, leg);
         }
+    }
+
+    /// A target that said 100 has a while to say more: Timer C is for proxies, and a caller in danger cannot wait for ever.
+    fn watch_progress(&mut self, parts: &Parts<'_>, id: CallId, leg: LegId) {
+        let Some(branch) = self.branch(id, leg).filter(|branch| !branch.alerting) else { return };
+        let (target, attempt) = (branch.target, branch.attempt);
+        let trunk = target.and_then(|(target, _)| parts.trunks.target(target)).map(|target| target.trunk);
+        let wait = trunk.and_then(|trunk| parts.config.trunk(trunk)).map(|trunk| trunk.progress_wait);
+        let started = self.calls.get(id).and_then(|call| call.attempts.get(attempt)).map(|attempt| attempt.started_at);
+        if let (Some(wait), Some(started)) = (wait, started) {
+            self.wake((started + wait).max(parts.context.now), id, Alarm::Stalled(leg));
+        }
+    }
+
+    /// It has said nothing more: to the next target. What rings, or is announced, is left alone.
+    pub(super) fn branch_stalled(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
+        let Some(_) = self.branch(id, leg).filter(|branch| branch.heard && !branch.alerting) else { return };
+        self.close_branch(parts, id, leg, 408);
+        parts.ua.hang_up(&mut parts.context, leg, Some(b"SIP;cause=408;text=\"No progress\""));
+        if let Some(Call { stage: Stage::Dialling(dialling), .. }) = self.calls.get_mut(id) {
+            dialling.last = Some(Refusal::new(408));
+        }
+        self.next_target(parts, id);
     }
 
     /// Takes a branch off the call and notes how it ended.

@@ -169,6 +169,12 @@ pub enum Report {
         number: E164,
         kind: crate::lease::Kind,
     },
+    /// A party of an emergency call or a callback did not answer, or missed its refresh; the call stays up.
+    Silent {
+        kind: Kind,
+        is_caller: bool,
+        missed_refresh: bool,
+    },
     /// No trunk took an emergency call.
     NoPath {
         dialled: CompactString,

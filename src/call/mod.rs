@@ -4,10 +4,12 @@
 //! its phone (`callback`, `ring`), an answered call is carried in both directions (`bridge`), and every call ends in one
 //! place (`end`) with its history told. The legs themselves, their dialogs and timers are the business of `ua`.
 
+mod align;
 mod bridge;
 mod callback;
 mod classify;
 mod dial;
+mod early;
 mod emergency;
 mod end;
 mod history;
@@ -90,6 +92,12 @@ enum Alarm {
     Redial,
     /// A callback: the hold is over.
     HoldOver,
+    /// A leg said 100 and nothing more.
+    Stalled(LegId),
+    /// An UPDATE that was carried as a re-INVITE has no answer.
+    Overdue(ClientId),
+    /// The two legs tell of different media: try again.
+    Align,
     /// The test line has said what it says.
     TestOver,
 }
@@ -109,6 +117,11 @@ struct Call {
     caller: LegId,
     /// The leg the caller is bridged with.
     callee: Option<LegId>,
+    /// The branch whose description the caller was told reliably before the answer.
+    early: Option<LegId>,
+    alignment: align::Alignment,
+    /// The leg whose peer did not answer when it was asked.
+    silent: Option<LegId>,
     /// Legs that were called and have neither answered nor failed.
     branches: SmallVec<[Branch; 1]>,
     attempts: Vec<Attempt>,
@@ -172,6 +185,11 @@ impl Calls {
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
             return;
         }
+        if decision.is_call() && !decision.is_urgent() && parts.ua.settings().session.is_too_short(&invite.extensions())
+        {
+            // CONFORMANCE ST-2. An emergency call, or a callback, is not refused for it: it has no session timer then.
+            return parts.ua.refuse_interval(&mut parts.context, server, invite, flow);
+        }
         if self.calls.len() >= self.bound && !decision.is_urgent() {
             let refusal = ua::Refusal { retry_after: Some(30), ..ua::Refusal::warn(503, "Too many calls at once") };
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
@@ -200,7 +218,17 @@ impl Calls {
     /// Something happened on a leg of a call.
     pub fn event(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, event: Event) {
         match event {
-            Event::Progress { message } => self.progressed(parts, id, leg, &message),
+            Event::Progress { message, reliable, described } => {
+                self.progressed(parts, id, leg, &message, reliable, described);
+            }
+            Event::Confirmed { message, confirms, asks } => self.confirmed(parts, id, leg, message, confirms, asks),
+            Event::Changed => {
+                if let Some(other) = self.other(id, leg) {
+                    self.unsettle(parts, id, other);
+                }
+            }
+            Event::Alive => self.alive(id, leg),
+            Event::Silent { refresh } => self.silent(parts, id, leg, refresh),
             Event::Answered { message } => self.answered(parts, id, leg, &message),
             Event::Failed { refusal } => self.branch_failed(parts, id, leg, &refusal),
             Event::Cancelled { reason } => self.caller_gave_up(parts, id, reason.as_deref()),
@@ -234,6 +262,9 @@ impl Calls {
                 Alarm::RingOthers => self.ring_others(parts, id),
                 Alarm::Redial => self.redial(parts, id),
                 Alarm::HoldOver => self.hold_over(parts, id),
+                Alarm::Stalled(leg) => self.branch_stalled(parts, id, leg),
+                Alarm::Overdue(client) => self.crossing_overdue(parts, id, client),
+                Alarm::Align => self.align(parts, id),
                 Alarm::TestOver => self.test_over(parts, id),
             }
         }

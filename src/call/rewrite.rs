@@ -4,6 +4,7 @@ use compact_str::CompactString;
 
 use crate::config::{Identity, Trunk, User};
 use crate::sip::{Lines, Message, Name, NameAddr, Uri};
+use crate::ua::Leg;
 
 /// Texts that would tell who calls. Compared without case.
 #[derive(Clone, Default)]
@@ -44,13 +45,32 @@ impl Secrets {
             secrets.add_uri(contact.uri);
         }
         secrets.add(message.call_id());
-        if let Some(user) = user {
-            secrets.add(user.aor.user().as_bytes());
-        }
-        if let Some(number) = user.and_then(|user| user.number) {
-            secrets.add(number.to_string().trim_start_matches('+').as_bytes());
-        }
+        secrets.add_user(user);
         secrets
+    }
+
+    /// The same of the phone behind `leg`, from its dialog.
+    pub fn of_peer(leg: &Leg, user: Option<&User>) -> Self {
+        let mut secrets = Self::default();
+        let (address, target, call_id) = leg.peer();
+        if let Ok(phone) = NameAddr::parse(address) {
+            for word in phone.display.split(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric()) {
+                secrets.add(word);
+            }
+            secrets.add_uri(phone.uri);
+        }
+        secrets.add_uri(target);
+        secrets.add(call_id);
+        secrets.add_user(user);
+        secrets
+    }
+
+    fn add_user(&mut self, user: Option<&User>) {
+        let Some(user) = user else { return };
+        self.add(user.aor.user().as_bytes());
+        if let Some(number) = user.number {
+            self.add(number.to_string().trim_start_matches('+').as_bytes());
+        }
     }
 
     fn add_uri(&mut self, uri: &[u8]) {

@@ -159,6 +159,7 @@ impl Calls {
             // RFC 7090 §5: the leased number proves what this call is (SPEC §6).
             lines.push(b"Priority", b"psap-callback");
         }
+        let answers_early = content.is_none() && ringing.invite.extensions().reliable;
         let attempt = Attempt {
             trunk: CompactString::default(),
             target: device.contact.clone(),
@@ -167,7 +168,7 @@ impl Calls {
             ended_at: None,
         };
         self.launch(parts, id, leg, attempt, PHONE_WAIT, None);
-        parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref());
+        parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref(), answers_early);
     }
 
     /// A device refused, or could not be reached.

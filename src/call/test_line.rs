@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::history::Outcome;
 use super::{Alarm, Calls, Parts, Stage};
 use crate::lease::Shown;
-use crate::sip::{Message, sdp};
+use crate::sip::{Message, Method, sdp};
+use crate::transaction::ServerId;
+use crate::transport::Flow;
 use crate::ua::{CallId, Content, LegId, Refusal};
 
 /// How long the line stays up.
@@ -29,6 +31,33 @@ impl Calls {
         self.wake(now + STAYS, id, Alarm::TestOver);
     }
 
+    /// What a caller asks inside the dialog: hold and the like get their answer, digits are taken, texts have no reader.
+    pub(super) fn asked_of_test_line(
+        &mut self,
+        parts: &mut Parts<'_>,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        let offer = || Refusal::warn(488, "The test line needs an audio offer");
+        let (content, refusal) = match request.method() {
+            Method::Invite | Method::Update => match silence(parts, leg, request) {
+                Some(content) => (Some(content), None),
+                None => (None, Some(offer())),
+            },
+            Method::Info => (None, None),
+            _ => (None, Some(Refusal::warn(480, "Nobody reads what is written to the test line"))),
+        };
+        match refusal {
+            Some(refusal) => parts.ua.refuse_carried(&mut parts.context, leg, server, request, flow, &refusal),
+            None if request.method() == Method::Invite => parts.ua.answer(&mut parts.context, leg, content.as_ref()),
+            None => {
+                parts.ua.reply_carried(&mut parts.context, leg, server, request, flow, 200, content.as_ref());
+            }
+        }
+    }
+
     pub(super) fn test_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let Some(call) = self.calls.get(id).filter(|call| matches!(call.stage, Stage::TestLine)) else { return };
         let caller = call.caller;
@@ -40,16 +69,14 @@ impl Calls {
 
 /// An answer that takes the first audio stream as inactive and refuses the others (RFC 3264 §6); an offer of one inactive
 /// stream where the INVITE has none.
-fn silence(parts: &Parts<'_>, caller: LegId, invite: &Message) -> Option<Content> {
-    let listener = parts.ua.leg(caller)?.flow().listener;
+fn silence(parts: &mut Parts<'_>, leg: LegId, invite: &Message) -> Option<Content> {
+    let listener = parts.ua.leg(leg)?.flow().listener;
     let address = parts.ua.settings().locals.get(usize::from(listener.0))?.address;
     let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-    let session = parts.context.now.as_micros();
-    let mut text =
-        format!("v=0\r\no=- {session} {session} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n");
+    let mut text = format!("v=0\r\no=- 1 1 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n");
     let Some(offer) = sdp::of(invite) else {
         text.push_str("m=audio 9 RTP/AVP 0\r\na=inactive\r\n");
-        return Some(Content::own("application/sdp", text));
+        return parts.ua.described(leg, text.as_bytes(), |_| None);
     };
     if !offer.well_formed() {
         return None;
@@ -68,5 +95,5 @@ fn silence(parts: &Parts<'_>, caller: LegId, invite: &Message) -> Option<Content
             text.push_str("a=inactive\r\n");
         }
     }
-    taken.then(|| Content::own("application/sdp", text))
+    if taken { parts.ua.described(leg, text.as_bytes(), |_| None) } else { None }
 }

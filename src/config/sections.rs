@@ -17,6 +17,8 @@ const fn millis(millis: u64) -> Duration {
 }
 
 const DAY: Duration = seconds(24 * 3600);
+/// RFC 4028 §4: no session interval is shorter.
+const LEAST_SE: Duration = seconds(90);
 const ANY: RangeInclusive<Duration> = Duration::ZERO..=limits::LONGEST;
 
 pub(super) fn node(mut keys: Keys<'_>) -> NodeKeys {
@@ -48,7 +50,16 @@ pub(super) fn store(mut keys: Keys<'_>, base_dir: &Path) -> StoreKeys {
 
 /// `[sip]` with its listeners and timers; `domains` may still be empty.
 pub(super) fn sip(mut keys: Keys<'_>, base_dir: &Path) -> (SipKeys, Vec<Listener>, Timers) {
+    let session_expires = keys.duration("session_expires", seconds(30 * 60), ANY);
+    let min_se = keys.duration("min_se", LEAST_SE, LEAST_SE..=DAY);
+    if !session_expires.is_zero() && session_expires < min_se {
+        keys.fault("session_expires", &keys.span_of("session_expires"), "is shorter than min_se".into());
+    } else if session_expires > DAY {
+        keys.fault("session_expires", &keys.span_of("session_expires"), "is longer than a day".into());
+    }
     let sip = SipKeys {
+        session_expires,
+        min_se,
         domains: keys.list("domains", values::host).into_iter().map(|at| at.value).collect(),
         user_agent: keys.parsed("user_agent", values::line).map_or("sosbridge".into(), |at| at.value),
     };

@@ -55,6 +55,11 @@ fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> Option<(At<CompactString>, Tru
             Duration::from_secs(2),
             Duration::from_millis(100)..=Duration::from_secs(32),
         ),
+        progress_wait: keys.duration(
+            "progress_wait",
+            Duration::from_secs(20),
+            Duration::from_secs(1)..=Duration::from_secs(180),
+        ),
         username: keys.parsed("username", values::line).map(|at| at.value),
         password: keys.parsed("password", values::line).map(|at| Hidden(at.value)),
         register: keys.flag("register", false),

@@ -79,6 +79,10 @@ pub struct SipKeys {
     pub domains: Vec<CompactString>,
     /// Server and User-Agent header. Default `sosbridge`.
     pub user_agent: CompactString,
+    /// Session interval we ask for (RFC 4028); zero: none. Default 30 min.
+    pub session_expires: Duration,
+    /// A shorter one is refused. Default 90 s, which is also the least.
+    pub min_se: Duration,
 }
 
 /// `[[sip.listen]]`
@@ -318,6 +322,8 @@ pub struct Trunk {
     pub options_interval: Option<Duration>,
     /// No response in this time: next target. Default 2 s.
     pub answer_wait: Duration,
+    /// A target that says 100 and nothing more in this time is left for the next one. Default 20 s.
+    pub progress_wait: Duration,
     /// Digest username toward the trunk.
     pub username: Option<CompactString>,
     pub password: Option<Hidden>,

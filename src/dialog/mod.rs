@@ -1,13 +1,18 @@
-//! Dialogs (RFC 3261 §12): who talks to whom under which identifiers, and how the next request of one finds its way.
+//! Dialogs (RFC 3261 §12): who talks to whom under which identifiers, how the next request of one finds its way, what was
+//! offered and answered in it, and the timer of its session.
 //! One dialog belongs to one leg; nothing of it ever crosses to the other leg (RFC 7092).
 
+mod offers;
 mod route;
+mod session_timer;
 
 use std::fmt;
 
 use crate::sip::{Message, Name, Writer};
 
+pub use offers::{Exchange, Offers};
 pub use route::RouteSet;
+pub use session_timer::{Keeper, LEAST_INTERVAL, SessionTimer, Terms};
 
 /// The state of RFC 3261 §12: identifiers, sequence numbers, remote target, route set.
 pub struct Dialog {
@@ -23,6 +28,14 @@ pub struct Dialog {
     routes: RouteSet,
     local_cseq: u32,
     remote_cseq: u32,
+    /// Number of the last reliable provisional response taken (RFC 3262 §4); 0 before the first.
+    rseq: u32,
+    pub offers: Offers,
+    /// The exchange of the first INVITE is complete, or open in a reliable provisional response: its other responses carry
+    /// no description that counts (RFC 6337 §3.1).
+    pub negotiated: bool,
+    /// The peer takes UPDATE (RFC 3311 §4).
+    pub takes_update: bool,
 }
 
 /// How a received request stands to the numbering of its dialog.
@@ -49,6 +62,10 @@ impl Dialog {
             routes: RouteSet::from_request(invite),
             local_cseq: 0,
             remote_cseq: invite.cseq(),
+            rseq: 0,
+            offers: Offers::default(),
+            negotiated: false,
+            takes_update: false,
         }
     }
 
@@ -64,6 +81,10 @@ impl Dialog {
             routes: RouteSet::default(),
             local_cseq: 0,
             remote_cseq: 0,
+            rseq: 0,
+            offers: Offers::default(),
+            negotiated: false,
+            takes_update: false,
         }
     }
 
@@ -74,8 +95,14 @@ impl Dialog {
         }
     }
 
-    /// The dialog another branch of a forked INVITE of ours forms (§13.2.2.4): our half of this one, and no peer yet.
-    pub fn fork(&self) -> Self {
+    /// The dialog another branch of a forked INVITE of ours, of number `cseq`, forms (§13.2.2.4): our half of this one, and no
+    /// peer yet. What the INVITE offered waits for its answer on each branch (RFC 6337 §2.1).
+    pub fn fork(&self, cseq: u32, offered: bool) -> Self {
+        let offers = match (self.negotiated, offered) {
+            (false, _) => self.offers.clone(),
+            (true, true) => Offers::open(self.offers.ours().clone()),
+            (true, false) => Offers::default(),
+        };
         Self {
             call_id: self.call_id.clone(),
             local: self.local.clone(),
@@ -84,8 +111,12 @@ impl Dialog {
             remote_tag: Box::default(),
             remote_target: self.remote_target.clone(),
             routes: RouteSet::default(),
-            local_cseq: self.local_cseq,
+            local_cseq: cseq,
             remote_cseq: 0,
+            rseq: 0,
+            offers,
+            negotiated: false,
+            takes_update: false,
         }
     }
 
@@ -122,10 +153,29 @@ impl Dialog {
         Order::InOrder
     }
 
+    /// Goes on with the numbering of `other`, which is this dialog as it was before.
+    pub fn skip_to(&mut self, other: &Self) {
+        self.local_cseq = self.local_cseq.max(other.local_cseq);
+    }
+
+    /// Takes the number of a reliable provisional response: false for a repetition, and for one that overtook another (RFC 3262 §4).
+    pub fn take_rseq(&mut self, rseq: u32) -> bool {
+        let is_next = self.rseq == 0 || self.rseq.checked_add(1) == Some(rseq);
+        if is_next {
+            self.rseq = rseq;
+        }
+        is_next
+    }
+
     /// The number for the next request of ours (§12.2.1.1).
     pub fn next_cseq(&mut self) -> u32 {
         self.local_cseq = self.local_cseq.saturating_add(1);
         self.local_cseq
+    }
+
+    /// The peer's header value, its target and the Call-ID.
+    pub fn peer(&self) -> (&[u8], &[u8], &[u8]) {
+        (&self.remote, &self.remote_target, &self.call_id)
     }
 
     pub fn local_tag(&self) -> &[u8] {

@@ -8,7 +8,7 @@ impl Node {
     pub fn poll_timeout(&mut self) -> Option<(Instant, Why)> {
         [
             (self.transactions.next_deadline(), Why::Transaction),
-            (self.ua.next_deadline(), Why::Retransmit2xx),
+            (self.ua.next_deadline(), Why::Leg),
             (self.calls.next_deadline(), Why::Call),
             (self.leases.next_deadline(), Why::Lease),
             (self.registrar.next_deadline(), Why::Binding),

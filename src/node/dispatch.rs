@@ -293,8 +293,14 @@ impl Node {
 
 /// Extensions this daemon understands in Require (§20.32).
 fn knows(request: &Message, extension: &[u8]) -> bool {
-    let of_register: [&[u8]; 3] = [b"outbound", b"path", b"gruu"];
-    request.method() == Method::Register && of_register.iter().any(|known| extension.eq_ignore_ascii_case(known))
+    let known: &[&[u8]] = match request.method() {
+        Method::Register => &[b"outbound", b"path", b"gruu"],
+        // RFC 3262 §4: 100rel is for INVITE alone.
+        Method::Invite => &[b"100rel", b"timer"],
+        Method::Update => &[b"timer"],
+        _ => &[],
+    };
+    known.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
 fn unknown_extensions(request: &Message) -> impl Iterator<Item = &[u8]> {

@@ -107,7 +107,7 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     Transaction,
-    Retransmit2xx,
+    Leg,
     Call,
     Lease,
     Binding,

@@ -286,6 +286,10 @@ fn ua_settings(config: &Config) -> ua::Settings {
     ua::Settings {
         t1: config.timers.t1,
         t2: config.timers.t2,
+        session: crate::dialog::Terms {
+            interval: u32::try_from(config.sip.session_expires.as_secs()).unwrap_or(0),
+            min_se: u32::try_from(config.sip.min_se.as_secs()).unwrap_or(0),
+        },
         product: config.sip.user_agent.to_string(),
         locals: config.listeners.iter().map(local).collect(),
     }

@@ -96,6 +96,10 @@ impl Node {
             Report::PoolExhausted { number, kind } => {
                 tracing::error!(number = %Private(number), kind = kind.as_str(), "pools exhausted: call goes out on a number of last resort");
             }
+            Report::Silent { kind, is_caller, missed_refresh } => {
+                let party = if is_caller { "caller" } else { "called" };
+                tracing::warn!(kind = %kind, party, missed_refresh, "a party does not answer: the call stays up while the other does");
+            }
             Report::NoPath { dialled } => tracing::error!(%dialled, "no trunk took an emergency call"),
         }
     }

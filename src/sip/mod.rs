@@ -9,6 +9,7 @@
 mod check;
 pub mod compat;
 pub mod digest;
+mod extensions;
 mod fault;
 pub mod framing;
 mod lines;
@@ -27,6 +28,7 @@ pub mod uri;
 mod via;
 mod writer;
 
+pub use extensions::{Extensions, Role, SessionExpires};
 pub use fault::{Fault, Malformed};
 pub use lines::Lines;
 pub use message::{Header, Message};

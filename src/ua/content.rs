@@ -17,6 +17,8 @@ pub struct Content {
     /// Further header lines that describe the body (RFC 3261 §20.11 to §20.15, RFC 2045).
     pub lines: Lines,
     pub body: Bytes,
+    /// The session description in it; empty without one.
+    pub(super) description: Bytes,
 }
 
 /// The body cannot be relayed: a session description in it is malformed, or hidden from us (CONFORMANCE OA-8: 488).
@@ -39,13 +41,7 @@ impl Origin {
 
     /// The origin for the descriptions of one body: the next version when anything but their own origin line has changed.
     fn next(&mut self, descriptions: &[Cow<'_, [u8]>], address: IpAddr) -> sdp::Origin {
-        let mut hasher = DefaultHasher::new();
-        let lines = descriptions.iter().flat_map(|description| Sdp::new(description).lines());
-        for line in lines.filter(|line| line.kind != b'o') {
-            hasher.write_u8(line.kind);
-            hasher.write(line.value);
-        }
-        let digest = hasher.finish();
+        let digest = digest(descriptions);
         if self.digest.is_some_and(|last| last != digest) {
             self.version = self.version.saturating_add(1);
         }
@@ -54,11 +50,34 @@ impl Origin {
     }
 }
 
+/// True when two descriptions differ in nothing but their origin lines.
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let lines = |text| Sdp::new(text).lines().filter(|line| line.kind != b'o');
+    lines(one).eq(lines(other))
+}
+
+/// Of all lines but the origin lines.
+fn digest(descriptions: &[Cow<'_, [u8]>]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let lines = descriptions.iter().flat_map(|description| Sdp::new(description).lines());
+    for line in lines.filter(|line| line.kind != b'o') {
+        hasher.write_u8(line.kind);
+        hasher.write(line.value);
+    }
+    hasher.finish()
+}
+
 impl Content {
-    /// A body of our own making.
-    pub fn own(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let content_type = Bytes::from_static(content_type.as_bytes());
-        Self { content_type, lines: Lines::default(), body: body.into() }
+    /// A session description of our own making.
+    pub fn own(description: impl Into<Bytes>) -> Self {
+        let body: Bytes = description.into();
+        let content_type = Bytes::from_static(b"application/sdp");
+        Self { content_type, lines: Lines::default(), description: body.clone(), body }
+    }
+
+    /// `description` of a peer, well-formed, for the leg that `origin` belongs to.
+    pub(super) fn describe(description: &[u8], origin: &mut Origin, address: IpAddr) -> Self {
+        Self::own(sdp::rewrite_origin(description, &origin.next(&[Cow::Borrowed(description)], address)))
     }
 
     /// The body of `message`, for the leg that `origin` belongs to. `edit` may change its session descriptions further.
@@ -73,12 +92,18 @@ impl Content {
             return Ok(None);
         }
         let places = sdp::locate_all(message).map_err(|_| Unacceptable)?;
-        let body = match places.is_empty() {
-            true => body,
+        let (body, description) = match places.is_empty() {
+            true => (body, Bytes::new()),
             false => with_origin(&body, places, origin, address, edit)?,
         };
         let content_type = message.content_type().map(Bytes::copy_from_slice).unwrap_or_default();
-        Ok(Some(Self { content_type, lines: describing_lines(message), body }))
+        Ok(Some(Self { content_type, lines: describing_lines(message), body, description }))
+    }
+
+    /// The session description of `message`, where it has one that can be used.
+    pub(super) fn description_of(message: &Message) -> Option<Bytes> {
+        let description = message.body().get(sdp::locate(message)?)?;
+        Sdp::new(description).well_formed().then(|| message.slice(description))
     }
 
     /// True when `message` carries a session description that no leg may see (CONFORMANCE OA-8).
@@ -86,11 +111,6 @@ impl Content {
         let Ok(places) = sdp::locate_all(message) else { return true };
         let at = |place: std::ops::Range<usize>| message.body().get(place).map(Sdp::new);
         places.into_iter().filter_map(at).any(|description| !description.well_formed())
-    }
-
-    /// True when `message` carries a session description: an offer or an answer.
-    pub fn has_description(message: &Message) -> bool {
-        sdp::locate(message).is_some()
     }
 }
 
@@ -101,7 +121,7 @@ fn with_origin(
     origin: &mut Origin,
     address: IpAddr,
     edit: impl Fn(&[u8]) -> Option<Vec<u8>>,
-) -> Result<Bytes, Unacceptable> {
+) -> Result<(Bytes, Bytes), Unacceptable> {
     let mut descriptions = SmallVec::<[Cow<'_, [u8]>; 1]>::new();
     for place in &places {
         let description = body.get(place.clone()).ok_or(Unacceptable)?;
@@ -111,16 +131,17 @@ fn with_origin(
         descriptions.push(edit(description).map_or(Cow::Borrowed(description), Cow::Owned));
     }
     let ours = origin.next(&descriptions, address);
-    let mut whole: Option<Vec<u8>> = None;
+    let mut whole: Option<Bytes> = None;
+    let mut first = Bytes::new();
     // From the end, so that the places before stay where they are.
     for (place, description) in places.into_iter().zip(&descriptions).rev() {
-        let description = sdp::rewrite_origin(description, &ours);
+        first = sdp::rewrite_origin(description, &ours).into();
         whole = Some(match whole {
-            None if place == (0..body.len()) => description,
-            whole => mime::replace(whole.as_deref().unwrap_or(body), place, &description),
+            None if place == (0..body.len()) => first.clone(),
+            whole => mime::replace(whole.as_deref().unwrap_or(body), place, &first).into(),
         });
     }
-    Ok(whole.map(Bytes::from).unwrap_or_default())
+    Ok((whole.unwrap_or_default(), first))
 }
 
 fn describing_lines(message: &Message) -> Lines {

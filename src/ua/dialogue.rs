@@ -3,11 +3,12 @@
 use bytes::Bytes;
 
 use super::content::{Content, Unacceptable};
-use super::leg::{Leg, Stage, Uas};
+use super::leg::{Asking, Leg, Stage, Uas};
+use super::refresh::{print_grant, print_terms};
 use super::signing::signed;
 use super::uas::finish;
 use super::{Cause, Context, Event, LegId, Owner, Refusal, Ua};
-use crate::dialog::Order;
+use crate::dialog::{Exchange, Keeper, Order};
 use crate::sip::{self, Lines, Message, Method, Name};
 use crate::transaction::{ClientId, ServerId};
 use crate::transport::Flow;
@@ -16,7 +17,9 @@ impl Ua {
     /// The leg a request belongs to by its dialog identifiers (§12.2.2; CONFORMANCE DI-5, AU-4).
     pub fn leg_of(&self, request: &Message) -> Option<LegId> {
         let id = super::uas::leg_of_tag(request.to_tag()?)?;
-        self.legs.get(id).filter(|leg| leg.dialog.owns(request)).map(|_| id)
+        let leg = self.legs.get(id)?;
+        let is_its = leg.dialog.owns(request) || leg.forks.iter().any(|fork| fork.owns(request));
+        is_its.then_some(id)
     }
 
     /// A request of the peer inside the dialog of leg `id`; never ACK or CANCEL.
@@ -26,13 +29,16 @@ impl Ua {
         if !leg.follows_target && !context.streams.is_open(&leg.flow) {
             leg.flow = flow;
         }
-        if leg.dialog.advance(request.cseq()) == Order::OutOfOrder {
+        let Some(dialog) = leg.dialog_of(request) else { return };
+        if dialog.advance(request.cseq()) == Order::OutOfOrder {
             self.reply(context, server, request, flow, &Refusal::warn(500, "CSeq lower than seen in this dialog"));
             return;
         }
         match request.method() {
             Method::Bye => self.bye(context, id, server, request, flow),
             Method::Invite => self.reinvited(context, id, server, request, flow),
+            Method::Update => self.updated(context, id, server, request, flow),
+            Method::Prack => self.pracked(context, id, server, request, flow),
             Method::Info | Method::Message => self.carried(context, id, server, request, flow),
             Method::Options => self.reply_ok(context, server, request, flow),
             method => {
@@ -70,17 +76,95 @@ impl Ua {
             (None, None, Stage::Inviting | Stage::Answered) => {
                 Some(Refusal { retry_after: Some(retry_after(context)), ..Refusal::new(500) })
             }
-            (None, None, Stage::Confirmed) => None,
+            (None, None, Stage::Confirmed) => match leg.exchange() {
+                Exchange::Stable => None,
+                // An UPDATE of ours, or of theirs, is unanswered (RFC 3311 §5.2, RFC 6337 §4.3).
+                Exchange::OfferSent => Some(Refusal::new(491)),
+                Exchange::OfferReceived => {
+                    Some(Refusal { retry_after: Some(retry_after(context)), ..Refusal::new(500) })
+                }
+            },
         };
         if let Some(refusal) = refusal {
             self.reply(context, server, request, flow, &refusal);
             return;
         }
-        leg.dialog.refresh_target(request);
-        leg.flow = Flow { listener: leg.flow.listener, ..if leg.follows_target { leg.flow } else { flow } };
-        leg.uas = Some(Uas { server, cseq: request.cseq(), first: false, answer: None });
+        let asked = request.extensions();
+        if self.settings.session.is_too_short(&asked) {
+            return self.refuse_interval(context, server, request, flow);
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.follow(request, flow);
+        leg.dialog.takes_update |= asked.update;
+        leg.min_se = leg.min_se.max(asked.min_se.unwrap_or(0));
+        leg.uas = Some(Uas { server, cseq: request.cseq(), first: false, answer: None, asked, reliable: None });
         context.transactions.set_owner(server, Owner::Leg(id));
+        let offer = Content::description_of(request);
+        // CONFORMANCE ST-4: a refresh that changes nothing is nobody else's business.
+        let is_refresh =
+            asked.session_expires.is_some() && leg.timer.is_some_and(|timer| timer.keeper != Keeper::Nobody);
+        if is_refresh && !leg.dialog.offers.ours().is_empty() && offer.as_ref() == Some(leg.theirs()) {
+            let same = Content::own(leg.dialog.offers.ours().clone());
+            leg.dialog.offers.received(offer.unwrap_or_default());
+            self.answer(context, id, Some(&same));
+            return;
+        }
+        if let Some(offer) = offer {
+            leg.dialog.offers.received(offer);
+        }
         self.report(id, Event::Request { server, message: request.clone(), flow });
+    }
+
+    /// UPDATE (RFC 3311 §5.2): with an offer it is for the other leg too, without one it is answered here.
+    fn updated(&mut self, context: &mut Context<'_>, id: LegId, server: ServerId, request: &Message, flow: Flow) {
+        let asked = request.extensions();
+        if self.settings.session.is_too_short(&asked) {
+            return self.refuse_interval(context, server, request, flow);
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let offer = Content::description_of(request);
+        let is_malformed = Content::is_malformed(request);
+        let is_own = leg.dialog.owns(request);
+        let (theirs_open, ours_open) = match leg.stage {
+            Stage::Inviting => (false, false),
+            _ => (leg.uas.as_ref().is_some_and(|uas| uas.answer.is_none()), leg.uac.is_some()),
+        };
+        let later = Refusal { retry_after: Some(retry_after(context)), ..Refusal::new(500) };
+        let refusal = match (leg.stage, leg.exchange()) {
+            (Stage::Ending, _) => Some(Refusal::new(481)),
+            _ if is_malformed => Some(Refusal::warn(488, "Malformed session description")),
+            _ if offer.is_none() => None,
+            // Another branch of a forked INVITE cannot change what the caller has.
+            _ if !is_own => Some(Refusal::new(491)),
+            (_, Exchange::OfferSent) => Some(Refusal::new(491)),
+            (_, Exchange::OfferReceived) => Some(later),
+            (_, Exchange::Stable) if ours_open => Some(Refusal::new(491)),
+            (_, Exchange::Stable) if theirs_open => Some(later),
+            // RFC 3311 §5.1: before the first exchange is complete there is nothing to change.
+            (Stage::Inviting, Exchange::Stable) if !leg.dialog.negotiated => Some(later),
+            (_, Exchange::Stable) => None,
+        };
+        if let Some(refusal) = refusal {
+            return self.reply(context, server, request, flow, &refusal);
+        }
+        if is_own {
+            leg.follow(request, flow);
+        }
+        leg.min_se = leg.min_se.max(asked.min_se.unwrap_or(0));
+        match offer {
+            Some(offer) => {
+                leg.dialog.offers.received(offer);
+                self.report(id, Event::Request { server, message: request.clone(), flow });
+            }
+            None => self.reply_carried(context, id, server, request, flow, 200, None),
+        }
+    }
+
+    /// 422 with what we take (RFC 4028 §6, §9).
+    pub fn refuse_interval(&mut self, context: &mut Context<'_>, server: ServerId, request: &Message, flow: Flow) {
+        let mut lines = Lines::default();
+        lines.push(b"Min-SE", self.settings.session.min_se.to_string().as_bytes());
+        self.reply_with(context, server, request, flow, &Refusal::new(422), &lines);
     }
 
     fn carried(&mut self, context: &mut Context<'_>, id: LegId, server: ServerId, request: &Message, flow: Flow) {
@@ -101,15 +185,42 @@ impl Ua {
         lines: &Lines,
         content: Option<&Content>,
     ) -> Option<ClientId> {
+        let tag = Box::<[u8]>::from(self.legs.get(id)?.dialog.remote_tag());
+        self.request_with(context, id, &tag, method, lines, content)
+    }
+
+    /// The same with the peer of that `tag`: one branch of a forked INVITE of ours.
+    pub(super) fn request_with(
+        &mut self,
+        context: &mut Context<'_>,
+        id: LegId,
+        tag: &[u8],
+        method: Method,
+        lines: &Lines,
+        content: Option<&Content>,
+    ) -> Option<ClientId> {
         let leg = self.legs.get_mut(id)?;
-        let flow = context.streams.settle(leg.next_flow(context.streams));
+        let flow = match leg.dialog.remote_tag() == tag {
+            true => leg.next_flow(context.streams),
+            false => leg.flow_of(leg.forks.iter().find(|fork| fork.remote_tag() == tag)?, context.streams),
+        };
+        let flow = context.streams.settle(flow);
         let local = self.settings.locals.get(usize::from(flow.listener.0))?;
         let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
-        let cseq = leg.dialog.next_cseq();
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
-        leg.dialog.print_request(&mut self.writer, method.as_str(), cseq, via);
+        let dialog = leg.dialog_with(tag)?;
+        let cseq = dialog.next_cseq();
+        dialog.print_request(&mut self.writer, method.as_str(), cseq, via);
+        let description = content.map(|content| &content.description).filter(|description| !description.is_empty());
+        let offered = description.is_some() && dialog.offers.exchange() == Exchange::Stable;
+        if let Some(description) = description {
+            dialog.offers.sent(description);
+        }
         if matches!(method, Method::Info | Method::Message | Method::Update) {
             self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user, leg.secure)));
+        }
+        if method == Method::Update {
+            print_terms(&mut self.writer, &self.settings, leg, false);
         }
         self.writer.header("User-Agent", self.settings.product.as_bytes());
         self.writer.lines(lines);
@@ -117,9 +228,21 @@ impl Ua {
         if let Some(signing) = &mut leg.signing {
             bytes = signed(context, &mut self.accounts, &mut self.writer, signing, (client, method, flow), bytes);
         }
-        leg.requests.push(client);
+        leg.requests.push(Asking { client, method, offered });
         context.transactions.send(context.now, client, method, flow, bytes, context.out);
         Some(client)
+    }
+
+    /// True when an UPDATE with an offer can be sent, early or not (RFC 3311 §5.1; CONFORMANCE OA-6).
+    pub fn may_update(&self, id: LegId) -> bool {
+        let takes = |leg: &&Leg| leg.dialog.takes_update && leg.exchange() == Exchange::Stable;
+        let Some(leg) = self.legs.get(id).filter(takes) else { return false };
+        match leg.stage {
+            Stage::Inviting => leg.dialog.negotiated,
+            Stage::Answered => leg.uac.is_none(),
+            Stage::Confirmed => leg.uac.is_none() && leg.uas.is_none(),
+            Stage::Ending => false,
+        }
     }
 
     /// Ends the leg from our side, whatever it is doing. Nothing more is reported of it.
@@ -174,6 +297,19 @@ impl Ua {
         Content::relay(message, origin, address, edit)
     }
 
+    /// `description` of the other leg, well-formed, as leg `id` is to see it.
+    pub fn described(
+        &mut self,
+        id: LegId,
+        description: &[u8],
+        edit: impl Fn(&[u8]) -> Option<Vec<u8>>,
+    ) -> Option<Content> {
+        let leg = self.legs.get_mut(id)?;
+        let local = self.settings.locals.get(usize::from(leg.flow.listener.0))?;
+        let edited = edit(description);
+        Some(Content::describe(edited.as_deref().unwrap_or(description), &mut leg.origin, local.address))
+    }
+
     /// Answers 200 without a body; to OPTIONS with what we can do (§11.2).
     pub fn reply_ok(&mut self, context: &mut Context<'_>, server: ServerId, request: &Message, flow: Flow) {
         sip::reply(&mut self.writer, request, flow.remote, 200, None, request.to_tag().or(Some(b"ok")));
@@ -186,6 +322,7 @@ impl Ua {
             }
             self.writer.header("Accept-Encoding", b"identity");
             self.writer.header("Accept-Language", b"en");
+            self.writer.header("Supported", b"100rel, timer");
         }
         self.writer.header("Server", self.settings.product.as_bytes());
         let bytes = self.writer.finish();
@@ -224,10 +361,13 @@ impl Ua {
         context.transactions.respond(context.now, server, refusal.status, bytes, context.out);
     }
 
-    /// Passes the peer's final answer to a carried request back to the leg it came from.
+    /// Passes the peer's final answer to a carried request back to leg `id`, where it came from. To an UPDATE it is a refresh
+    /// of target and session (RFC 3311 §5.2, RFC 4028 §9).
+    #[allow(clippy::too_many_arguments, reason = "a request is three of them")]
     pub fn reply_carried(
         &mut self,
         context: &mut Context<'_>,
+        id: LegId,
         server: ServerId,
         request: &Message,
         flow: Flow,
@@ -235,9 +375,51 @@ impl Ua {
         content: Option<&Content>,
     ) {
         sip::reply(&mut self.writer, request, flow.remote, status, None, request.to_tag());
+        let mut timer = None;
+        if let (Method::Update, 200..=299, Some(leg)) = (request.method(), status, self.legs.get(id)) {
+            if let Some(local) = self.settings.locals.get(usize::from(leg.flow.listener.0)) {
+                self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user, leg.secure)));
+            }
+            self.writer.header("Allow", super::uas::ALLOW);
+            let granted = self.settings.session.grant(&request.extensions());
+            print_grant(&mut self.writer, granted);
+            timer = Some(self.settings.session.of_answer(context.now, granted));
+        }
         self.writer.header("Server", self.settings.product.as_bytes());
         let bytes = finish(&mut self.writer, content);
         context.transactions.respond(context.now, server, status, bytes, context.out);
+        if let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.exchange() == Exchange::OfferReceived) {
+            match content.filter(|_| status < 300) {
+                Some(content) => leg.dialog.offers.sent(&content.description),
+                None if matches!(request.method(), Method::Update | Method::Prack) => leg.dialog.offers.abandoned(),
+                None => {}
+            }
+        }
+        if let Some(timer) = timer.filter(|_| self.legs.get(id).is_some_and(|leg| !leg.is_early())) {
+            self.set_timer(id, timer);
+        }
+        self.release(context, id);
+    }
+
+    /// Refuses a carried request of leg `id`: an offer in it is as if it had never been made.
+    pub fn refuse_carried(
+        &mut self,
+        context: &mut Context<'_>,
+        id: LegId,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        refusal: &Refusal,
+    ) {
+        if request.method() == Method::Invite {
+            return self.refuse(context, id, refusal);
+        }
+        self.reply(context, server, request, flow, refusal);
+        let is_offer = matches!(request.method(), Method::Update | Method::Prack);
+        if let Some(leg) = self.legs.get_mut(id).filter(|leg| is_offer && leg.exchange() == Exchange::OfferReceived) {
+            leg.dialog.offers.abandoned();
+        }
+        self.release(context, id);
     }
 }
 

@@ -6,10 +6,11 @@ use smallvec::SmallVec;
 
 use super::CallId;
 use super::content::Origin;
+use super::reliable::Reliable;
 use super::signing::Signing;
 use crate::base::{Instant, Protocol};
-use crate::dialog::Dialog;
-use crate::sip::Uri;
+use crate::dialog::{Dialog, Exchange, SessionTimer};
+use crate::sip::{Extensions, Message, Method, Uri};
 use crate::transaction::{ClientId, ServerId};
 use crate::transport::{Flow, Streams};
 
@@ -42,6 +43,8 @@ pub struct Leg {
     pub(super) side: Side,
     pub(super) stage: Stage,
     pub(super) dialog: Dialog,
+    /// The other early dialogs of our forked INVITE; those that sent reliable provisional responses (CONFORMANCE PR-5).
+    pub(super) forks: Vec<Dialog>,
     /// Where the peer was reached or came from.
     pub(super) flow: Flow,
     /// Requests follow the route set and the peer's Contact (trunks), or stay on `flow` (phones behind NAT; CONFORMANCE NA-1).
@@ -55,7 +58,12 @@ pub struct Leg {
     /// Our INVITE, until its final answer is acknowledged.
     pub(super) uac: Option<Uac>,
     /// Our other requests inside the dialog that wait for an answer.
-    pub(super) requests: SmallVec<[ClientId; 1]>,
+    pub(super) requests: SmallVec<[Asking; 1]>,
+    /// The one among them that only asks whether the peer is there, or refreshes the session.
+    pub(super) asking: Option<ClientId>,
+    pub(super) timer: Option<SessionTimer>,
+    /// The largest Min-SE the peer named, in seconds (RFC 4028 §7.4).
+    pub(super) min_se: u32,
     pub(super) origin: Origin,
     /// Hang up with this reason as soon as the ACK comes (RFC 3261 §15: no BYE before it).
     pub(super) farewell: Option<Option<Bytes>>,
@@ -65,12 +73,24 @@ pub struct Leg {
     pub(super) signing: Option<Box<Signing>>,
 }
 
+/// A request of ours other than INVITE that waits for its answer.
+pub(super) struct Asking {
+    pub client: ClientId,
+    pub method: Method,
+    /// It made an offer.
+    pub offered: bool,
+}
+
 /// An INVITE of the peer in progress.
 pub(super) struct Uas {
     pub server: ServerId,
     pub cseq: u32,
     pub first: bool,
     pub answer: Option<Answer>,
+    /// What the INVITE says of extensions.
+    pub asked: Extensions,
+    /// Its peer takes reliable provisional responses; first INVITEs only.
+    pub reliable: Option<Box<Reliable>>,
 }
 
 /// A 2xx of ours that waits for its ACK (RFC 3261 §13.3.1.4).
@@ -86,10 +106,14 @@ pub(super) struct Uac {
     pub client: ClientId,
     pub cseq: u32,
     pub first: bool,
-    /// We made the offer, so the ACK needs no body and is ours to send at once.
+    /// We made the offer.
     pub offered: bool,
     /// The 2xx is here; the ACK waits for the answer of the other leg.
     pub answered: bool,
+    /// It refreshes the session, and nobody else hears of it.
+    pub own: bool,
+    /// As it was sent, for another try after 422.
+    pub sent: Bytes,
 }
 
 impl Leg {
@@ -108,6 +132,59 @@ impl Leg {
     /// True while a re-INVITE of ours on this leg has no final answer, or the ACK to its 2xx still waits for the other leg.
     pub fn is_inviting(&self) -> bool {
         self.uac.is_some()
+    }
+
+    /// True while the caller's INVITE, or ours, is not answered.
+    pub fn is_early(&self) -> bool {
+        self.stage == Stage::Inviting
+    }
+
+    /// True when the exchange of the first INVITE began in a reliable provisional response.
+    pub fn is_negotiated(&self) -> bool {
+        self.dialog.negotiated
+    }
+
+    pub fn exchange(&self) -> Exchange {
+        self.dialog.offers.exchange()
+    }
+
+    /// Who the peer is: its From or To value, its target, the Call-ID.
+    pub fn peer(&self) -> (&[u8], &[u8], &[u8]) {
+        self.dialog.peer()
+    }
+
+    /// True when `description` is what the peer was told of the other side, but for the origin line.
+    pub fn holds(&self, description: &[u8]) -> bool {
+        super::content::is_same(self.dialog.offers.ours(), description)
+    }
+
+    /// The peer's description that holds; empty when none is known.
+    pub fn theirs(&self) -> &Bytes {
+        self.dialog.offers.theirs()
+    }
+
+    /// A target refresh (RFC 3261 §12.2.2): the peer's Contact, and of a phone the place it now sends from.
+    pub(super) fn follow(&mut self, request: &Message, flow: Flow) {
+        self.dialog.refresh_target(request);
+        if !self.follows_target {
+            self.flow = Flow { listener: self.flow.listener, ..flow };
+        }
+    }
+
+    /// The dialog a request of the peer belongs to: the leg's, or while our INVITE forks, one of the others.
+    pub(super) fn dialog_of(&mut self, request: &Message) -> Option<&mut Dialog> {
+        if self.dialog.owns(request) {
+            return Some(&mut self.dialog);
+        }
+        self.forks.iter_mut().find(|fork| fork.owns(request))
+    }
+
+    /// The dialog with the peer's `tag`.
+    pub(super) fn dialog_with(&mut self, tag: &[u8]) -> Option<&mut Dialog> {
+        if self.dialog.remote_tag() == tag {
+            return Some(&mut self.dialog);
+        }
+        self.forks.iter_mut().find(|fork| fork.remote_tag() == tag)
     }
 
     /// Where the next request inside the dialog goes (RFC 3261 §12.2.1.1, §8.1.2).

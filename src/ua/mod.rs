@@ -9,7 +9,9 @@ mod content;
 mod dialogue;
 mod leg;
 mod local;
+mod refresh;
 mod refusal;
+mod reliable;
 mod signing;
 mod uac;
 mod uas;
@@ -22,6 +24,7 @@ use bytes::Bytes;
 use slotmap::SlotMap;
 
 use crate::base::{Instant, Rng};
+use crate::dialog::Terms;
 use crate::sip::{Message, Writer};
 use crate::transaction::{ClientId, ServerId, Transactions};
 use crate::transport::{Flow, Outbox, Streams};
@@ -31,6 +34,7 @@ pub use content::{Content, Unacceptable};
 pub use leg::{Leg, Side, Stage};
 pub use local::Local;
 pub use refusal::Refusal;
+pub use reliable::Confirms;
 pub use signing::{again, with_credentials};
 pub use uac::Invitation;
 
@@ -61,8 +65,12 @@ pub struct Context<'a> {
 /// What happened on a leg.
 #[derive(Debug)]
 pub enum Event {
-    /// A provisional response to our INVITE, 100 included.
-    Progress { message: Message },
+    /// A provisional response to our first INVITE, 100 included; a reliable one only once and in order, and it wants
+    /// [`Ua::confirm`]. `described`: with a session description that counts.
+    Progress { message: Message, reliable: bool, described: bool },
+    /// PRACK to a provisional response of ours that carried a description, or PRACK that carries one. `asks`: it makes an
+    /// offer, and waits for its answer.
+    Confirmed { message: Message, confirms: Option<Confirms>, asks: Option<(ServerId, Flow)> },
     /// 2xx to our first INVITE. When we made the offer it is acknowledged already.
     Answered { message: Message },
     /// Our first INVITE failed: a final response, or none (408), or nowhere to send it (503). The leg is gone.
@@ -71,12 +79,18 @@ pub enum Event {
     Cancelled { reason: Option<Bytes> },
     /// ACK to our 2xx.
     Acknowledged { message: Message },
-    /// A request inside the dialog that the other leg has to hear of: re-INVITE, INFO, MESSAGE.
+    /// A request inside the dialog that the other leg has to hear of: re-INVITE, UPDATE with an offer, INFO, MESSAGE.
     Request { server: ServerId, message: Message, flow: Flow },
     /// The peer took back a re-INVITE; it has its 487.
     Withdrawn { server: ServerId },
     /// The final response to a request we carried across; none, and why, as a status: none in time (408), no way there (503).
     Reply { client: ClientId, message: Result<Message, u16> },
+    /// A refresh of ours was answered with another description than the peer had; the other leg has to hear of it.
+    Changed,
+    /// The peer answered a request that asked whether it is there.
+    Alive,
+    /// It did not, or missed its own refresh (RFC 4028 §10): the call decides what becomes of it.
+    Silent { refresh: bool },
     /// The peer hung up, or the dialog is over for the reason given (RFC 3326). The leg is gone or going.
     Ended { reason: Option<Bytes>, cause: Cause },
 }
@@ -89,12 +103,17 @@ pub enum Cause {
     NoAck,
     /// 408 or 481 to a request inside the dialog (CONFORMANCE DI-12).
     Gone,
+    /// Our reliable provisional response was never acknowledged (CONFORMANCE PR-3).
+    NoPrack,
+    /// Nobody refreshed the session (CONFORMANCE ST-3).
+    Expired,
 }
 
 /// Settings of this floor.
 pub struct Settings {
     pub t1: Duration,
     pub t2: Duration,
+    pub session: Terms,
     /// The Server and User-Agent header.
     pub product: String,
     /// One per listener, by [`crate::transport::ListenerId`].
@@ -107,7 +126,8 @@ pub struct Ua {
     settings: Settings,
     writer: Writer,
     events: VecDeque<(LegId, CallId, Event)>,
-    retransmissions: BinaryHeap<Reverse<(Instant, LegId)>>,
+    /// When something is due on a leg: a repetition of its 2xx or of a reliable provisional response, its session timer.
+    alarms: BinaryHeap<Reverse<(Instant, LegId)>>,
     accounts: Accounts,
 }
 
@@ -118,7 +138,7 @@ impl Ua {
             settings,
             writer: Writer::new(),
             events: VecDeque::new(),
-            retransmissions: BinaryHeap::new(),
+            alarms: BinaryHeap::new(),
             accounts: Accounts::default(),
         }
     }
@@ -162,17 +182,19 @@ impl Ua {
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.retransmissions.peek().map(|Reverse((at, _))| *at)
+        self.alarms.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Repeats 2xx answers that are due; call until the next deadline lies ahead.
+    /// Does what is due on the legs: repetitions, refreshes. An alarm that is no longer true is passed over.
     pub fn handle_timeout(&mut self, context: &mut Context<'_>) {
-        while let Some(&Reverse((at, id))) = self.retransmissions.peek() {
+        while let Some(&Reverse((at, id))) = self.alarms.peek() {
             if at > context.now {
                 return;
             }
-            self.retransmissions.pop();
+            self.alarms.pop();
             self.repeat_answer(context, id, at);
+            self.repeat_provisional(context, id, at);
+            self.session_due(context, id, at);
         }
     }
 

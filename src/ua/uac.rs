@@ -4,12 +4,14 @@ use compact_str::CompactString;
 
 use super::account::AccountId;
 use super::content::{Content, Origin};
-use super::leg::{Leg, Side, Stage, Uac};
+use super::leg::{Asking, Leg, Side, Stage, Uac};
+use super::refresh::print_terms;
 use super::signing::{Signing, signed};
 use super::uas::{finish, is_sips, tag_of};
 use super::{CallId, Cause, Context, Event, LegId, Owner, Refusal, Ua};
-use crate::dialog::Dialog;
-use crate::sip::{Lines, Message, Method};
+use crate::base::limits;
+use crate::dialog::{Dialog, Exchange};
+use crate::sip::{Lines, Message, Method, Name};
 use crate::transaction::{Branch, ClientId};
 use crate::transport::Flow;
 
@@ -28,6 +30,20 @@ pub struct Invitation<'a> {
     /// What challenges are answered with; `None`: not at all.
     pub account: Option<AccountId>,
 }
+
+/// Lines of an INVITE that each try of it prints anew.
+const OF_EACH_TRY: [Name; 10] = [
+    Name::Via,
+    Name::MaxForwards,
+    Name::Route,
+    Name::From,
+    Name::To,
+    Name::CallId,
+    Name::CSeq,
+    Name::ContentLength,
+    Name::SessionExpires,
+    Name::MinSe,
+];
 
 impl Ua {
     /// Makes a leg for an INVITE that [`Ua::invite`] will send; its session description can be printed meanwhile.
@@ -48,6 +64,7 @@ impl Ua {
                 side: Side::Callee,
                 stage: Stage::Inviting,
                 dialog,
+                forks: Vec::new(),
                 flow: invitation.flow,
                 follows_target: invitation.follows_target,
                 contact_user: CompactString::from(invitation.contact_user),
@@ -55,6 +72,9 @@ impl Ua {
                 uas: None,
                 uac: None,
                 requests: smallvec::SmallVec::new(),
+                asking: None,
+                timer: None,
+                min_se: 0,
                 origin: Origin::new(session),
                 farewell: None,
                 ack_with_answer: None,
@@ -63,9 +83,18 @@ impl Ua {
         })
     }
 
-    /// Sends the first INVITE of a prepared leg to where its invitation said.
-    pub fn invite(&mut self, context: &mut Context<'_>, id: LegId, lines: &Lines, content: Option<&Content>) {
-        self.send_invite(context, id, lines, content, true);
+    /// Sends the first INVITE of a prepared leg to where its invitation said. `answers_early`: where it makes no offer, the
+    /// answer to an offer in a reliable provisional response can be had.
+    pub fn invite(
+        &mut self,
+        context: &mut Context<'_>,
+        id: LegId,
+        lines: &Lines,
+        content: Option<&Content>,
+        answers_early: bool,
+    ) {
+        let reliable = answers_early || content.is_some_and(|content| !content.description.is_empty());
+        self.send_invite(context, id, lines, content, true, reliable);
     }
 
     /// Sends an INVITE inside the dialog. `None`: another INVITE is under way on this leg (§14.1; CONFORMANCE OA-4).
@@ -73,12 +102,15 @@ impl Ua {
         if !self.may_reinvite(id) {
             return None;
         }
-        self.send_invite(context, id, &Lines::default(), content, false)
+        self.send_invite(context, id, &Lines::default(), content, false, false)
     }
 
-    /// True while no INVITE is under way on this leg in either direction.
+    /// True while neither an INVITE nor an offer is under way on this leg in either direction.
     pub fn may_reinvite(&self, id: LegId) -> bool {
-        let free = |leg: &Leg| leg.uac.is_none() && leg.uas.is_none() && leg.stage == Stage::Confirmed;
+        let free = |leg: &Leg| {
+            let is_open = leg.uac.is_some() || leg.uas.is_some() || leg.exchange() != Exchange::Stable;
+            !is_open && leg.stage == Stage::Confirmed
+        };
         self.legs.get(id).is_some_and(free)
     }
 
@@ -89,6 +121,7 @@ impl Ua {
         lines: &Lines,
         content: Option<&Content>,
         first: bool,
+        reliable: bool,
     ) -> Option<ClientId> {
         let leg = self.legs.get_mut(id)?;
         let flow = context.streams.settle(if first { leg.flow } else { leg.next_flow(context.streams) });
@@ -98,17 +131,53 @@ impl Ua {
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
         leg.dialog.print_request(&mut self.writer, "INVITE", cseq, via);
         self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user, leg.secure)));
-        self.writer.header("Allow", super::uas::ALLOW);
+        print_terms(&mut self.writer, &self.settings, leg, reliable);
         self.writer.header("User-Agent", self.settings.product.as_bytes());
         self.writer.lines(lines);
-        let mut bytes = finish(&mut self.writer, content);
+        let sent = finish(&mut self.writer, content);
+        let mut bytes = sent.clone();
         if let Some(signing) = &mut leg.signing {
-            let sent = (client, Method::Invite, flow);
-            bytes = signed(context, &mut self.accounts, &mut self.writer, signing, sent, bytes);
+            let try_of = (client, Method::Invite, flow);
+            bytes = signed(context, &mut self.accounts, &mut self.writer, signing, try_of, bytes);
         }
-        leg.uac = Some(Uac { client, cseq, first, offered: content.is_some(), answered: false });
+        let offer = content.map(|content| &content.description).filter(|description| !description.is_empty());
+        if let Some(offer) = offer {
+            leg.dialog.offers.sent(offer);
+        }
+        leg.uac = Some(Uac { client, cseq, first, offered: offer.is_some(), answered: false, own: false, sent });
         context.transactions.send(context.now, client, Method::Invite, flow, bytes, context.out);
         Some(client)
+    }
+
+    /// 422 to our first INVITE: once more with the interval that the peer takes (RFC 4028 §7.3; CONFORMANCE ST-2). False when
+    /// that is no way out.
+    fn try_longer(&mut self, context: &mut Context<'_>, id: LegId, refusal: &Message) -> bool {
+        let Some(leg) = self.legs.get_mut(id) else { return false };
+        let min_se = refusal.extensions().min_se.filter(|min_se| *min_se <= limits::SESSION_INTERVAL_SECONDS);
+        let wanted = min_se.filter(|min_se| *min_se > leg.min_se && leg.call.is_some());
+        let (Some(min_se), Some(uac)) = (wanted, &mut leg.uac) else { return false };
+        let Ok(invite) = Message::parse(uac.sent.clone()) else { return false };
+        leg.min_se = min_se;
+        let flow = context.streams.settle(leg.flow);
+        let Some(local) = self.settings.locals.get(usize::from(flow.listener.0)) else { return false };
+        let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
+        uac.client = client;
+        uac.cseq = leg.dialog.next_cseq();
+        let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
+        leg.dialog.print_request(&mut self.writer, "INVITE", uac.cseq, via);
+        self.writer.header_fmt("Session-Expires", format_args!("{}", min_se.max(self.settings.session.interval)));
+        self.writer.header_fmt("Min-SE", format_args!("{min_se}"));
+        for header in invite.headers().filter(|header| !OF_EACH_TRY.contains(&header.name)) {
+            self.writer.copy_line(&header);
+        }
+        let mut bytes = self.writer.finish_body(invite.body());
+        uac.sent = bytes.clone();
+        if let Some(signing) = &mut leg.signing {
+            let try_of = (client, Method::Invite, flow);
+            bytes = signed(context, &mut self.accounts, &mut self.writer, signing, try_of, bytes);
+        }
+        context.transactions.send(context.now, client, Method::Invite, flow, bytes, context.out);
+        true
     }
 
     /// A response to a request of ours on leg `id`.
@@ -119,10 +188,11 @@ impl Ua {
         match (inviting, response.code()) {
             (Some(_), 100..=199) => self.provisional(context, id, response),
             (Some(first), 200..=299) => self.accepted(context, id, response, first),
+            (Some(true), 422) if self.try_longer(context, id, response) => {}
             (Some(true), 300..) => self.failed(id, Refusal::of(response)),
             (Some(false), code @ 300..) => self.reinvite_refused(context, id, client, Some(response), code),
             (None, 200..=299) if response.method() == Method::Invite => self.accepted_again(context, id, response),
-            (None, 200..) => self.request_done(context, id, client, Some(response)),
+            (None, 200..) => self.request_done(context, id, client, Ok(response)),
             (_, _) => {}
         }
     }
@@ -134,7 +204,7 @@ impl Ua {
         match leg.uac.as_ref().filter(|uac| uac.client == client).map(|uac| uac.first) {
             Some(true) => self.failed(id, Refusal::new(status)),
             Some(false) => self.reinvite_refused(context, id, client, None, status),
-            None => self.request_done(context, id, client, None),
+            None => self.request_done(context, id, client, Err(status)),
         }
     }
 
@@ -145,23 +215,43 @@ impl Ua {
             return;
         }
         if leg.uac.as_ref().is_some_and(|uac| uac.first) {
-            self.report(id, Event::Progress { message: response.clone() });
+            self.ringing(id, response);
         }
     }
 
     fn accepted(&mut self, context: &mut Context<'_>, id: LegId, response: &Message, first: bool) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         if first {
-            leg.dialog.establish(response);
+            confirm_dialog(leg, response);
             leg.stage = Stage::Confirmed;
         } else {
             leg.dialog.refresh_target(response);
         }
         let Some(uac) = &mut leg.uac else { return };
         uac.answered = true;
-        let (offered, client) = (uac.offered, uac.client);
-        if offered || leg.call.is_none() {
+        let (client, own) = (uac.client, uac.own);
+        let described = Content::description_of(response).filter(|_| !(first && leg.dialog.negotiated));
+        let is_new = described.as_ref().is_some_and(|described| described != leg.theirs());
+        if let Some(description) = described {
+            leg.dialog.offers.received(description);
+        } else if leg.exchange() == Exchange::OfferSent {
+            // A peer that answered in an unreliable 18x only, or not at all (RFC 6337 §3.1.1).
+            let before = leg.theirs().clone();
+            leg.dialog.offers.received(before);
+        }
+        let extensions = response.extensions();
+        leg.dialog.takes_update |= extensions.update;
+        // The ACK waits for the answer of the other leg where the 2xx made the offer (CONFORMANCE OA-2).
+        if leg.exchange() != Exchange::OfferReceived || leg.call.is_none() {
             self.acknowledge(context, id, None);
+        }
+        self.refreshed(context.now, id, &extensions);
+        if own {
+            self.report(id, Event::Alive);
+            if is_new {
+                self.report(id, Event::Changed);
+            }
+            return;
         }
         // RFC 6026 §7.2, CONFORMANCE CA-3: the late answer to an abandoned call is ended at once.
         if self.legs.get(id).is_some_and(|leg| leg.call.is_none()) {
@@ -198,6 +288,11 @@ impl Ua {
     pub fn acknowledge(&mut self, context: &mut Context<'_>, id: LegId, content: Option<&Content>) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Some(uac) = leg.uac.take_if(|uac| uac.answered) else { return };
+        match content {
+            Some(content) => leg.dialog.offers.sent(&content.description),
+            None if leg.exchange() == Exchange::OfferReceived => leg.dialog.offers.abandoned(),
+            None => {}
+        }
         self.send_ack(context, id, uac.cseq, content);
     }
 
@@ -221,8 +316,12 @@ impl Ua {
     /// ACK and BYE to an answer that came from another branch of a forking trunk.
     fn end_fork(&mut self, context: &mut Context<'_>, id: LegId, response: &Message) {
         let Some(leg) = self.legs.get(id) else { return };
-        let mut fork = leg.dialog.fork();
+        let mut fork = leg.dialog.fork(response.cseq(), false);
         fork.establish(response);
+        // One that sent reliable provisional responses has seen more requests of ours.
+        if let Some(known) = leg.forks.iter().find(|known| known.remote_tag() == fork.remote_tag()) {
+            fork.skip_to(known);
+        }
         let flow = context.streams.settle(leg.flow_of(&fork, context.streams));
         let Some(local) = self.settings.locals.get(usize::from(flow.listener.0)) else { return };
         let (token, sent_by) = (flow.protocol.via_token(), local.sent_by());
@@ -253,7 +352,10 @@ impl Ua {
         status: u16,
     ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        leg.uac = None;
+        leg.dialog.offers.abandoned();
+        if leg.uac.take().is_some_and(|uac| uac.own) {
+            return self.asked(context, id, response.ok_or(status));
+        }
         self.report(id, Event::Reply { client, message: response.cloned().ok_or(status) });
         // RFC 3261 §12.2.1.2; CONFORMANCE DI-12. A lost connection ends no dialog: the phone may come back over another.
         if matches!(status, 408 | 481) {
@@ -278,20 +380,69 @@ impl Ua {
     }
 
     /// A finished request of ours other than INVITE.
-    fn request_done(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, response: Option<&Message>) {
+    fn request_done(
+        &mut self,
+        context: &mut Context<'_>,
+        id: LegId,
+        client: ClientId,
+        response: Result<&Message, u16>,
+    ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let Some(at) = leg.requests.iter().position(|request| *request == client) else { return };
-        leg.requests.remove(at);
+        let Some(at) = leg.requests.iter().position(|request| request.client == client) else { return };
+        let Asking { method, offered, .. } = leg.requests.remove(at);
         if leg.stage == Stage::Ending {
             if leg.requests.is_empty() {
                 self.legs.remove(id);
             }
             return;
         }
-        self.report(id, Event::Reply { client, message: response.cloned().ok_or(408) });
-        let refresh = response.filter(|response| response.method() == Method::Update).map(Message::code);
-        if let Some(status @ (408 | 481)) = refresh {
+        if leg.asking == Some(client) {
+            if let Some(response) = response.ok().filter(|response| response.code() < 300 && method == Method::Update) {
+                leg.dialog.refresh_target(response);
+            }
+            return self.asked(context, id, response);
+        }
+        if matches!(method, Method::Prack | Method::Update) {
+            self.settle_offer(context, id, offered, response);
+        }
+        self.report(id, Event::Reply { client, message: response.cloned() });
+        let status = response.map_or_else(|status| status, Message::code);
+        if method == Method::Update && matches!(status, 408 | 481) {
             self.gone(context, id, status);
         }
     }
+
+    /// What the answer to a PRACK or UPDATE of ours does to the offer in it (RFC 3262 §5, RFC 3311 §5.3).
+    fn settle_offer(&mut self, context: &mut Context<'_>, id: LegId, offered: bool, response: Result<&Message, u16>) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let tag = response.ok().and_then(Message::to_tag).unwrap_or(leg.dialog.remote_tag()).to_vec();
+        let Some(dialog) = leg.dialog_with(&tag) else { return };
+        let accepted = response.ok().filter(|response| response.code() < 300);
+        if offered && dialog.offers.exchange() == Exchange::OfferSent {
+            match accepted.and_then(Content::description_of) {
+                Some(answer) => dialog.offers.received(answer),
+                None => dialog.offers.abandoned(),
+            }
+        }
+        if let Some(response) = accepted.filter(|response| response.method() == Method::Update) {
+            dialog.refresh_target(response);
+            self.refreshed(context.now, id, &response.extensions());
+        }
+    }
+}
+
+/// The 2xx to a forked INVITE makes its branch the dialog of the leg (RFC 3261 §13.2.2.4).
+fn confirm_dialog(leg: &mut Leg, response: &Message) {
+    let tag = response.to_tag().unwrap_or_default();
+    if !leg.dialog.remote_tag().is_empty() && leg.dialog.remote_tag() != tag {
+        let offered = leg.uac.as_ref().is_some_and(|uac| uac.offered);
+        match leg.forks.iter_mut().find(|fork| fork.remote_tag() == tag) {
+            Some(fork) => std::mem::swap(fork, &mut leg.dialog),
+            None => {
+                let fork = leg.dialog.fork(response.cseq(), offered);
+                leg.forks.push(std::mem::replace(&mut leg.dialog, fork));
+            }
+        }
+    }
+    leg.dialog.establish(response);
 }

@@ -6,15 +6,17 @@ use bytes::Bytes;
 
 use super::content::{Content, Origin};
 use super::leg::{Answer, Leg, Side, Stage, Uas};
+use super::refresh::print_grant;
+use super::reliable::Reliable;
 use super::{CallId, Cause, Context, Event, LegId, Owner, Refusal, Ua};
 use crate::base::Instant;
-use crate::dialog::Dialog;
+use crate::dialog::{Dialog, Exchange};
 use crate::sip::{self, Message, Name, NameAddr, Scheme, Uri, Writer};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
 
 /// Methods a peer may use toward us (RFC 3261 §20.5).
-pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE";
+pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, PRACK";
 
 impl Ua {
     /// Takes a first INVITE: the caller's leg of `call`. Nothing is answered yet.
@@ -29,45 +31,59 @@ impl Ua {
     ) -> LegId {
         let random = context.rng.u64();
         let session = context.rng.u64();
+        let asked = invite.extensions();
+        let reliable = Reliable::of(&asked, context.rng);
         let id = self.legs.insert_with_key(|id| Leg {
             call: Some(call),
             side: Side::Caller,
             stage: Stage::Inviting,
             dialog: Dialog::from_request(invite, tag_of(id, random).as_bytes()),
+            forks: Vec::new(),
             flow,
             follows_target,
             contact_user: user_of(invite.request_uri()),
             secure: flow.protocol.is_secure() && is_secure(invite),
-            uas: Some(Uas { server, cseq: invite.cseq(), first: true, answer: None }),
+            uas: Some(Uas { server, cseq: invite.cseq(), first: true, answer: None, asked, reliable }),
             uac: None,
             requests: smallvec::SmallVec::new(),
+            asking: None,
+            timer: None,
+            min_se: asked.min_se.unwrap_or(0),
             origin: Origin::new(session),
             farewell: None,
             ack_with_answer: None,
             signing: None,
         });
         context.transactions.set_owner(server, Owner::Leg(id));
+        if let Some(leg) = self.legs.get_mut(id) {
+            leg.dialog.takes_update = asked.update;
+            if let Some(offer) = Content::description_of(invite) {
+                leg.dialog.offers.received(offer);
+            }
+        }
         id
     }
 
-    /// Sends a provisional answer to the caller's first INVITE; 100 is never relayed (CONFORMANCE TX-7).
-    pub fn progress(&mut self, context: &mut Context<'_>, id: LegId, status: u16, content: Option<&Content>) {
-        let Some(leg) = self.legs.get(id) else { return };
-        let Some(uas) = leg.uas.as_ref().filter(|uas| uas.answer.is_none() && uas.first) else { return };
-        let server = uas.server;
-        let Some(request) = context.transactions.request_of(server) else { return };
-        start_dialog_reply(&mut self.writer, &self.settings, leg, request, status);
-        let bytes = finish(&mut self.writer, content);
-        context.transactions.respond(context.now, server, status, bytes, context.out);
-    }
-
-    /// Answers the peer's INVITE with 200, and repeats it until the ACK (§13.3.1.4).
+    /// Answers the peer's INVITE with 200, and repeats it until the ACK (§13.3.1.4). It waits for the PRACK of a description
+    /// that went before it (RFC 3262 §3), and has no description after one (RFC 6337 §3.1.1).
     pub fn answer(&mut self, context: &mut Context<'_>, id: LegId, content: Option<&Content>) {
+        if self.hold_answer(id, content) {
+            return;
+        }
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let Some(server) = leg.uas.as_ref().filter(|uas| uas.answer.is_none()).map(|uas| uas.server) else { return };
+        let Some(uas) = leg.uas.as_ref().filter(|uas| uas.answer.is_none()) else { return };
+        let (server, first, asked) = (uas.server, uas.first, uas.asked);
+        let content = content.filter(|_| !(first && leg.dialog.negotiated));
         let Some(request) = context.transactions.request_of(server) else { return };
         start_dialog_reply(&mut self.writer, &self.settings, leg, request, 200);
+        let granted = self.settings.session.grant(&asked);
+        print_grant(&mut self.writer, granted);
         let bytes = finish(&mut self.writer, content);
+        match content {
+            Some(content) => leg.dialog.offers.sent(&content.description),
+            None if first && leg.dialog.negotiated => {}
+            None => leg.dialog.offers.abandoned(),
+        }
         context.transactions.respond(context.now, server, 200, bytes.clone(), context.out);
         let next = context.now + self.settings.t1;
         let give_up = context.now + self.settings.t1 * 64;
@@ -77,7 +93,8 @@ impl Ua {
         if let Some(uas) = &mut leg.uas {
             uas.answer = Some(Answer { bytes, interval: self.settings.t1, next, give_up });
         }
-        self.retransmissions.push(Reverse((next, id)));
+        self.alarms.push(Reverse((next, id)));
+        self.set_timer(id, self.settings.session.of_answer(context.now, granted));
     }
 
     /// Refuses the peer's INVITE. A first one takes the leg with it; a later one leaves the session as it was (§14.1).
@@ -90,6 +107,8 @@ impl Ua {
         }
         if uas.first {
             self.legs.remove(id);
+        } else {
+            leg.dialog.offers.abandoned();
         }
     }
 
@@ -112,6 +131,12 @@ impl Ua {
         let Some(_) = leg.uas.take_if(|uas| uas.answer.is_some() && uas.cseq == ack.cseq()) else { return };
         if leg.stage == Stage::Answered {
             leg.stage = Stage::Confirmed;
+        }
+        if leg.exchange() == Exchange::OfferSent {
+            match Content::description_of(ack) {
+                Some(answer) => leg.dialog.offers.received(answer),
+                None => leg.dialog.offers.abandoned(),
+            }
         }
         match leg.farewell.take() {
             Some(reason) => self.hang_up(context, id, reason.as_deref()),
@@ -141,7 +166,7 @@ impl Ua {
         answer.next = (at + answer.interval).min(answer.give_up);
         let next = answer.next;
         context.transactions.respond(context.now, server, 200, bytes, context.out);
-        self.retransmissions.push(Reverse((next, id)));
+        self.alarms.push(Reverse((next, id)));
     }
 }
 
@@ -177,7 +202,13 @@ fn user_of(uri: &[u8]) -> compact_str::CompactString {
 }
 
 /// Starts a response above 100 to an INVITE: with our tag, Contact and the peer's Record-Route (§12.1.1).
-fn start_dialog_reply(writer: &mut Writer, settings: &super::Settings, leg: &Leg, request: &Message, status: u16) {
+pub(super) fn start_dialog_reply(
+    writer: &mut Writer,
+    settings: &super::Settings,
+    leg: &Leg,
+    request: &Message,
+    status: u16,
+) {
     sip::reply(writer, request, leg.flow.remote, status, None, Some(leg.dialog.local_tag()));
     writer.copy(request, Name::RecordRoute);
     let Some(local) = settings.locals.get(usize::from(leg.flow.listener.0)) else { return };

@@ -1,0 +1,145 @@
+//! Both legs of a call tell of the same media: where a race or a fork has left a peer with another description than the
+//! other leg's, it is offered that one (RFC 3264 §8; CONFORMANCE OA-1, DI-10, CA-3). And a leg that has fallen silent
+//! (RFC 4028; CONFORMANCE ST-3).
+
+use std::time::Duration;
+
+use super::history::{Kind, Report};
+use super::{Alarm, Calls, Parts};
+use crate::sip::{Lines, Message, Method};
+use crate::transaction::ClientId;
+use crate::ua::{CallId, Cause, LegId};
+
+/// Offers of this kind that one disagreement may cost: one to each leg, and one more.
+const ROUNDS: u8 = 3;
+/// The wait before another try, shortest and longest (RFC 3261 §14.1, for the owner of the Call-ID).
+const WAIT_MS: (u64, u64) = (2100, 4000);
+
+/// A leg that has to be told what the other one says.
+#[derive(Default)]
+pub(super) struct Alignment {
+    told: Option<LegId>,
+    client: Option<ClientId>,
+    rounds: u8,
+}
+
+impl Alignment {
+    /// The peer of `told` may have another description than the peer of the other leg gave.
+    pub fn expect(&mut self, told: LegId) {
+        *self = Self { told: Some(told), client: None, rounds: 0 };
+    }
+
+    pub fn is_expected(&self) -> bool {
+        self.told.is_some()
+    }
+}
+
+impl Calls {
+    /// Tells the peer of `told` what the other leg's says, if it does not have it.
+    pub(super) fn unsettle(&mut self, parts: &mut Parts<'_>, id: CallId, told: LegId) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.alignment.expect(told);
+        }
+        self.align(parts, id);
+    }
+
+    /// Offers a leg what the other one says, if it does not have it; later, while something else is under way there.
+    pub(super) fn align(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(Alignment { told: Some(told), client: None, rounds }) = self.calls.get(id).map(|call| &call.alignment)
+        else {
+            return;
+        };
+        let (told, rounds) = (*told, *rounds);
+        let known = self.other(id, told).and_then(|teller| self.known(parts, id, teller, told));
+        let Some((description, secrets)) = known.filter(|_| rounds < ROUNDS) else { return self.settled(id) };
+        let edit = |description: &[u8]| secrets.as_ref()?.remove_from(description);
+        let edited = edit(&description);
+        if parts.ua.leg(told).is_some_and(|leg| leg.holds(edited.as_deref().unwrap_or(&description))) {
+            return self.settled(id);
+        }
+        let may_update = parts.ua.may_update(told);
+        if !may_update && !parts.ua.may_reinvite(told) {
+            return self.align_later(parts, id);
+        }
+        let content = parts.ua.described(told, &description, edit);
+        let client = match may_update {
+            true => parts.ua.request(&mut parts.context, told, Method::Update, &Lines::default(), content.as_ref()),
+            false => parts.ua.reinvite(&mut parts.context, told, content.as_ref()),
+        };
+        if let Some(call) = self.calls.get_mut(id) {
+            call.alignment = Alignment { told: Some(told), client, rounds: rounds + 1 };
+        }
+    }
+
+    /// The answer to such an offer; false when `client` is none. What its peer now says, the other leg may have to hear.
+    pub(super) fn aligned(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        leg: LegId,
+        client: ClientId,
+        response: Result<&Message, u16>,
+    ) -> bool {
+        let Some(call) = self.calls.get_mut(id).filter(|call| call.alignment.client == Some(client)) else {
+            return false;
+        };
+        call.alignment.client = None;
+        match response.map_or_else(|status| status, Message::code) {
+            200..=299 => {
+                let other = self.other(id, leg);
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.alignment.told = other;
+                }
+                self.align(parts, id);
+            }
+            491 => self.align_later(parts, id),
+            _ => self.settled(id),
+        }
+        true
+    }
+
+    fn align_later(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let wait = WAIT_MS.0 + parts.context.rng.below(WAIT_MS.1 - WAIT_MS.0 + 1);
+        self.wake(parts.context.now + Duration::from_millis(wait), id, Alarm::Align);
+    }
+
+    fn settled(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.alignment = Alignment::default();
+        }
+    }
+
+    /// A leg's peer did not answer, or missed its refresh. An ordinary call is over. An emergency call or a callback stays up,
+    /// with an alarm, as long as the other leg's peer is there: media may flow, and whoever hears nothing hangs up.
+    pub(super) fn silent(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, missed_refresh: bool) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let is_urgent = matches!(call.kind, Kind::Emergency | Kind::Callback);
+        let both = call.silent.is_some_and(|silent| silent != leg);
+        let Some(other) = self.other(id, leg) else { return self.expired(parts, id, leg) };
+        if !is_urgent || (both && !missed_refresh) {
+            return self.expired(parts, id, leg);
+        }
+        if let Some(call) = self.calls.get_mut(id) {
+            let is_caller = call.caller == leg;
+            self.reports.push(Report::Silent { kind: call.kind, is_caller, missed_refresh });
+            // A missed refresh proves nothing yet: the peer itself is asked.
+            if !missed_refresh {
+                call.silent = Some(leg);
+            }
+        }
+        parts.ua.ask(&mut parts.context, if missed_refresh { leg } else { other });
+    }
+
+    /// A leg's peer is there.
+    pub(super) fn alive(&mut self, id: CallId, leg: LegId) {
+        if let Some(call) = self.calls.get_mut(id).filter(|call| call.silent == Some(leg)) {
+            call.silent = None;
+        }
+    }
+
+    fn expired(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
+        let reason = b"SIP;cause=408;text=\"Session expired\"";
+        parts.ua.hang_up(&mut parts.context, leg, Some(reason));
+        self.leg_ended(parts, id, leg, Some(reason), Cause::Expired);
+    }
+}
