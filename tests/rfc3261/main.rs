@@ -18,5 +18,8 @@ mod legs;
 mod offer_answer;
 mod outbound;
 mod secure;
+mod reliable;
+mod session_timers;
 mod transactions;
 mod trunk_auth;
+mod update;

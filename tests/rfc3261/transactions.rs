@@ -55,7 +55,8 @@ fn tx_2_the_shorter_wait_of_the_trunk() {
 #[test]
 fn tx_3_a_provisional_stops_the_repetitions() {
     for code in [100, 180, 183] {
-        let mut world = World::with_alice();
+        let mut world = World::of(&Toml::default().psap("progress_wait = \"90s\""));
+        world.register(&alice());
         let (_, offered) = world.dialled();
         world.run(499);
         world.send(&psap(), &psap().reply(&offered, code));

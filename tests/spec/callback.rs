@@ -209,7 +209,8 @@ fn the_call_taker_gives_up_while_it_holds() {
 
 #[test]
 fn while_the_first_leg_is_still_up() {
-    let mut world = World::with_alice();
+    let mut world = World::of(&Toml::default().sip("session_expires = \"0s\""));
+    world.register(&alice());
     let mut first = world.talking();
     let invite = world.call_back(&psap(), NUMBER);
     let ring = world.take(&alice(), "INVITE");

@@ -116,6 +116,8 @@ fn only_headers_we_know_of_leave() {
         "CSeq",
         "Contact",
         "Allow",
+        "Supported",
+        "Session-Expires",
         "User-Agent",
         "P-Asserted-Identity",
         "Geolocation",

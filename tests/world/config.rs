@@ -123,6 +123,11 @@ impl Toml {
         Self(self.0.replacen(from, to, 1))
     }
 
+    /// Adds lines to `[sip]`.
+    pub fn sip(self, lines: &str) -> Self {
+        self.change("[sip]\n", &format!("[sip]\n{lines}\n"))
+    }
+
     /// Adds lines to the trunk `psap`.
     pub fn psap(self, lines: &str) -> Self {
         self.change("# psap", &format!("{lines}\n# psap"))
