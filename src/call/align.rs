@@ -2,8 +2,6 @@
 //! other leg's, it is offered that one (RFC 3264 §8; CONFORMANCE OA-1, DI-10, CA-3). And a leg that has fallen silent
 //! (RFC 4028; CONFORMANCE ST-3).
 
-use std::time::Duration;
-
 use super::history::{Kind, Report};
 use super::{Alarm, Calls, Parts};
 use crate::sip::{Lines, Message, Method};
@@ -12,8 +10,6 @@ use crate::ua::{CallId, Cause, LegId};
 
 /// Offers of this kind that one disagreement may cost: one to each leg, and one more.
 const ROUNDS: u8 = 3;
-/// The wait before another try, shortest and longest (RFC 3261 §14.1, for the owner of the Call-ID).
-const WAIT_MS: (u64, u64) = (2100, 4000);
 
 /// A leg that has to be told what the other one says.
 #[derive(Default)]
@@ -59,7 +55,7 @@ impl Calls {
         }
         let may_update = parts.ua.may_update(told);
         if !may_update && !parts.ua.may_reinvite(told) {
-            return self.align_later(parts, id);
+            return self.align_later(parts, id, told);
         }
         let content = parts.ua.described(told, &description, edit);
         let client = match may_update {
@@ -92,15 +88,15 @@ impl Calls {
                 }
                 self.align(parts, id);
             }
-            491 => self.align_later(parts, id),
+            491 => self.align_later(parts, id, leg),
             _ => self.settled(id),
         }
         true
     }
 
-    fn align_later(&mut self, parts: &mut Parts<'_>, id: CallId) {
-        let wait = WAIT_MS.0 + parts.context.rng.below(WAIT_MS.1 - WAIT_MS.0 + 1);
-        self.wake(parts.context.now + Duration::from_millis(wait), id, Alarm::Align);
+    fn align_later(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
+        let wait = parts.ua.glare_wait(parts.context.rng, leg);
+        self.wake(parts.context.now + wait, id, Alarm::Align);
     }
 
     fn settled(&mut self, id: CallId) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::history::{Kind, Outcome};
 use super::rewrite::{Secrets, bare_reason};
 use super::{Alarm, Call, Calls, Crossing, Parts, Stage};
+use crate::sip::sdp::Sdp;
 use crate::sip::{Lines, Message, Method, Name};
 use crate::transaction::{ClientId, ServerId};
 use crate::transport::Flow;
@@ -278,7 +279,7 @@ impl Calls {
     ) -> Option<(bytes::Bytes, Option<Secrets>)> {
         let call = self.calls.get(id)?;
         let leg = parts.ua.leg(from)?;
-        let description = Some(leg.theirs().clone()).filter(|description| !description.is_empty())?;
+        let description = Some(leg.theirs().clone()).filter(|description| Sdp::new(description).well_formed())?;
         let user = call.user.as_ref().and_then(|user| parts.config.user(user));
         let secrets = call.hides_user_from(to).then(|| Secrets::of_peer(leg, user));
         Some((description, secrets))

@@ -2,7 +2,7 @@
 //! (CONFORMANCE OA-1, OA-2, PR-1 to PR-6, DI-10, TX-7).
 
 use super::history::Outcome;
-use super::{Call, Calls, Parts, Stage};
+use super::{Calls, Parts, Stage};
 use crate::dialog::Exchange;
 use crate::sip::Message;
 use crate::transaction::ServerId;
@@ -47,7 +47,7 @@ impl Calls {
             call.early = Some(leg);
         }
         if reliable && !is_held {
-            self.confirm_alone(parts, id, leg, message);
+            self.confirm_alone(parts, id, Box::new((leg, message.clone())));
         }
         if let (Some(content), Some(branch)) = (content, self.branch(id, leg)) {
             branch.early = Some(content);
@@ -56,11 +56,16 @@ impl Calls {
 
     /// PRACK to a branch without waiting for the caller; where the branch makes an offer, with what the caller has said of
     /// itself to another one.
-    fn confirm_alone(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, message: &Message) {
+    fn confirm_alone(&mut self, parts: &mut Parts<'_>, id: CallId, confirms: Confirms) {
         let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return };
+        let leg = confirms.0;
         let is_offer = parts.ua.leg(leg).is_some_and(|leg| leg.exchange() == Exchange::OfferReceived);
         let content = if is_offer { self.heard(parts, id, caller, leg) } else { None };
-        parts.ua.confirm(&mut parts.context, leg, message, content.as_ref());
+        match self.calls.get_mut(id) {
+            // RFC 3262 §5: its PRACK has the answer, which the caller owes to another one.
+            Some(call) if is_offer && content.is_none() => call.unconfirmed.push(confirms),
+            _ => drop(parts.ua.confirm(&mut parts.context, leg, &confirms.1, content.as_ref())),
+        }
     }
 
     /// The caller acknowledged a description in a provisional response: the branch it came from gets its PRACK, with the
@@ -93,6 +98,8 @@ impl Calls {
             }
             (None, _) => {}
         }
+        let unconfirmed = self.calls.get_mut(id).map(|call| std::mem::take(&mut call.unconfirmed));
+        unconfirmed.unwrap_or_default().into_iter().for_each(|confirms| self.confirm_alone(parts, id, confirms));
     }
 
     /// A branch answered: it is bridged with the caller, the others are taken back.
@@ -152,7 +159,7 @@ impl Calls {
     /// The call is over before its answer, for a reason of the caller's leg.
     pub(super) fn caller_failed(&mut self, parts: &mut Parts<'_>, id: CallId, reason: &[u8], status: u16) {
         self.hang_up_branches(parts, id, Some(reason), None);
-        if let Some(callee) = self.calls.get(id).and_then(|call: &Call| call.callee) {
+        if let Some(callee) = self.calls.get(id).and_then(|call| call.callee) {
             parts.ua.hang_up(&mut parts.context, callee, Some(reason));
             parts.ua.orphan(callee);
         }

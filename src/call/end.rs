@@ -28,6 +28,7 @@ impl Call {
             caller: LegId::default(),
             callee: None,
             early: None,
+            unconfirmed: SmallVec::new(),
             alignment: super::align::Alignment::default(),
             silent: None,
             branches: SmallVec::new(),
@@ -72,6 +73,11 @@ impl Calls {
         let to_trunk = self.calls.get(id).is_some_and(|call| matches!(call.kind, Kind::Emergency | Kind::Test));
         let bare = reason.filter(|_| to_trunk).map(super::rewrite::bare_reason);
         self.hang_up_branches(parts, id, bare.as_deref().or(reason), None);
+        // Answered, and the 200 to the caller was held for its PRACK.
+        if let Some(callee) = self.calls.get(id).and_then(|call| call.callee) {
+            parts.ua.hang_up(&mut parts.context, callee, bare.as_deref().or(reason));
+            parts.ua.orphan(callee);
+        }
         match answered {
             true => self.finish(parts, id, Outcome::Answered, 200),
             false => self.finish(parts, id, Outcome::Cancelled, 487),

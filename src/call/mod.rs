@@ -119,6 +119,8 @@ struct Call {
     callee: Option<LegId>,
     /// The branch whose description the caller was told reliably before the answer.
     early: Option<LegId>,
+    /// Early offers that wait for what the caller will say of itself, in the PRACK it owes.
+    unconfirmed: SmallVec<[ua::Confirms; 1]>,
     alignment: align::Alignment,
     /// The leg whose peer did not answer when it was asked.
     silent: Option<LegId>,

@@ -100,10 +100,9 @@ impl Content {
         Ok(Some(Self { content_type, lines: describing_lines(message), body, description }))
     }
 
-    /// The session description of `message`, where it has one that can be used.
+    /// The session description of `message`, well-formed or not.
     pub(super) fn description_of(message: &Message) -> Option<Bytes> {
-        let description = message.body().get(sdp::locate(message)?)?;
-        Sdp::new(description).well_formed().then(|| message.slice(description))
+        Some(message.slice(message.body().get(sdp::locate(message)?)?))
     }
 
     /// True when `message` carries a session description that no leg may see (CONFORMANCE OA-8).

@@ -51,9 +51,14 @@ impl Ua {
     fn bye(&mut self, context: &mut Context<'_>, id: LegId, server: ServerId, request: &Message, flow: Flow) {
         self.reply_ok(context, server, request, flow);
         let Some(leg) = self.legs.get(id) else { return };
-        // CONFORMANCE DI-6: both BYEs are answered; the call has ended already.
-        if leg.stage == Stage::Ending {
+        // CONFORMANCE DI-6: both BYEs are answered; the call has ended already. One branch of a fork ends for itself.
+        if leg.stage == Stage::Ending || !leg.dialog.owns(request) {
             return;
+        }
+        // RFC 3261 §15: whom we called may not hang up before it answers. It is not there, and that is all.
+        if leg.stage == Stage::Inviting && leg.side == super::Side::Callee {
+            self.report(id, Event::Failed { refusal: Refusal::new(480) });
+            return self.abort_invite(context, id, None);
         }
         // CONFORMANCE DI-7, RFC 3261 §15.1.2: what is pending on this leg is answered 487.
         let first = leg.uas.as_ref().is_some_and(|uas| uas.first && uas.answer.is_none());
@@ -185,30 +190,33 @@ impl Ua {
         lines: &Lines,
         content: Option<&Content>,
     ) -> Option<ClientId> {
-        let tag = Box::<[u8]>::from(self.legs.get(id)?.dialog.remote_tag());
-        self.request_with(context, id, &tag, method, lines, content)
+        self.request_with(context, id, None, method, lines, content)
     }
 
-    /// The same with the peer of that `tag`: one branch of a forked INVITE of ours.
+    /// The same with the peer of that `tag`, which may be another branch of a forked INVITE of ours.
     pub(super) fn request_with(
         &mut self,
         context: &mut Context<'_>,
         id: LegId,
-        tag: &[u8],
+        tag: Option<&[u8]>,
         method: Method,
         lines: &Lines,
         content: Option<&Content>,
     ) -> Option<ClientId> {
         let leg = self.legs.get_mut(id)?;
-        let flow = match leg.dialog.remote_tag() == tag {
-            true => leg.next_flow(context.streams),
-            false => leg.flow_of(leg.forks.iter().find(|fork| fork.remote_tag() == tag)?, context.streams),
+        let is_other = |tag: &&[u8]| leg.dialog.remote_tag() != *tag;
+        let flow = match tag.filter(is_other) {
+            None => leg.next_flow(context.streams),
+            Some(tag) => leg.flow_of(leg.forks.iter().find(|fork| fork.remote_tag() == tag)?, context.streams),
         };
         let flow = context.streams.settle(flow);
         let local = self.settings.locals.get(usize::from(flow.listener.0))?;
         let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
-        let dialog = leg.dialog_with(tag)?;
+        let dialog = match tag {
+            None => &mut leg.dialog,
+            Some(tag) => leg.dialog_with(tag)?,
+        };
         let cseq = dialog.next_cseq();
         dialog.print_request(&mut self.writer, method.as_str(), cseq, via);
         let description = content.map(|content| &content.description).filter(|description| !description.is_empty());

@@ -54,6 +54,11 @@ impl Ua {
         }
     }
 
+    /// The wait before another try after 491 on this leg.
+    pub fn glare_wait(&self, rng: &mut Rng, id: LegId) -> Duration {
+        glare_wait(rng, self.legs.get(id).is_none_or(|leg| leg.side == super::Side::Callee))
+    }
+
     /// Asks the peer whether it is still there; the answer is an event.
     pub fn ask(&mut self, context: &mut Context<'_>, id: LegId) {
         let may_ask = |leg: &&Leg| leg.asking.is_none() && leg.stage == Stage::Confirmed;
@@ -144,7 +149,7 @@ impl Ua {
 }
 
 /// RFC 3261 §14.1, RFC 3311 §5.3: who made the Call-ID waits longer.
-pub(super) fn glare_wait(rng: &mut Rng, owns_call_id: bool) -> Duration {
+fn glare_wait(rng: &mut Rng, owns_call_id: bool) -> Duration {
     let steps = if owns_call_id { 210 + rng.below(191) } else { rng.below(201) };
     Duration::from_millis(10 * steps)
 }

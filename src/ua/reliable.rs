@@ -266,7 +266,7 @@ impl Ua {
         self.legs.get(id).filter(|leg| leg.stage == Stage::Inviting)?;
         let mut lines = Lines::default();
         lines.push(b"RAck", format!("{rseq} {} INVITE", response.cseq()).as_bytes());
-        self.request_with(context, id, tag, Method::Prack, &lines, content)
+        self.request_with(context, id, Some(tag), Method::Prack, &lines, content)
     }
 }
 

@@ -426,3 +426,34 @@ fn di_10_the_branch_that_answers_need_not_be_the_one_that_rang() {
     assert_eq!(param(world.take(&psap(), "BYE").header("To"), "tag"), "two");
     let _: Agent = backup();
 }
+
+#[test]
+fn pr_6_the_caller_cancels_while_the_2xx_waits() {
+    let mut world = World::with_alice();
+    let (invite, offered) = dialled_with(&mut world, &[("Require", "100rel")], true);
+    world.send(&psap(), &psap().reply(&offered, 183).sdp(&psap().offer()));
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&psap().offer()));
+    world.take(&psap(), "ACK");
+    world.send(&alice(), &invite.cancel());
+    let refused = world.take(&alice(), "487");
+    world.send(&alice(), &invite.ack_of(&refused));
+    let bye = world.take(&psap(), "BYE");
+    world.send(&psap(), &psap().reply(&bye, 200));
+    world.wire.clear();
+    world.over();
+}
+
+#[test]
+fn di_10_a_trunk_that_hangs_up_before_it_answers() {
+    // RFC 3261 §15 forbids it; the caller goes on to the next target.
+    let mut world = World::with_alice();
+    let (_, offered) = dialled_with(&mut world, &[], true);
+    let ringing = rings(&offered, 180, 5, "t1");
+    world.send(&psap(), &ringing);
+    world.take(&psap(), "PRACK");
+    world.send(&psap(), &Dialog::callee(psap(), &offered, &ringing).request("BYE"));
+    world.take(&psap(), "200 BYE");
+    world.take(&psap(), "CANCEL");
+    world.take(&backup(), "INVITE");
+    world.none(&alice(), "487");
+}
