@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chance::{between, percent, pick, secs};
+use crate::chance::{between, ms, percent, pick, secs};
 use crate::leg::Dial;
 use crate::phone::DOMAIN;
 use crate::setup::USERS;
@@ -54,6 +54,7 @@ impl World {
     fn patience(&mut self) -> Duration {
         match self.calm || percent(&mut self.rng, 60) {
             true => secs(70),
+            false if percent(&mut self.rng, 30) => ms(1500) + between(&mut self.rng, 0, 1200),
             false => between(&mut self.rng, 0, 15_000),
         }
     }

@@ -78,7 +78,9 @@ impl Party {
     }
 
     pub fn ring_again(&mut self, moment: &mut Moment<'_>, call_id: &str, wait: Duration, left: Duration) {
-        let waits = |leg: &&crate::leg::Leg| leg.state == State::Called && leg.answer.is_empty() && !leg.early.ringing.is_empty();
+        let waits = |leg: &&crate::leg::Leg| {
+            leg.state == State::Called && leg.answer.is_empty() && !leg.early.ringing.is_empty()
+        };
         let Some(leg) = self.legs.get(call_id).filter(waits) else { return };
         if left.is_zero() {
             return self.act(moment, call_id, Act::Refuse(504));
@@ -115,7 +117,8 @@ impl Party {
             return self.answer(moment, path, update, 491, "", "");
         }
         let contact = self.contact(&self.contact_user(call_id));
-        let body = if update.body.is_empty() { String::new() } else { self.description(&self.legs[call_id], "sendrecv") };
+        let body =
+            if update.body.is_empty() { String::new() } else { self.description(&self.legs[call_id], "sendrecv") };
         self.answer(moment, path, update, 200, &format!("{contact}{ALLOW}"), &body);
     }
 

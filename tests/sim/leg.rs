@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::chance::{between, ms, percent, pick, secs};
+use crate::extensions::Early;
 use crate::party::{Act, Client, Effect, Moment, Mood, Party, Path, Tick, with_body};
 use crate::text::{Msg, user_of};
 
@@ -20,22 +21,23 @@ pub struct Leg {
     pub call_id: String,
     pub local_tag: String,
     /// Header values, with the tags as far as they are known.
-    local: String,
-    remote: String,
-    target: String,
-    cseq: u32,
+    pub local: String,
+    pub remote: String,
+    pub target: String,
+    pub cseq: u32,
     pub state: State,
-    path: Path,
+    pub path: Path,
     /// The last INVITE of ours and its branch, or theirs.
-    invite: Msg,
+    pub invite: Msg,
     branch: String,
     /// The last ACK of ours.
     ack: Vec<u8>,
     /// Our final answer to their INVITE, and whether it was acknowledged.
-    answer: Vec<u8>,
+    pub answer: Vec<u8>,
     acked: bool,
+    pub early: Early,
     marker: String,
-    version: u32,
+    pub version: u32,
     cancelling: bool,
     /// Challenges taken.
     tries: u32,
@@ -60,7 +62,7 @@ pub struct Dial {
 
 impl Party {
     /// A session description that says too much.
-    fn description(&self, leg: &Leg, direction: &str) -> String {
+    pub fn description(&self, leg: &Leg, direction: &str) -> String {
         let host = self.own_address().ip();
         let (user, display) = self.phone.as_ref().map_or(("-", "-"), |phone| (phone.name, phone.display));
         let (version, port) = (leg.version, leg.marker.parse::<u64>().unwrap_or(9) % 20_000 + 20_000);
@@ -87,6 +89,7 @@ impl Party {
             ack: Vec::new(),
             answer: Vec::new(),
             acked: true,
+            early: Early::default(),
             marker: moment.rng.below(20_000).to_string(),
             version: 1,
             cancelling: false,
@@ -95,7 +98,8 @@ impl Party {
             rude: !moment.calm && percent(moment.rng, 4),
         };
         self.legs.insert(dial.call_id.clone(), leg);
-        self.send_invite(moment, &dial.call_id, &dial.lines, dial.with_offer.then_some("sendrecv"));
+        let lines = format!("{}{}", dial.lines, self.extension_lines(moment));
+        self.send_invite(moment, &dial.call_id, &lines, dial.with_offer.then_some("sendrecv"));
         moment.act(dial.patience, &dial.call_id, Act::Cancel);
     }
 
@@ -131,30 +135,16 @@ impl Party {
         self.request(moment, path, &branch, call_id, text);
     }
 
-    fn contact_user(&self, call_id: &str) -> String {
+    pub fn contact_user(&self, call_id: &str) -> String {
         let own = self.legs.get(call_id).map(|leg| user_of(&leg.local).to_owned()).unwrap_or_default();
         self.phone.as_ref().map_or(own, |phone| phone.name.to_owned())
-    }
-
-    /// A request inside the call.
-    fn within(&mut self, moment: &mut Moment<'_>, call_id: &str, method: &str, lines: &str) {
-        let branch = format!("z9hG4bK{}", self.token("branch"));
-        let Some(leg) = self.legs.get_mut(call_id) else { return };
-        leg.cseq += 1;
-        let path = leg.path;
-        let (target, local, remote, cseq) = (leg.target.clone(), leg.local.clone(), leg.remote.clone(), leg.cseq);
-        let via = self.via(path, &branch);
-        let text = format!(
-            "{method} {target} SIP/2.0\r\n{via}Max-Forwards: 70\r\nFrom: {local}\r\nTo: {remote}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {cseq} {method}\r\n{lines}{}",
-            with_body("")
-        );
-        self.request(moment, path, &branch, call_id, text);
     }
 
     pub fn provisional(&mut self, moment: &mut Moment<'_>, response: &Msg) {
         if self.legs.get(response.call_id()).is_some_and(|leg| leg.cancelling) {
             self.send_cancel(moment, response.call_id());
+        } else if response.method() == "INVITE" {
+            self.take_provisional(moment, response);
         }
     }
 
@@ -191,7 +181,8 @@ impl Party {
                 let taken = self.phone.as_mut().is_some_and(|phone| phone.take_challenge(response, tries));
                 if taken && !self.legs[call_id].cancelling {
                     let marker = self.legs[call_id].invite.get("X-Sim").to_owned();
-                    return self.send_invite(moment, call_id, &format!("X-Sim: {marker}\r\n"), Some("sendrecv"));
+                    let lines = format!("X-Sim: {marker}\r\n{}", self.extension_lines(moment));
+                    return self.send_invite(moment, call_id, &lines, Some("sendrecv"));
                 }
                 let code = if self.legs[call_id].cancelling { 487 } else { 401 };
                 self.call_failed(moment, call_id, code);
@@ -230,7 +221,8 @@ impl Party {
     fn acknowledge(&mut self, moment: &mut Moment<'_>, response: &Msg) {
         let call_id = response.call_id();
         let Some(leg) = self.legs.get(call_id) else { return };
-        let body = if leg.invite.body.is_empty() { self.description(leg, "sendrecv") } else { String::new() };
+        let is_due = leg.invite.body.is_empty() && !(leg.early.described && leg.invite.to_tag().is_empty());
+        let body = if is_due { self.description(leg, "sendrecv") } else { String::new() };
         let path = leg.path;
         let branch = format!("z9hG4bK{}", self.token("branch"));
         let via = self.via(path, &branch);
@@ -294,6 +286,7 @@ impl Party {
             ack: Vec::new(),
             answer: Vec::new(),
             acked: false,
+            early: Early::default(),
             marker: moment.rng.below(20_000).to_string(),
             version: 1,
             cancelling: false,
@@ -319,7 +312,12 @@ impl Party {
                 moment.act(reaction, call_id, Act::Trying);
                 let ring = reaction + between(moment.rng, 10, 900);
                 moment.act(ring, call_id, Act::Ring);
-                let answer = if moment.calm { between(moment.rng, 300, 3000) } else { between(moment.rng, 50, 20_000) };
+                let answer = match moment.calm {
+                    true => between(moment.rng, 300, 3000),
+                    // At times when callers give up: CANCEL meets the 200.
+                    false if percent(moment.rng, 20) => ms(1500) + between(moment.rng, 0, 200),
+                    false => between(moment.rng, 50, 20_000),
+                };
                 let end = if !moment.calm && percent(moment.rng, 15) { Act::Refuse(480) } else { Act::Answer };
                 moment.act(ring + answer, call_id, end);
             }
@@ -358,9 +356,11 @@ impl Party {
         leg.acked = false;
         leg.state = State::Up;
         let (invite, path) = (leg.invite.clone(), leg.path);
-        let body = self.description(&self.legs[call_id], "sendrecv");
+        let is_told = self.legs[call_id].early.described && invite.to_tag().is_empty();
+        let body = if is_told { String::new() } else { self.description(&self.legs[call_id], "sendrecv") };
         let contact = self.contact(&self.contact_user(call_id));
-        self.answer(moment, path, &invite, 200, &contact, &body);
+        let allow = if self.modern { "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK\r\n" } else { "" };
+        self.answer(moment, path, &invite, 200, &format!("{contact}{allow}"), &body);
         self.legs.get_mut(call_id).unwrap().answer = self.last_response();
         let tick = Tick::Answer { call_id: call_id.to_owned(), cseq: invite.cseq(), wait: ms(500), left: secs(32) };
         moment.later(ms(500), tick);
@@ -432,9 +432,16 @@ impl Party {
             let info = between(moment.rng, 100, 6000);
             moment.act(info, call_id, Act::Info);
         }
-        // Whole times on both sides make BYE cross BYE.
-        let end = *pick(moment.rng, &[1, 4, 4, 8, 15, 30, 60, 90]);
-        moment.act(secs(end), call_id, Act::HangUp);
+        if self.modern {
+            self.live_longer(moment, call_id);
+        }
+        // Nearly the same times on both sides: offer meets offer, BYE crosses BYE.
+        if percent(moment.rng, 20) {
+            let hold = secs(1) + between(moment.rng, 0, 200);
+            moment.act(hold, call_id, Act::Hold);
+        }
+        let end = secs(*pick(moment.rng, &[1, 4, 4, 8, 15, 30, 60, 90])) + between(moment.rng, 0, 200);
+        moment.act(end, call_id, Act::HangUp);
     }
 
     pub fn act(&mut self, moment: &mut Moment<'_>, call_id: &str, act: Act) {
@@ -443,7 +450,11 @@ impl Party {
         let fresh = leg.answer.is_empty();
         match (act, state) {
             (Act::Trying, State::Called) if fresh => self.answer(moment, path, &invite, 100, "", ""),
-            (Act::Ring, State::Called) if fresh => self.answer(moment, path, &invite, 180, "", ""),
+            (Act::Ring, State::Called) if fresh => self.ring(moment, call_id),
+            // RFC 3262 §3: not before the PRACK.
+            (Act::Answer, State::Called) if fresh && !leg.early.ringing.is_empty() => {
+                moment.act(ms(200), call_id, Act::Answer);
+            }
             (Act::Answer, State::Called) if fresh => {
                 self.say_yes(moment, call_id);
                 self.live(moment, call_id);
@@ -464,8 +475,10 @@ impl Party {
             }
             (Act::Hold, State::Up) => self.send_invite(moment, call_id, "X-Fresh: 1\r\n", Some("sendonly")),
             (Act::Resume, State::Up) => self.send_invite(moment, call_id, "X-Fresh: 1\r\n", Some("sendrecv")),
-            (Act::Info, State::Up) => self.within(moment, call_id, "INFO", ""),
-            (Act::HangUp, State::Up) => self.within(moment, call_id, "BYE", "Reason: Q.850;cause=16\r\n"),
+            (Act::Update, State::Up) => self.update(moment, call_id, true),
+            (Act::Refresh, State::Up) => self.update(moment, call_id, false),
+            (Act::Info, State::Up) => self.within(moment, call_id, "INFO", "", ""),
+            (Act::HangUp, State::Up) => self.within(moment, call_id, "BYE", "Reason: Q.850;cause=16\r\n", ""),
             (_, _) => {}
         }
     }

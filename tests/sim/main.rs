@@ -15,6 +15,7 @@
 mod acts;
 mod calls;
 mod chance;
+mod extensions;
 mod leg;
 mod manners;
 mod model;

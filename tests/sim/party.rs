@@ -60,6 +60,12 @@ pub enum Tick {
         wait: Duration,
         left: Duration,
     },
+    /// Repeat a reliable provisional response, if it is not acknowledged.
+    Ringing {
+        call_id: String,
+        wait: Duration,
+        left: Duration,
+    },
     Call {
         call_id: String,
         act: Act,
@@ -83,6 +89,8 @@ pub enum Act {
     Hold,
     Resume,
     Info,
+    Update,
+    Refresh,
     HangUp,
 }
 
@@ -122,6 +130,8 @@ pub struct Party {
     /// When it last came back at another port.
     pub moved_at: Option<Instant>,
     pub mood: Mood,
+    /// Knows 100rel, UPDATE and session timers.
+    pub modern: bool,
     /// A phone: who it is.
     pub phone: Option<Registration>,
     pub legs: BTreeMap<String, Leg>,
@@ -163,6 +173,7 @@ impl Party {
             online: true,
             moved_at: None,
             mood: Mood::Good,
+            modern: false,
             phone: None,
             legs: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -247,6 +258,7 @@ impl Party {
         match tick {
             Tick::Request { branch, wait, left } => self.repeat_request(moment, branch, wait, left),
             Tick::Answer { call_id, cseq, wait, left } => self.repeat_answer(moment, &call_id, cseq, wait, left),
+            Tick::Ringing { call_id, wait, left } => self.ring_again(moment, &call_id, wait, left),
             Tick::Call { call_id, act } => self.act(moment, &call_id, act),
             Tick::Register { serial } => self.refresh(moment, serial),
             Tick::Return { .. } => {}
@@ -298,6 +310,8 @@ impl Party {
             "ACK" => self.acknowledged(message),
             "CANCEL" => self.cancelled(moment, path, message),
             "BYE" => self.hung_up(moment, path, message),
+            "PRACK" => self.pracked(moment, path, message),
+            "UPDATE" => self.updated(moment, path, message),
             "OPTIONS" if matches!(self.mood, Mood::Refusing(503)) => self.answer(moment, path, message, 503, "", ""),
             _ => self.answer(moment, path, message, 200, "", ""),
         }

@@ -268,7 +268,8 @@ impl World {
         match made.purpose {
             Purpose::Emergency if code >= 300 => {
                 let tried = self.now.since(made.at);
-                let own_doing = matches!(code, 487 | 408);
+                // 504: a caller that went away and acknowledges nothing (CONFORMANCE PR-3).
+                let own_doing = matches!(code, 487 | 408) || (code == 504 && tried >= secs(32));
                 assert!(
                     own_doing || (code == 503 && tried >= RETRIED),
                     "emergency call refused {code} after {tried:?}"
