@@ -247,9 +247,9 @@ impl Ua {
         let Some(leg) = self.legs.get(id).filter(takes) else { return false };
         match leg.stage {
             Stage::Inviting => leg.dialog.negotiated,
-            Stage::Answered => leg.uac.is_none(),
             Stage::Confirmed => leg.uac.is_none() && leg.uas.is_none(),
-            Stage::Ending => false,
+            // Our 2xx may still be on its way, or lost: what came after it would come before it (RFC 5407 §3).
+            Stage::Answered | Stage::Ending => false,
         }
     }
 

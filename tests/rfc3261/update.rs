@@ -311,3 +311,19 @@ fn ca_3_legs_agree_after_a_withdrawn_reinvite_that_was_answered() {
     assert!(!param(again.header("To"), "tag").is_empty());
     world.hang_up(&mut call);
 }
+
+#[test]
+fn oa_5_update_before_the_ack() {
+    // The phone may not even have the 200: an offer must not overtake it.
+    let mut world = World::with_alice();
+    let invite = alice().invite("sip:911@example.com").with("Allow", ALLOW);
+    world.send(&alice(), &invite);
+    let offered = world.take(&psap(), "INVITE");
+    let answer = psap().reply(&offered, 200).with("Allow", ALLOW).sdp(&psap().offer());
+    world.send(&psap(), &answer);
+    world.take(&psap(), "ACK");
+    world.take(&alice(), "200 INVITE");
+    let refused = world.ask(&psap(), &Dialog::callee(psap(), &offered, &answer).request("UPDATE").sdp(&hold()));
+    assert_eq!(refused.code(), 491);
+    world.none(&alice(), "UPDATE");
+}
