@@ -1,6 +1,6 @@
 //! PR-1 to PR-6: provisional responses that must arrive, each leg for itself (RFC 3262, RFC 6337 §3).
 
-use crate::world::{Agent, Dialog, Msg, Toml, World, alice, backup, description, param, psap};
+use crate::world::{Dialog, Msg, Toml, World, alice, backup, description, param, psap};
 
 fn media(message: &Msg) -> Vec<String> {
     message.body.lines().filter(|line| !line.starts_with("o=")).map(str::to_owned).collect()
@@ -119,6 +119,26 @@ fn pr_2_own_numbers_on_each_leg() {
     // RFC 6337 §3.1.1: the answer was given.
     assert_eq!(world.take(&alice(), "200 INVITE").body, "");
     world.silent();
+}
+
+#[test]
+fn oa_1_answer_in_a_reliable_18x() {
+    let mut world = World::with_alice();
+    let (invite, offered) = dialled_with(&mut world, SUPPORTED, true);
+    world.send(&psap(), &rings(&offered, 183, 9, "t1").sdp(&psap().offer()));
+    let shown = world.take(&alice(), "183");
+    assert_eq!(media(&shown), media_of(&psap().offer()));
+    let mut phone = Dialog::caller(alice(), &invite, &shown);
+    assert_eq!(world.ask(&alice(), &prack(&mut phone, &shown)).code(), 200);
+    world.take(&psap(), "PRACK");
+    // What a 2xx repeats is no offer, and nobody is told anew (RFC 6337 §3.1.1).
+    let again = psap().reply(&offered, 200).set("To", &format!("{};tag=t1", offered.header("To")));
+    world.send(&psap(), &again.sdp(&psap().offer()));
+    assert_eq!(world.take(&psap(), "ACK").body, "");
+    assert_eq!(world.take(&alice(), "200 INVITE").body, "");
+    world.send(&alice(), &phone.request("ACK").set("CSeq", "1 ACK"));
+    world.none(&alice(), "UPDATE");
+    world.none(&alice(), "INVITE");
 }
 
 #[test]
@@ -424,7 +444,6 @@ fn di_10_the_branch_that_answers_need_not_be_the_one_that_rang() {
     let bye = phone.request("BYE");
     assert_eq!(world.ask(&alice(), &bye).code(), 200);
     assert_eq!(param(world.take(&psap(), "BYE").header("To"), "tag"), "two");
-    let _: Agent = backup();
 }
 
 #[test]

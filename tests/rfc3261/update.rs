@@ -110,11 +110,18 @@ fn oa_6_an_update_is_answered_in_time_even_if_the_reinvite_is_not() {
 #[test]
 fn oa_6_update_without_offer_stays_on_its_leg() {
     let (mut world, mut call) = talking(true, true);
-    let moved = call.phone.request("UPDATE").set("Contact", "<sip:alice@198.51.100.71:5999>");
-    let ok = world.ask(&alice(), &moved);
+    let ok = world.ask(&alice(), &call.phone.request("UPDATE"));
     assert_eq!((ok.code(), ok.body.as_str(), ok.has("Contact")), (200, "", true));
     world.silent();
-    // DI-3: it moved the target of that leg.
+    world.hang_up(&mut call);
+}
+
+#[test]
+fn di_3_target_refresh_by_update() {
+    let (mut world, mut call) = talking(true, true);
+    let moved = call.phone.request("UPDATE").set("Contact", "<sip:alice@198.51.100.71:5999>");
+    assert_eq!(world.ask(&alice(), &moved).code(), 200);
+    world.silent();
     world.send(&psap(), &call.trunk.request("BYE"));
     assert_eq!(world.take(&alice(), "BYE").uri(), "sip:alice@198.51.100.71:5999");
 }
