@@ -7,20 +7,12 @@ use compact_str::{CompactString, format_compact};
 use crate::base::Protocol;
 use crate::config::{Config, Listener};
 use crate::sip::Uri;
-use crate::transport::{Flow, ListenerId};
+use crate::transport::{Flow, ListenerId, listener_toward};
 
 /// The flow a new dialog toward `remote` uses; `None` when no listener speaks that transport and address family.
 pub(crate) fn flow_to(config: &Config, protocol: Protocol, remote: SocketAddr) -> Option<Flow> {
-    let family = |address: SocketAddr| address.is_ipv4() == remote.is_ipv4();
-    let speaks = |candidate: Protocol| {
-        config.listeners.iter().position(|listener| listener.protocol == candidate && family(listener.address))
-    };
-    let at = match protocol {
-        Protocol::Udp => speaks(Protocol::Udp),
-        // A connection can be opened without a listener of its kind; Via then names one of another kind.
-        stream => speaks(stream).or_else(|| config.listeners.iter().position(|listener| family(listener.address))),
-    }?;
-    let listener = ListenerId(u8::try_from(at).ok()?);
+    let listeners = config.listeners.iter().map(|listener| (listener.protocol, listener.address));
+    let listener = listener_toward(listeners, protocol, remote.ip())?;
     Some(Flow { protocol, listener, remote, connection: None })
 }
 

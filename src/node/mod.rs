@@ -98,7 +98,9 @@ impl Node {
             now,
             wall_offset_ms,
             draining: false,
-            streams: Streams::default(),
+            streams: Streams::new(
+                config.listeners.iter().map(|listener| (listener.protocol, listener.address)).collect(),
+            ),
             transactions: Transactions::new(timers),
             ua: Ua::new(ua_settings(&config)),
             calls: Calls::new(),

@@ -6,7 +6,7 @@ pub mod streams;
 pub mod stun;
 
 pub use flow::{ConnId, Flow, ListenerId};
-pub use route::response_flow;
+pub use route::{listener_toward, response_flow};
 pub use streams::Streams;
 
 use bytes::Bytes;

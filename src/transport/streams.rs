@@ -1,7 +1,7 @@
 //! Stream connections: which are open, what has half arrived on them, and which one leads where (RFC 3261 §18.1.1, §18.3).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -41,6 +41,8 @@ struct Connection {
 /// All stream connections of the node.
 #[derive(Default)]
 pub struct Streams {
+    /// Those of the start, in the order of the configuration.
+    listeners: Vec<(Protocol, SocketAddr)>,
     connections: HashMap<ConnId, Connection>,
     by_remote: HashMap<(Protocol, SocketAddr), ConnId>,
     half: BTreeSet<(Instant, ConnId)>,
@@ -53,6 +55,15 @@ pub struct Streams {
 }
 
 impl Streams {
+    pub fn new(listeners: Vec<(Protocol, SocketAddr)>) -> Self {
+        Self { listeners, ..Self::default() }
+    }
+
+    /// The listener for requests to `ip` over `protocol`.
+    pub fn listener_toward(&self, protocol: Protocol, ip: IpAddr) -> Option<ListenerId> {
+        super::listener_toward(self.listeners.iter().copied(), protocol, ip)
+    }
+
     /// A peer connected.
     pub fn accepted(&mut self, connection: ConnId, protocol: Protocol, listener: ListenerId, remote: SocketAddr) {
         self.strangers.insert(connection);

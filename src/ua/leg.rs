@@ -199,7 +199,7 @@ impl Leg {
             return self.flow;
         }
         let Ok(uri) = Uri::parse(dialog.next_hop()) else { return self.flow };
-        let Some(ip) = uri.host.ip().filter(|ip| ip.is_ipv4() == self.flow.remote.is_ipv4()) else { return self.flow };
+        let Some(ip) = uri.host.ip() else { return self.flow };
         let named = uri.transport();
         // A peer that names no transport and sits where we already talk to it is kept on its connection.
         let protocol = named.unwrap_or(if ip == self.flow.remote.ip() { self.flow.protocol } else { Protocol::Udp });
@@ -211,7 +211,11 @@ impl Leg {
         }
         let port = uri.port.unwrap_or_else(|| protocol.default_port());
         let remote = (ip, port).into();
-        let connection = if protocol == self.flow.protocol { self.flow.connection } else { None };
-        Flow { protocol, listener: self.flow.listener, remote, connection }
+        let same_family = ip.is_ipv4() == self.flow.remote.is_ipv4();
+        let connection = self.flow.connection.filter(|_| same_family && protocol == self.flow.protocol);
+        let own = same_family.then_some(self.flow.listener);
+        // Of the other family: where we have none, where we know the peer to be.
+        let Some(listener) = own.or_else(|| streams.listener_toward(protocol, ip)) else { return self.flow };
+        Flow { protocol, listener, remote, connection }
     }
 }

@@ -3,8 +3,8 @@
 use sosbridge::node::Row;
 
 use crate::world::{
-    Agent, TCP, TCP6, Toml, UDP, UDP6, World, alice, alice6, authorized_with, backup, description, outsider, param,
-    psap, psap6, register,
+    Agent, Dialog, TCP, TCP6, Toml, UDP, UDP6, World, alice, alice6, authorized_with, backup, description, outsider,
+    param, psap, psap6, register,
 };
 
 /// Our name toward a party.
@@ -129,14 +129,58 @@ fn na_8_route_sets_of_ipv6_literals() {
     assert_eq!((ack.uri(), ack.header("Route")), ("sip:psap@[2001:db8:80::80]:5080", route));
     let ok = world.take(&phone, "200");
     assert_eq!(ok.header("Record-Route"), hop);
-    let mut dialog = crate::world::Dialog::caller(phone, &invite, &ok);
+    let mut dialog = Dialog::caller(phone, &invite, &ok);
     let ack = dialog.request("ACK");
     world.send(&phone, &ack);
-    let mut trunk = crate::world::Dialog::callee(psap6(), &offered, &answer);
+    let mut trunk = Dialog::callee(psap6(), &offered, &answer);
     let bye = trunk.request("BYE");
     assert_eq!(world.ask(&psap6(), &bye).code(), 200);
     let bye = world.take(&phone, "BYE");
     assert_eq!((bye.header("Route"), bye.uri()), (hop, "sip:alice@[2001:db8:71::1]:5071"));
+}
+
+#[test]
+fn na_8_a_contact_of_the_other_family_is_followed() {
+    for (reached, listens) in [(psap(), psap6()), (psap6(), psap())] {
+        let mut world = World::of(&Toml::dual().call_center_at(&reached, "udp"));
+        world.register(&alice());
+        let invite = world.dial(&alice(), "sip:911@example.com");
+        let offered = world.take(&reached, "INVITE");
+        let answer = reached.reply(&offered, 200).set("Contact", &listens.contact()).sdp(&reached.offer());
+        world.send(&reached, &answer);
+        let ack = world.on_wire(&listens, "ACK").remove(0);
+        assert_eq!(ack.listener, listens.pick(UDP, UDP6));
+        assert!(ack.msg.header("Via").starts_with(&format!("SIP/2.0/UDP {};", ours(&listens))), "{}", ack.text);
+        let ok = world.take(&alice(), "200 INVITE");
+        let mut phone = Dialog::caller(alice(), &invite, &ok);
+        let ack = phone.request("ACK");
+        world.send(&alice(), &ack);
+        // A re-INVITE tells it where we are on that side.
+        let hold = phone.request("INVITE").sdp(&alice().offer());
+        world.send(&alice(), &hold);
+        let carried = world.take(&listens, "INVITE");
+        assert!(carried.contact().ends_with(ours(&listens)), "{carried}");
+        world.send(&listens, &listens.reply(&carried, 200).sdp(&listens.offer()));
+        world.take(&listens, "ACK");
+        world.take(&alice(), "200 INVITE");
+        let ack = phone.request("ACK");
+        world.send(&alice(), &ack);
+        let bye = phone.request("BYE");
+        assert_eq!(world.ask(&alice(), &bye).code(), 200);
+        world.take(&listens, "BYE");
+    }
+}
+
+#[test]
+fn na_8_a_contact_of_a_family_without_listener_is_not_followed() {
+    let mut world = World::of(&Toml::one_trunk());
+    world.register(&alice());
+    world.dial(&alice(), "sip:911@example.com");
+    let offered = world.take(&psap(), "INVITE");
+    let answer = psap().reply(&offered, 200).set("Contact", &psap6().contact()).sdp(&psap().offer());
+    world.send(&psap(), &answer);
+    let ack = world.take(&psap(), "ACK");
+    assert_eq!(ack.uri(), "sip:psap@[2001:db8:80::80]:5080");
 }
 
 #[test]
