@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::history::{Kind, Outcome};
 use super::rewrite::{Secrets, bare_reason};
 use super::{Alarm, Call, Calls, Crossing, Parts, Stage};
-use crate::sip::sdp::Sdp;
+use crate::sip::sdp::{self, Sdp};
 use crate::sip::{Lines, Message, Method, Name};
 use crate::transaction::{ClientId, ServerId};
 use crate::transport::Flow;
@@ -57,6 +57,9 @@ impl Calls {
         if !may_carry {
             return refuse(parts, Refusal::new(491));
         }
+        if self.is_unwanted_hold(parts, id, to, &request) {
+            return refuse(parts, Refusal::warn(488, "An emergency call is not put on hold"));
+        }
         let Ok(content) = self.relayed(parts, id, to, &request) else {
             return refuse(parts, Refusal::warn(488, "Malformed session description"));
         };
@@ -80,6 +83,17 @@ impl Calls {
             self.wake(parts.context.now + PROMPT, id, Alarm::Overdue(client));
         }
         self.cross(id, from, server, client, request, flow);
+    }
+
+    /// RFC 6881 ED-66; CONFORMANCE OA-10: where the configuration says so the call center goes on hearing the caller.
+    fn is_unwanted_hold(&self, parts: &Parts<'_>, id: CallId, to: LegId, request: &Message) -> bool {
+        let is_emergency = |call: &Call| match call.kind {
+            Kind::Emergency | Kind::Test | Kind::Callback => call.hides_user_from(to),
+            Kind::Internal | Kind::Outbound | Kind::Inbound => false,
+        };
+        !parts.config.routing.caller_hold
+            && self.calls.get(id).is_some_and(is_emergency)
+            && sdp::of(request).is_some_and(|offer| offer.holds())
     }
 
     /// A request of one leg waits for the answer of the other.

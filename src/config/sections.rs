@@ -175,7 +175,8 @@ pub(super) fn lease(mut keys: Keys<'_>) -> LeaseKeys {
 }
 
 pub(super) fn routing(mut keys: Keys<'_>) -> Routing {
-    let routing = Routing { retry: keys.duration("retry", seconds(30), Duration::ZERO..=seconds(180)) };
+    let retry = keys.duration("retry", seconds(30), Duration::ZERO..=seconds(180));
+    let routing = Routing { retry, caller_hold: keys.flag("caller_hold", true) };
     keys.finish();
     routing
 }

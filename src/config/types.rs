@@ -421,6 +421,8 @@ pub enum RouteAction {
 pub struct Routing {
     /// How long all trunks are tried again while the caller holds on, before 503. Default 30 s.
     pub retry: Duration,
+    /// Whether a caller may put an emergency call on hold. Default true.
+    pub caller_hold: bool,
 }
 
 /// `[callback]`

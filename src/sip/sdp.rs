@@ -183,6 +183,14 @@ impl<'a> Sdp<'a> {
         session.into_iter().find(|line| line.kind == b'c').and_then(|line| fields(line.value).nth(2))
     }
 
+    /// True when it has sound, but none that flows both ways: the other side is put on hold (RFC 3264 §8.4).
+    pub fn holds(&self) -> bool {
+        let is_nowhere = self.connection().is_some_and(|host| matches!(host, b"0.0.0.0" | b"::"));
+        let flows = |media: &Media<'_>| !is_nowhere && media.port != 0 && media.direction == Direction::SendRecv;
+        let mut sound = self.media().filter(|media| media.kind == b"audio").peekable();
+        sound.peek().is_some() && !sound.any(|media| flows(&media))
+    }
+
     /// The `m=` sections in their order; one that cannot be read is passed over.
     pub fn media(&self) -> impl Iterator<Item = Media<'a>> + use<'a> {
         let mut lines = self.lines().peekable();
@@ -301,5 +309,24 @@ mod tests {
         ] {
             assert_eq!(Sdp::new(bad.as_bytes()).fault(), Some(fault), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_holds() {
+        let text =
+            |media: &str| format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{media}");
+        let cases = [
+            ("m=audio 6000 RTP/AVP 0\r\n", false),
+            ("m=audio 6000 RTP/AVP 0\r\na=sendonly\r\n", true),
+            ("m=audio 6000 RTP/AVP 0\r\na=inactive\r\n", true),
+            ("m=audio 0 RTP/AVP 0\r\n", true),
+            ("m=audio 6000 RTP/AVP 0\r\na=sendonly\r\nm=audio 6002 RTP/AVP 0\r\n", false),
+            ("m=text 6000 RTP/AVP 98\r\na=sendonly\r\n", false),
+        ];
+        for (media, held) in cases {
+            assert_eq!(Sdp::new(text(media).as_bytes()).holds(), held, "{media}");
+        }
+        let nowhere = text("m=audio 6000 RTP/AVP 0\r\n").replace("c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0");
+        assert!(Sdp::new(nowhere.as_bytes()).holds());
     }
 }

@@ -1,6 +1,6 @@
 //! OA: offers and answers across the two legs (RFC 3264, RFC 3261 §13.2.1 and §14, RFC 6337).
 
-use crate::world::{Call, Dialog, Msg, World, alice, description, psap};
+use crate::world::{Call, Dialog, Msg, Toml, World, alice, description, psap};
 
 /// The origin line: session id, version, address.
 fn origin(message: &Msg) -> (u64, u64, String) {
@@ -299,5 +299,25 @@ fn oa_9_origin_line_per_leg() {
     assert_eq!((origin(&ok).0, origin(&ok).1), (to_phone.0, to_phone.1 + 1));
     let (back, _, _) = reinvite(&mut world, &mut call, false, &answer, &offer(2, "a=sendonly"));
     assert_eq!((origin(&back).0, origin(&back).1), (to_phone.0, to_phone.1 + 1));
+    world.hang_up(&mut call);
+}
+
+#[test]
+fn oa_10_the_caller_cannot_hold_an_emergency_call_where_the_configuration_says_so() {
+    let mut world = World::of(&Toml::default().change("[routing]\n", "[routing]\ncaller_hold = false\n"));
+    world.register(&alice());
+    let mut call = world.talking();
+    for (version, held) in (2..).zip(["a=sendonly", "a=inactive", "a=recvonly"]) {
+        let offer = offer(version, held);
+        let refused = world.ask(&alice(), &call.phone.request("INVITE").sdp(&offer));
+        assert_eq!(refused.code(), 488, "{held}");
+        assert!(refused.header("Warning").contains("not put on hold"), "{refused}");
+        world.none(&psap(), "INVITE");
+    }
+    // The call center may, and the caller's other offers cross.
+    let answer = description("peer", 9, &["m=audio 9000 RTP/AVP 0", "a=recvonly"]);
+    reinvite(&mut world, &mut call, false, &offer(9, "a=sendonly"), &answer);
+    let answer = description("peer", 10, &["m=audio 9000 RTP/AVP 0"]);
+    reinvite(&mut world, &mut call, true, &offer(10, "a=sendrecv"), &answer);
     world.hang_up(&mut call);
 }
