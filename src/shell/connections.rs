@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,6 +71,8 @@ pub struct Connections {
     events: mpsc::Sender<Event>,
     metrics: Metrics,
     secure: Secure,
+    /// Of each listener; connections for it are opened from there.
+    local: Vec<IpAddr>,
 }
 
 /// The loop's end of a connection. Dropping it closes the connection after what was sent is written.
@@ -105,8 +107,8 @@ impl Outgoing {
 }
 
 impl Connections {
-    pub fn new(events: mpsc::Sender<Event>, metrics: Metrics, secure: Secure) -> Self {
-        Self { open: HashMap::new(), accepted: 0, events, metrics, secure }
+    pub fn new(events: mpsc::Sender<Event>, metrics: Metrics, secure: Secure, local: Vec<IpAddr>) -> Self {
+        Self { open: HashMap::new(), accepted: 0, events, metrics, secure, local }
     }
 
     /// Other certificates, for the handshakes to come.
@@ -137,13 +139,22 @@ impl Connections {
     }
 
     /// Connects for the node; answers with `Connected` and, at the end or on failure, `Closed` or `Failed`.
-    pub fn connect(&mut self, connection: ConnId, protocol: Protocol, remote: SocketAddr, peer: Option<&Peer>) {
+    pub fn connect(
+        &mut self,
+        connection: ConnId,
+        protocol: Protocol,
+        listener: ListenerId,
+        remote: SocketAddr,
+        peer: Option<&Peer>,
+    ) {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let from = self.local.get(usize::from(listener.0)).copied().unwrap_or(any);
         let ends = self.register(connection);
         match protocol {
             Protocol::Tcp => {
-                tokio::spawn(open(ends, remote, async move { Ok(Channel::Tcp(tcp::connect(remote).await?)) }));
+                tokio::spawn(open(ends, remote, async move { Ok(Channel::Tcp(tcp::connect(from, remote).await?)) }));
             }
-            Protocol::Tls => self.secure.spawn(open(ends, remote, self.secure.connect(remote, peer))),
+            Protocol::Tls => self.secure.spawn(open(ends, remote, self.secure.connect(from, remote, peer))),
             // The node asks for none of these.
             Protocol::Udp | Protocol::Ws | Protocol::Wss => {
                 let closed = Event::Input(Input::Closed { connection });

@@ -304,8 +304,8 @@ impl Loop {
                         tracing::error!(%flow, "the node sent to a stream without a connection");
                     }
                 }
-                Output::Connect { connection, protocol, remote, peer, .. } => {
-                    self.connections.connect(connection, protocol, remote, peer.as_ref());
+                Output::Connect { connection, protocol, listener, remote, peer } => {
+                    self.connections.connect(connection, protocol, listener, remote, peer.as_ref());
                 }
                 Output::Close { connection } => self.connections.close(connection),
                 Output::Persist { write, rows, urgent } => {

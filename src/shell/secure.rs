@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use compact_str::CompactString;
@@ -80,13 +80,14 @@ impl Secure {
     /// Opens a connection to `peer`, who must prove to be that.
     pub fn connect(
         &self,
+        from: IpAddr,
         remote: SocketAddr,
         peer: Option<&Peer>,
     ) -> impl Future<Output = io::Result<Channel>> + Send + 'static {
         let prepared = self.prepare(peer);
         async move {
             let (connector, name) = prepared?;
-            let stream = tcp::connect(remote).await?;
+            let stream = tcp::connect(from, remote).await?;
             let stream = connector.connect(name, stream).await?;
             Ok(Channel::Tls(Box::new(TlsStream::Client(stream))))
         }

@@ -94,6 +94,7 @@ struct Parts {
 /// Needs the runtime: sockets are registered with it.
 fn assemble(parts: Parts, bound: Vec<Bound>) -> std::io::Result<Loop> {
     let (sender, events) = mpsc::channel(events::QUEUE);
+    let local = parts.config.listeners.iter().map(|listener| listener.address.ip()).collect();
     Ok(Loop {
         node: parts.node,
         clock: parts.clock,
@@ -101,7 +102,7 @@ fn assemble(parts: Parts, bound: Vec<Bound>) -> std::io::Result<Loop> {
         config: parts.config,
         config_path: parts.config_path,
         udp: sockets::start_all(bound, &sender, &parts.secure, &parts.metrics)?,
-        connections: Connections::new(sender.clone(), parts.metrics.clone(), parts.secure),
+        connections: Connections::new(sender.clone(), parts.metrics.clone(), parts.secure, local),
         resolver: Resolver::new(sender.clone(), parts.metrics.clone()),
         metrics: parts.metrics,
         sender,

@@ -1,11 +1,11 @@
 //! TCP sockets: binding, accepting, connecting. What becomes of a connection is told in `connections`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::connections::{Accepted, Channel};
@@ -65,8 +65,16 @@ pub async fn next(socket: &TcpListener, listener: ListenerId) -> Option<(TcpStre
     }
 }
 
-pub async fn connect(remote: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(remote).await?;
+/// Connects from that address, unless it stands for any or is of the other family: peers know us by it, as over UDP.
+pub async fn connect(from: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if !from.is_unspecified() && from.is_ipv4() == remote.is_ipv4() {
+        // An address that this machine has lost is no reason not to try.
+        if let Err(error) = socket.bind(SocketAddr::new(from, 0)) {
+            tracing::debug!(%from, %error, "connecting from another address");
+        }
+    }
+    let stream = socket.connect(remote).await?;
     tune(&stream);
     Ok(stream)
 }

@@ -3,14 +3,17 @@
 use super::*;
 use tokio::io::AsyncReadExt;
 
-const LISTENER: ListenerId = ListenerId(1);
+const LISTENER: ListenerId = ListenerId(0);
+/// Where connections of the listener are opened from.
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 20));
 
 async fn start() -> (Connections, SocketAddr, mpsc::Receiver<Event>) {
     let socket = tcp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
     let (events, received) = mpsc::channel(16);
     tcp::listen(LISTENER, socket, events.clone()).unwrap();
-    (Connections::new(events, Metrics::new(), Secure::start(tls::Material::default()).unwrap()), address, received)
+    let secure = Secure::start(tls::Material::default()).unwrap();
+    (Connections::new(events, Metrics::new(), secure, vec![OWN]), address, received)
 }
 
 async fn next(events: &mut mpsc::Receiver<Event>) -> Event {
@@ -103,7 +106,7 @@ async fn a_peer_that_does_not_read_is_closed_at_the_bound() {
 #[tokio::test]
 async fn connecting_succeeds_or_is_closed() {
     let (mut connections, address, mut events) = start().await;
-    connections.connect(ConnId(7), Protocol::Tcp, address, None);
+    connections.connect(ConnId(7), Protocol::Tcp, LISTENER, address, None);
     connections.send(ConnId(7), Bytes::from_static(b"early"));
     let mut seen = Vec::new();
     while seen.len() < 2 {
@@ -112,7 +115,7 @@ async fn connecting_succeeds_or_is_closed() {
             Event::Accepted(Accepted { channel: Channel::Tcp(mut stream), .. }) => {
                 let mut read = [0; 5];
                 stream.read_exact(&mut read).await.unwrap();
-                assert_eq!(&read, b"early");
+                assert_eq!((&read, stream.peer_addr().unwrap().ip()), (b"early", OWN));
                 seen.push("accepted");
             }
             other => panic!("{other:?}"),
@@ -121,7 +124,7 @@ async fn connecting_succeeds_or_is_closed() {
     until_closed(&mut connections, &mut events, ConnId(7)).await;
 
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    connections.connect(ConnId(8), Protocol::Tcp, nobody, None);
+    connections.connect(ConnId(8), Protocol::Tcp, LISTENER, nobody, None);
     match next(&mut events).await {
         Event::Input(Input::Failed { connection: ConnId(8), reason }) => assert_eq!(reason, "connection refused"),
         other => panic!("{other:?}"),
