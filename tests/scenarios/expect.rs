@@ -42,7 +42,7 @@ fn all_match(rows: &[Value], wanted: &[Value]) -> bool {
 }
 
 /// Objects may have more fields than wanted, lists not more items; `""` also stands for null, `"~…"` is a regular expression.
-fn contains(row: &Value, want: &Value) -> bool {
+pub fn contains(row: &Value, want: &Value) -> bool {
     match (row, want) {
         (Value::Object(row), Value::Object(want)) => {
             want.iter().all(|(key, want)| row.get(key).is_some_and(|value| contains(value, want)))

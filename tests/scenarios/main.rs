@@ -1,4 +1,4 @@
-//! SIPp stories and real phones against the real daemon: `cargo test --test scenarios`, or `… -- NAME` for one.
+//! SIPp stories, real phones and other parties against the real daemon: `cargo test --test scenarios`, or `… -- NAME` for one.
 //!
 //! A story is a folder of `sip-scenarios/`; to add one is to add a folder.
 #![allow(clippy::disallowed_methods)]
@@ -7,6 +7,9 @@ mod certificates;
 mod daemon;
 mod ears;
 mod expect;
+mod kamailio;
+mod parties;
+mod party;
 mod phone;
 mod phones;
 mod plan;
@@ -35,7 +38,9 @@ fn main() {
     let called = |(name, make, transport, center, end): (&str, _, _, _, _)| {
         Trial::test(name, move || phones::play(make, transport, center, end).map_err(Failed::from))
     };
+    let met = |(name, cast)| Trial::test(name, move || parties::play(cast).map_err(Failed::from));
     let yardstick = Trial::test("expectations-can-fail", || expect::self_check().map_err(Failed::from));
-    let trials = phones::ALL.into_iter().map(called).chain(names.into_iter().map(told)).chain([yardstick]).collect();
+    let trials = phones::ALL.into_iter().map(called).chain(parties::all().into_iter().map(met));
+    let trials = trials.chain(names.into_iter().map(told)).chain([yardstick]).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

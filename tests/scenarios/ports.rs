@@ -13,6 +13,7 @@ pub const SOSBRIDGE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 20);
 pub const PHONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 21);
 pub const TRUNK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 22);
 pub const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 23);
+pub const PBX: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 24);
 
 static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
 

@@ -30,6 +30,11 @@ impl Running {
         self.child.stdin.as_mut()
     }
 
+    /// What it says, where its output is piped; once.
+    pub fn stdout(&mut self) -> Option<std::process::ChildStdout> {
+        self.child.stdout.take()
+    }
+
     /// The exit status, or an error when it still runs at `patience`.
     pub fn finish(&mut self, patience: Duration) -> Outcome<ExitStatus> {
         let child = &mut self.child;
