@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::sleep;
 use std::time::Duration;
 
 use crate::Outcome;
@@ -71,6 +72,16 @@ impl Ears {
         };
         let heard = until(Duration::from_secs(10), || enough(self.heard()).then_some(()));
         heard.ok_or_else(|| format!("no sound both ways: before the call {start:?}, now {:?}", self.heard()))
+    }
+
+    /// Waits until no more sound goes to the phone: it holds.
+    pub fn nothing_to_phone(&self) -> Outcome<()> {
+        let is_silent = || {
+            let before = self.heard().to_phone;
+            sleep(Duration::from_millis(600)); // longer than tshark keeps what it has seen
+            (self.heard().to_phone == before).then_some(())
+        };
+        until(Duration::from_secs(10), is_silent).ok_or_else(|| "the phone holds and still gets sound".to_owned())
     }
 }
 

@@ -86,6 +86,20 @@ impl Phone {
         }
     }
 
+    pub fn hold(&mut self) -> Outcome<()> {
+        match self.make {
+            Make::Linphone => self.say("pause"),
+            Make::Baresip => self.command("hold", ""),
+        }
+    }
+
+    pub fn resume(&mut self) -> Outcome<()> {
+        match self.make {
+            Make::Linphone => self.say("resume"),
+            Make::Baresip => self.command("resume", ""),
+        }
+    }
+
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.output).unwrap_or_default()).into_owned()
     }

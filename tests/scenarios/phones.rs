@@ -1,4 +1,4 @@
-//! Real phones: Linphone and baresip register, call 911, hear the call center, and are called back on the number.
+//! Real phones: Linphone and baresip register, call 911, hear the call center, hold and resume, and are called back.
 //!
 //! The call center is a baresip too, so nothing here but the daemon was written with this repository.
 
@@ -125,7 +125,14 @@ impl Scene {
         self.vars.set("number", &number);
 
         match end {
-            End::PhoneHangsUp => self.phone.hang_up()?,
+            End::PhoneHangsUp => {
+                self.phone.hold()?;
+                self.ears.nothing_to_phone()?;
+                let start = self.ears.heard();
+                self.phone.resume()?;
+                self.ears.both_ways(start)?;
+                self.phone.hang_up()?;
+            }
             End::Crash => {
                 self.daemon.kill();
                 self.phone.hang_up()?;
