@@ -17,8 +17,10 @@ pub struct Binding {
     text: Text,
     /// Where the REGISTER came from; `connection` is `None` once that connection is gone.
     pub flow: Flow,
-    /// The connection that was lost, until the phone registers again.
+    /// The connection that was lost, until the phone registers again; only when it was this phone's alone.
     pub(super) lost: Option<ConnId>,
+    /// No proxy stands between: its connection is the phone's own.
+    pub(super) is_direct: bool,
     pub expires_at: Instant,
     /// When the last REGISTER renewed it.
     pub refreshed_at: Instant,
@@ -66,6 +68,7 @@ impl Binding {
             text: Text::new(parts),
             flow,
             lost: None,
+            is_direct: false,
             expires_at: Instant::default(),
             refreshed_at: Instant::default(),
             cseq: 0,

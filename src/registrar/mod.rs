@@ -33,7 +33,7 @@ use update::{Effect, Visit};
 
 use crate::base::{Instant, Protocol};
 use crate::config::{Aor, Country};
-use crate::sip::{Message, Uri, Writer};
+use crate::sip::{Message, Name, Uri, Writer};
 use crate::transport::{ConnId, Flow};
 
 /// Refreshes that only prolonged a binding are written together, this long after the first of them: a crash in between
@@ -157,7 +157,9 @@ impl Registrar {
         let user_agent = request::user_agent(request);
         let country = request.header_named("X-Country-Code").and_then(Country::parse);
         let path = request::path(request)?;
-        let visit = Visit { now, call_id, cseq: request.cseq(), flow, user_agent: &user_agent, path: &path, country };
+        let is_direct = path.is_empty() && request.values(Name::Via).count() == 1;
+        let (user_agent, path) = (&user_agent[..], &path[..]);
+        let visit = Visit { now, call_id, cseq: request.cseq(), flow, user_agent, path, is_direct, country };
         match asked {
             Asked::List => Ok(Outcome::Accepted { outbound: false }),
             Asked::RemoveAll => self.remove_all(user, &visit),
@@ -197,7 +199,11 @@ impl Registrar {
                     self.changes.push(Change::Delete { key, urgent: true });
                 }
                 Effect::Moved { slot, from } => {
-                    self.moves.extend(from.map(|connection| (connection, visit.flow)));
+                    // What others too are reached over does not move with one of them.
+                    let is_left = |left: &ConnId| {
+                        !self.table.is_used(*left) && bindings.iter().all(|other| other.flow.connection != Some(*left))
+                    };
+                    self.moves.extend(from.filter(is_left).map(|connection| (connection, visit.flow)));
                     for binding in bindings.iter_mut().filter(at(slot)) {
                         binding.unwritten = false;
                         self.changes.push(Change::Put { row: Row::of(user, binding), urgent: true });

@@ -129,15 +129,23 @@ impl Table {
         user.bindings = bindings;
     }
 
-    /// Leaves the bindings of a closed connection without one.
+    /// Leaves the bindings of a closed connection without one. One that several users shared leads to none of them alone.
     pub fn connection_closed(&mut self, connection: ConnId) {
-        for key in self.keys_by_flow.remove(&FlowKey::Stream(connection)).unwrap_or_default() {
+        let keys = self.keys_by_flow.remove(&FlowKey::Stream(connection)).unwrap_or_default();
+        let is_shared = keys.len() > 1;
+        for key in keys {
             for binding in self.users.get_mut(key).into_iter().flat_map(|user| &mut user.bindings) {
                 if binding.flow.connection == Some(connection) {
-                    binding.lost = binding.flow.connection.take();
+                    binding.flow.connection = None;
+                    binding.lost = (binding.is_direct && !is_shared).then_some(connection);
                 }
             }
         }
+    }
+
+    /// True while anybody is registered over this connection.
+    pub fn is_used(&self, connection: ConnId) -> bool {
+        self.keys_by_flow.contains_key(&FlowKey::Stream(connection))
     }
 
     fn unlink(&mut self, flow: FlowKey, key: UserKey) {

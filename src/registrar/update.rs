@@ -16,6 +16,8 @@ pub(super) struct Visit<'a> {
     pub flow: Flow,
     pub user_agent: &'a str,
     pub path: &'a str,
+    /// It came over a connection or from an address of the phone's own: through no proxy.
+    pub is_direct: bool,
     pub country: Option<Country>,
 }
 
@@ -89,9 +91,10 @@ impl Visit<'_> {
     }
 
     /// The connection that the phone of this binding no longer uses: one that is lost; or one that is still open, when the
-    /// phone says by its instance id that it is the same (RFC 5626 §6).
+    /// phone says by its instance id that it is the same (RFC 5626 §6). That of a proxy is not the phone's to leave.
     fn left(&self, binding: &Binding) -> Option<ConnId> {
-        let open = binding.flow.connection.filter(|open| self.flow.connection != Some(*open));
+        let own = binding.flow.connection.filter(|_| binding.is_direct);
+        let open = own.filter(|open| self.flow.connection != Some(*open));
         binding.lost.or_else(|| open.filter(|_| binding.instance().is_some()))
     }
 
@@ -114,6 +117,7 @@ impl Visit<'_> {
     fn stamp(&self, binding: &mut Binding, wish: &Wish) {
         binding.flow = self.flow;
         binding.lost = None;
+        binding.is_direct = self.is_direct;
         binding.expires_at = self.now + wish.lifetime;
         binding.refreshed_at = self.now;
         binding.cseq = self.cseq;

@@ -13,6 +13,7 @@ mod dialogs;
 mod families;
 mod finding;
 mod framing;
+mod hostile;
 mod in_dialog;
 mod legs;
 mod offer_answer;
