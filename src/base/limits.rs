@@ -24,6 +24,8 @@ pub const HALF_MESSAGE: Duration = Duration::from_secs(32);
 pub const MOVED_CONNECTIONS: usize = 20_000;
 /// How often in a row one phone is followed from connection to connection.
 pub const MOVES_FOLLOWED: usize = 8;
+/// Targets of trunks that TLS connections are told apart by, all configurations since the start together.
+pub const PEERS: usize = 65_535;
 /// TLS and WebSocket handshakes under way at one listener; for a new one the oldest is ended.
 pub const HANDSHAKES: usize = 1024;
 /// How long one may take.

@@ -163,6 +163,7 @@ impl Calls {
         let Some(target) = parts.trunks.target(hop.target) else { return false };
         let Some(trunk) = config.trunk(target.trunk) else { return false };
         let Some(flow) = flow_to(&config, target.protocol(), hop.remote) else { return false };
+        let flow = parts.context.streams.toward(flow, hop.target.number());
         let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return false };
         let Some(call) = self.calls.get(id) else { return false };
         let Stage::Dialling(dialling) = &call.stage else { return false };

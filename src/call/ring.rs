@@ -223,9 +223,7 @@ fn is_other_flow(one: &Binding, other: &Binding) -> bool {
 fn may_listen(parts: &Parts<'_>, contact: SocketAddr, source: SocketAddr) -> bool {
     let (there, here) = (contact.ip(), source.ip());
     let is_same_host = there == here || (there.is_loopback() && here.is_loopback());
-    let is_target = |target: &crate::config::Target| target.literal() == Some(contact);
-    let is_trunk = parts.config.trunk_accepting(contact).is_some()
-        || parts.config.trunks.iter().any(|trunk| trunk.targets.iter().any(is_target));
+    let is_trunk = parts.config.trunk_accepting(contact).is_some() || parts.trunks.are_at(contact);
     is_same_host && !is_trunk
 }
 

@@ -9,6 +9,7 @@ use super::{Node, Output};
 use crate::admin::Dropped;
 use crate::transport::streams::{Arrival, Connect};
 use crate::transport::{ConnId, ListenerId, Transmit};
+use crate::trunk::TargetId;
 
 impl Node {
     pub(super) fn accepted(
@@ -64,8 +65,10 @@ impl Node {
     pub(super) fn connect(&mut self) -> bool {
         let mut has_all = true;
         for connect in self.streams.take_connects() {
-            let Connect { connection, protocol, listener, remote } = connect;
-            let peer = protocol.is_secure().then(|| self.trunks.peer_at(protocol, remote)).flatten();
+            let Connect { connection, protocol, listener, remote, peer } = connect;
+            let target = peer.map(TargetId::of_number);
+            let whom = || target.and_then(|id| self.trunks.peer(id)).or_else(|| self.trunks.peer_at(protocol, remote));
+            let peer = protocol.is_secure().then(whom).flatten();
             if protocol.is_web_socket() || (protocol.is_secure() && peer.is_none()) {
                 self.closed(connection);
                 has_all = false;

@@ -214,6 +214,7 @@ impl Node {
         let Some(target) = self.trunks.target(probe.target) else { return };
         let (uri, is_sips) = (target.config.uri.clone(), target.config.is_sips());
         let Some(flow) = flow_to(&self.config, target.protocol(), probe.remote) else { return };
+        let flow = self.streams.toward(flow, probe.target.number());
         let flow = self.streams.settle(flow);
         let Some(local) = self.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };
         self.probes.last = self.probes.last.wrapping_add(1);

@@ -15,6 +15,18 @@ pub struct ConnId(pub u64);
 
 impl ConnId {
     pub const ACCEPTED: u64 = 1 << 63;
+    /// Those the node asks for tell above this bit whom they must lead to, so that a later one leads there too.
+    const PEER_SHIFT: u32 = 40;
+
+    /// The name of a connection of ours to `peer`; the number 0 is never opened.
+    pub(super) const fn to_peer(peer: u16, number: u64) -> Self {
+        Self(((peer as u64) << Self::PEER_SHIFT) | number)
+    }
+
+    /// Whom a connection of ours leads to; 0: whoever is there.
+    pub(super) const fn peer(self) -> u16 {
+        if self.0 & Self::ACCEPTED == 0 { (self.0 >> Self::PEER_SHIFT) as u16 } else { 0 }
+    }
 }
 
 /// Where a message came from, and so where the answer goes: a listener and a remote address, and for streams the connection.

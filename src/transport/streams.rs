@@ -17,6 +17,8 @@ pub struct Connect {
     pub protocol: Protocol,
     pub listener: ListenerId,
     pub remote: SocketAddr,
+    /// What [`Streams::toward`] was given.
+    pub peer: Option<u64>,
 }
 
 /// What came over a connection.
@@ -44,7 +46,10 @@ pub struct Streams {
     /// Those of the start, in the order of the configuration.
     listeners: Vec<(Protocol, SocketAddr)>,
     connections: HashMap<ConnId, Connection>,
-    by_remote: HashMap<(Protocol, SocketAddr), ConnId>,
+    /// Connections to different peers are different ones, at one address too.
+    by_remote: HashMap<(Protocol, SocketAddr, u16), ConnId>,
+    /// Whom connections of ours may have to lead to; the place, counted from 1, stands in their `ConnId`.
+    peers: Vec<u64>,
     half: BTreeSet<(Instant, ConnId)>,
     /// Accepted connections that have carried no call and no registration, oldest first.
     strangers: BTreeSet<ConnId>,
@@ -70,9 +75,24 @@ impl Streams {
         let flow = Flow { protocol, listener, remote, connection: Some(connection) };
         // Under TLS a connection of ours leads to whom we mean; where one that was accepted leads, its address does not tell.
         if !protocol.is_secure() {
-            self.by_remote.insert((protocol, remote), connection);
+            self.by_remote.insert((protocol, remote, 0), connection);
         }
         self.insert(connection, flow);
+    }
+
+    /// The flow for what only `peer` may see: under TLS the connection is one on which the peer has proved to be that, also when
+    /// others have the same address. Past `limits::PEERS` it is anybody's there.
+    pub fn toward(&mut self, flow: Flow, peer: u64) -> Flow {
+        if !flow.protocol.is_secure() {
+            return flow;
+        }
+        let known = self.peers.iter().position(|known| *known == peer);
+        let place = known.or_else(|| {
+            let has_room = self.peers.len() < limits::PEERS;
+            has_room.then(|| self.peers.push(peer)).map(|()| self.peers.len() - 1)
+        });
+        let peer = place.and_then(|place| u16::try_from(place + 1).ok()).unwrap_or_default();
+        Flow { connection: Some(ConnId::to_peer(peer, 0)), ..flow }
     }
 
     /// The peer has proved that it is these, by a certificate.
@@ -132,11 +152,13 @@ impl Streams {
         }
         let settled = self.existing(flow).unwrap_or_else(|| {
             self.last += 1;
-            let connection = ConnId(self.last);
+            let peer = peer_of(&flow);
+            let connection = ConnId::to_peer(peer, self.last);
             let Flow { protocol, listener, remote, .. } = flow;
-            self.connects.push(Connect { connection, protocol, listener, remote });
+            let named = usize::from(peer).checked_sub(1).and_then(|place| self.peers.get(place)).copied();
+            self.connects.push(Connect { connection, protocol, listener, remote, peer: named });
             let flow = Flow { connection: Some(connection), ..flow };
-            self.by_remote.insert((protocol, remote), connection);
+            self.by_remote.insert((protocol, remote, peer), connection);
             self.insert(connection, flow);
             flow
         });
@@ -171,7 +193,7 @@ impl Streams {
             return Some(flow);
         }
         let open = flow.connection.filter(|connection| self.connections.contains_key(connection));
-        let connection = open.or_else(|| self.by_remote.get(&(flow.protocol, flow.remote)).copied())?;
+        let connection = open.or_else(|| self.by_remote.get(&(flow.protocol, flow.remote, peer_of(&flow))).copied())?;
         Some(Flow { connection: Some(connection), ..flow })
     }
 
@@ -210,7 +232,7 @@ impl Streams {
     pub fn closed(&mut self, id: ConnId) {
         self.strangers.remove(&id);
         let Some(connection) = self.connections.remove(&id) else { return };
-        let place = (connection.flow.protocol, connection.flow.remote);
+        let place = (connection.flow.protocol, connection.flow.remote, id.peer());
         if self.by_remote.get(&place) == Some(&id) {
             self.by_remote.remove(&place);
         }
@@ -240,4 +262,8 @@ impl Streams {
     pub fn is_empty(&self) -> bool {
         self.connections.is_empty()
     }
+}
+
+fn peer_of(flow: &Flow) -> u16 {
+    flow.connection.map_or(0, ConnId::peer)
 }

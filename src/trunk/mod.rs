@@ -26,6 +26,17 @@ slotmap::new_key_type! {
     pub struct TargetId;
 }
 
+impl TargetId {
+    /// As a number, for floors that know no targets.
+    pub fn number(self) -> u64 {
+        slotmap::Key::data(&self).as_ffi()
+    }
+
+    pub fn of_number(number: u64) -> Self {
+        slotmap::KeyData::from_ffi(number).into()
+    }
+}
+
 /// A look-up asked of DNS; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueryId(pub u64);
@@ -177,16 +188,32 @@ impl Trunks {
         }
     }
 
-    /// Whom to expect at `remote`: the trunk with a target there, else one with a target on that host, whose Contact may
-    /// name another port.
+    /// Whom to expect where a call to this target goes; `None` once the config has dropped it.
+    pub fn peer(&self, id: TargetId) -> Option<Peer> {
+        self.targets.get(id).and_then(|target| self.peer_of(target))
+    }
+
+    /// Whom to expect at `remote`, when nothing else tells: the trunk with a target there, else one with a target on that host,
+    /// whose Contact may name another port. `None` where it could be one or the other.
     pub fn peer_at(&self, protocol: Protocol, remote: SocketAddr) -> Option<Peer> {
         let find = |fits: &dyn Fn(SocketAddr) -> bool| {
-            let mut all = self.ids.iter().flatten().filter_map(|id| self.targets.get(*id));
-            all.find(|target| target.protocol() == protocol && target.addresses().any(fits))
+            let all = self.ids.iter().flatten().filter_map(|id| self.targets.get(*id));
+            let mut there = all.filter(|target| target.protocol() == protocol && target.addresses().any(fits));
+            let first = there.next()?;
+            Some((first, there.all(|other| other.trunk == first.trunk)))
         };
-        let target = find(&|address| address == remote).or_else(|| find(&|address| address.ip() == remote.ip()))?;
+        let found = find(&|address| address == remote).or_else(|| find(&|address| address.ip() == remote.ip()));
+        found.filter(|(_, is_only)| *is_only).and_then(|(target, _)| self.peer_of(target))
+    }
+
+    fn peer_of(&self, target: &Target) -> Option<Peer> {
         let trunk = self.config.trunk(target.trunk)?.name.clone();
         Some(Peer { trunk, host: target.config.host.clone() })
+    }
+
+    /// True when a target has this address, whatever its transport.
+    pub fn are_at(&self, address: SocketAddr) -> bool {
+        self.targets.values().any(|target| target.addresses().any(|known| known == address))
     }
 
     /// No connection to `remote` could be made. What that means for its state is told by what was to be sent.

@@ -161,6 +161,7 @@ fn names_are_resolved_and_old_answers_outlive_a_failing_dns() {
     let id = trunks.targets_of(TrunkIdx(0))[0];
     let known = |trunks: &Trunks| trunks.target(id).unwrap().addresses().collect::<Vec<_>>();
     assert_eq!(known(&trunks), addresses);
+    assert!(trunks.are_at(addresses[1]), "no phone is looked for there");
 
     trunks.report(after(2), id, addresses[0], Sign::Silent);
     assert_eq!(known(&trunks), [addresses[1], addresses[0]]);

@@ -2,7 +2,7 @@
 
 use sosbridge::node::Input;
 
-use crate::world::{Agent, Msg, World, alice, bob, nomad, psap, register};
+use crate::world::{Agent, Dialog, Msg, Toml, World, alice, bob, nomad, psap, register};
 
 const INSTANCE: &str = "+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\";reg-id=1";
 
@@ -53,4 +53,44 @@ fn na_4_nobody_inherits_the_lost_connection_of_a_proxy() {
     world.register_as(&own, &with_instance(&own));
     world.send(&psap(), &call.trunk.request("BYE"));
     world.none(&own, "*");
+}
+
+/// The call center and its backup behind one address under TLS, each to be known by certificates of its own.
+fn at_one_address() -> Toml {
+    let listener = "[[sip.listen]]\ntransport = \"tls\"\naddress = \"192.0.2.1:5061\"\ncert = \"own.pem\"\nkey = \"own-key.pem\"\n";
+    let tls = "sip:203.0.113.80:5080;transport=tls";
+    Toml::default()
+        .change("[registrar]", &format!("{listener}[registrar]"))
+        .change("sip:203.0.113.80:5080", tls)
+        .change("sip:203.0.113.81:5080", tls)
+}
+
+#[test]
+fn au_3_trunks_at_one_address_have_a_connection_each() {
+    let mut world = World::of(&at_one_address());
+    world.register(&alice());
+    let (invite, offered) = world.dialled();
+    let [first] = &world.opened[..] else { panic!("{:?}", world.opened) };
+    let over = |connection| Agent { connection: Some(connection), ..psap() };
+    let first = over(first.connection);
+    world.send(&first, &first.reply(&offered, 503));
+    world.take(&first, "ACK");
+    let [_, second] = &world.opened[..] else { panic!("one verified as another trunk: {:?}", world.opened) };
+    assert_eq!(second.peer.as_ref().expect("somebody").trunk, "backup");
+    let second = over(second.connection);
+    let offered = world.take(&second, "INVITE");
+    // The connection is lost in the call: the next one leads to the same trunk.
+    let answer = second.reply(&offered, 200).sdp(&second.offer());
+    world.send(&second, &answer.set("Contact", "<sip:psap@203.0.113.80:5080;transport=tls>"));
+    world.take(&second, "ACK");
+    let mut phone = Dialog::caller(alice(), &invite, &world.take(&alice(), "200"));
+    world.send(&alice(), &phone.request("ACK"));
+    world.input(Input::Closed { connection: second.connection.unwrap() });
+    assert_eq!(world.ask(&alice(), &phone.request("BYE")).code(), 200);
+    let third = world.opened.last().unwrap().clone();
+    assert_eq!((world.opened.len(), &third.peer.expect("somebody").trunk[..]), (3, "backup"));
+    world.take(&over(third.connection), "BYE");
+    // And each is used again.
+    world.dialled();
+    assert_eq!(world.opened.len(), 3);
 }
