@@ -82,6 +82,7 @@ struct Inner {
     pool_free: Family<[Named; 1], Gauge>,
     registrations: Gauge,
     trunk_up: Family<[Named; 2], Gauge>,
+    trunk_registered: Family<[Named; 1], Gauge>,
     messages: Arc<Messages>,
     parse_errors: Family<[Label; 1], Counter>,
     store_write: Histogram,
@@ -143,6 +144,8 @@ impl Metrics {
         registry.register("registrations", "Contacts registered now", registrations.clone());
         let trunk_up = Family::default();
         registry.register("trunk_up", "1 while a trunk target answers", trunk_up.clone());
+        let trunk_registered = Family::default();
+        registry.register("trunk_registered", "1 while this daemon is registered at a trunk", trunk_registered.clone());
         let messages = Arc::new(Messages::new());
         registry.register_collector(Box::new(Arc::clone(&messages)));
         let parse_errors = Family::default();
@@ -177,6 +180,7 @@ impl Metrics {
             pool_free,
             registrations,
             trunk_up,
+            trunk_registered,
             messages,
             parse_errors,
             handshakes_failed,
@@ -278,6 +282,19 @@ impl Metrics {
     /// For a target that a reload removed.
     pub fn forget_trunk_target(&self, trunk: &str, target: &str) {
         self.0.trunk_up.remove(&[("trunk", trunk.to_owned()), ("target", target.to_owned())]);
+    }
+
+    /// Whether we are registered at a trunk; `None`: the trunk is gone, or wants it no more.
+    pub fn trunk_registered(&self, trunk: &str, is_registered: Option<bool>) {
+        let labels = [("trunk", trunk.to_owned())];
+        match is_registered {
+            Some(is) => {
+                self.0.trunk_registered.get_or_create_owned(&labels).set(i64::from(is));
+            }
+            None => {
+                self.0.trunk_registered.remove(&labels);
+            }
+        }
     }
 
     /// All metrics in the OpenMetrics text format.

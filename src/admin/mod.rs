@@ -10,5 +10,5 @@ pub use metrics::{Direction, Dropped, Metrics, PoolGauges, TargetGauge};
 pub use stamp::Stamp;
 pub use views::{
     Answer, Attempt, CallKind, CallState, CallView, LeaseState, LeaseView, Outcome, PAGE_ROWS, Page, Query, Readiness,
-    Record, RegistrationView, TargetState, TargetView, TrunkView,
+    Record, RegistrationState, RegistrationView, TargetState, TargetView, TrunkRegistration, TrunkView,
 };

@@ -53,6 +53,11 @@ words! {
     TargetState { Up = "up", Down = "down", Unknown = "unknown" }
 }
 
+words! {
+    /// Where our registration at a trunk stands.
+    RegistrationState { Trying = "trying", Registered = "registered", Failed = "failed", Ended = "ended" }
+}
+
 /// One row of `/api/v1/leases`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseView {
@@ -136,6 +141,17 @@ pub struct RegistrationView {
 pub struct TrunkView {
     pub name: CompactString,
     pub targets: Vec<TargetView>,
+    /// Ours at the trunk; there where `register` is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<TrunkRegistration>,
+}
+
+/// Our registration at a trunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkRegistration {
+    pub state: RegistrationState,
+    pub expires_at: Option<Stamp>,
+    pub last_status: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

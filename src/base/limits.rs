@@ -32,6 +32,8 @@ pub const HANDSHAKES: usize = 1024;
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Nonces whose `nc` count is remembered, against replay.
 pub const NONCES: usize = 100_000;
+/// Addresses of one trunk target that DNS gave; the rest is left out.
+pub const ADDRESSES_PER_TARGET: usize = 32;
 /// Realms of one trunk whose challenge is kept; the oldest gives way.
 pub const REALMS_PER_TRUNK: usize = 4;
 /// Phones that were challenged and have not answered yet; beyond, all are forgotten, which costs some of them one more try.

@@ -272,8 +272,10 @@ impl Calls {
     ) -> Result<Option<Content>, Unacceptable> {
         let Some(call) = self.calls.get(id) else { return Ok(None) };
         let to_trunk = call.hides_user_from(to);
-        let user = call.user.as_ref().and_then(|user| parts.config.user(user));
-        let secrets = to_trunk.then(|| Secrets::of(message, user));
+        let secrets = to_trunk.then(|| {
+            let number = call.user.as_ref().and_then(|user| parts.config.user(user)?.number);
+            Secrets::of(message, call.user.as_ref(), number)
+        });
         parts.ua.relayed(to, message, |description| secrets.as_ref()?.remove_from(description))
     }
 
@@ -294,8 +296,8 @@ impl Calls {
         let call = self.calls.get(id)?;
         let leg = parts.ua.leg(from)?;
         let description = Some(leg.theirs().clone()).filter(|description| Sdp::new(description).well_formed())?;
-        let user = call.user.as_ref().and_then(|user| parts.config.user(user));
-        let secrets = call.hides_user_from(to).then(|| Secrets::of_peer(leg, user));
+        let number = call.user.as_ref().and_then(|user| parts.config.user(user)?.number);
+        let secrets = call.hides_user_from(to).then(|| Secrets::of_peer(leg, call.user.as_ref(), number));
         Some((description, secrets))
     }
 

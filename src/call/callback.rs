@@ -74,11 +74,19 @@ impl Calls {
     fn ring_origin(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return };
         let Some(hold) = &ringing.hold else { return };
+        if let Some((pbx, _)) = parts.config.pbx_of(&ringing.user) {
+            let origin = hold.origin.clone();
+            return self.ring_pbx(parts, id, pbx, &origin);
+        }
         let bindings = parts.registrar.bindings(&ringing.user);
         let registered = bindings.iter().map(device_of).find(|device| device.key == hold.origin.key);
         let device = registered.unwrap_or_else(|| hold.origin.clone());
         self.ring(parts, id, &device);
-        // There is no way to where it was, as after a restart without its listener: it is away.
+        self.look_on_if_alone(parts, id);
+    }
+
+    /// There was no way to where the device is, as after a restart without its listener: it is away.
+    pub(super) fn look_on_if_alone(&mut self, parts: &mut Parts<'_>, id: CallId) {
         if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
             self.look_on(parts, id);
         }
@@ -134,6 +142,9 @@ impl Calls {
                 let refusal = self.refusal_for(id, call_taker, refused);
                 self.refuse_caller(parts, id, &refusal, Outcome::Refused);
             }
+            _ if is_over && matches!(refusal.status, 408 | 503) && self.has_other_place(parts, id) => {
+                self.redial(parts, id)
+            }
             _ => self.look_on(parts, id),
         }
     }
@@ -141,6 +152,9 @@ impl Calls {
     /// True when the contact `device` is that of the device that made the emergency call.
     fn is_origin(&self, parts: &Parts<'_>, id: CallId, device: &str) -> bool {
         let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return false };
+        if parts.config.pbx_of(&ringing.user).is_some() {
+            return true;
+        }
         let Some(hold) = &ringing.hold else { return false };
         let mut bindings = parts.registrar.bindings(&ringing.user).iter().map(device_of);
         hold.origin.contact == device || bindings.any(|known| known.contact == device && known.key == hold.origin.key)

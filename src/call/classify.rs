@@ -1,15 +1,19 @@
 //! What an INVITE asks for, before anything is done about it (SPEC §1, §2, §5, §6).
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 
 use super::Parts;
 use super::history::{CountrySource, Kind};
 use super::identify::{Sender, aor_of, identify};
 use crate::base::E164;
-use crate::config::{Aor, Country, NumberKind, OutsideCountries, Route, RouteAction, TrunkIdx, User};
+use crate::config::{
+    Aor, Config, Country, NumberKind, OutsideCountries, PbxIdx, Resource, Route, RouteAction, TrunkIdx, User,
+};
 use crate::geo::{self, Dialled, Service};
 use crate::registrar::gruu::Wanted;
-use crate::sip::{Message, Scheme, Uri};
+use crate::sip::{Message, NameAddr, Scheme, Uri};
 use crate::transport::Flow;
 use crate::ua::Refusal;
 
@@ -44,9 +48,36 @@ impl Decision {
     }
 }
 
+/// Who calls: a user, or somebody behind a PBX.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub aor: Aor,
+    pub resource: Arc<Resource>,
+    /// As configured.
+    country: Option<Country>,
+    /// The caller's own.
+    pub number: Option<E164>,
+    pub pbx: Option<PbxIdx>,
+}
+
+impl Caller {
+    fn of(user: &User) -> Self {
+        let User { aor, resource, country, number, .. } = user;
+        Self { aor: aor.clone(), resource: Arc::clone(resource), country: *country, number: *number, pbx: None }
+    }
+
+    /// A number that the resource did not buy is not believed to be the caller's own: a callback to it might go elsewhere.
+    fn behind(pbx: PbxIdx, config: &Config, aor: Aor) -> Option<Self> {
+        let resource = Arc::clone(&config.pbx(pbx)?.resource);
+        let own = E164::from_dialled(aor.user().as_bytes());
+        let number = own.filter(|own| resource.numbers.iter().any(|bought| bought.number == *own));
+        Some(Self { aor, resource, country: None, number, pbx: Some(pbx) })
+    }
+}
+
 /// An emergency (or test) call that may be made.
 pub(super) struct Emergency {
-    pub user: Aor,
+    pub caller: Caller,
     pub kind: Kind,
     /// The number and URN of the country's emergency service.
     pub service: Service,
@@ -62,6 +93,7 @@ pub(super) struct Ordinary {
     /// Only this phone of the callee (RFC 5627).
     pub instance: Option<CompactString>,
     pub trunk: Option<TrunkIdx>,
+    pub is_pbx: bool,
 }
 
 /// Whom an INVITE is for: a user, or one phone of it.
@@ -72,7 +104,7 @@ struct Callee<'a> {
 
 /// A call of a user out over the configured trunk.
 pub(super) struct Outbound {
-    pub user: Aor,
+    pub caller: Caller,
     pub trunk: TrunkIdx,
     pub number: CompactString,
 }
@@ -82,6 +114,10 @@ pub(super) fn classify(parts: &mut Parts<'_>, invite: &Message, flow: Flow) -> D
     match identify(parts, invite, &flow) {
         Sender::User(aor) => from_user(parts, invite, &flow, &aor, dialled),
         Sender::Trunk(trunk) => from_trunk(parts, invite, trunk, dialled),
+        Sender::Pbx(pbx, aor) => match Caller::behind(pbx, &parts.config.clone(), aor) {
+            Some(caller) => from_caller(parts, invite, &flow, &caller, dialled),
+            None => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403) },
+        },
         Sender::Unknown { stale, wrong, live_source } => {
             let is_emergency = parts.countries.is_emergency(invite.request_uri());
             if let Some(refusal) = leased_number(parts, invite) {
@@ -122,7 +158,7 @@ fn unknown_sender(parts: &Parts<'_>, invite: &Message, stale: bool, dialled: Com
 
 /// SPEC §6: a leased number is called back by trusted trunks only.
 fn leased_number(parts: &Parts<'_>, invite: &Message) -> Option<Refusal> {
-    let number = number_of(invite)?;
+    let number = number_of(invite.request_uri())?;
     parts.leases.find(number)?;
     Some(Refusal::warn(403, "A callback to an emergency number is accepted from configured trunks only"))
 }
@@ -135,17 +171,21 @@ fn from_user(parts: &Parts<'_>, invite: &Message, flow: &Flow, aor: &Aor, dialle
         let refusal = Refusal::warn(403, "The user of this registration is not configured any more");
         return Decision::Refuse { kind, dialled, refusal };
     };
-    let place = country_of(parts, invite, flow, user);
+    from_caller(parts, invite, flow, &Caller::of(user), dialled)
+}
+
+fn from_caller(parts: &Parts<'_>, invite: &Message, flow: &Flow, caller: &Caller, dialled: CompactString) -> Decision {
+    let place = country_of(parts, invite, flow, caller);
     let wishes = geo::Wishes {
-        outside_line_prefix: user.resource.outside_line_prefix.as_deref(),
-        foreign_numbers: user.resource.foreign_numbers,
+        outside_line_prefix: caller.resource.outside_line_prefix.as_deref(),
+        foreign_numbers: caller.resource.foreign_numbers,
     };
     let country = place.map(|(country, _)| country);
     match (parts.countries.classify(invite.request_uri(), country, wishes), place) {
-        (Dialled::Ordinary, _) => from_user_ordinary(parts, invite, user, dialled),
-        (Dialled::Emergency(service), Some(place)) => emergency(parts, user, service, place, dialled),
+        (Dialled::Ordinary, _) => ordinary(parts, invite, caller, dialled),
+        (Dialled::Emergency(service), Some(place)) => emergency(parts, caller, service, place, dialled),
         (Dialled::Outside(service) | Dialled::NoCountry(service) | Dialled::Emergency(service), place) => {
-            outside(parts, user, service, place, dialled)
+            outside(parts, caller, service, place, dialled)
         }
         (Dialled::Foreign(service), _) => {
             let why = "Emergency number of another country, which this resource does not treat as its own";
@@ -157,12 +197,12 @@ fn from_user(parts: &Parts<'_>, invite: &Message, flow: &Flow, aor: &Aor, dialle
 /// An emergency number in a country where it can be dialled: the resource and the routes decide (SPEC §2, §5).
 fn emergency(
     parts: &Parts<'_>,
-    user: &User,
+    caller: &Caller,
     service: Service,
     (country, source): (Country, CountrySource),
     dialled: CompactString,
 ) -> Decision {
-    if let Some(refusal) = may_not_call(user) {
+    if let Some(refusal) = may_not_call(caller) {
         return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
     }
     let Some(route) = parts.config.route(country, &service.number, service.kind) else {
@@ -170,31 +210,31 @@ fn emergency(
         let refusal = Refusal { retry_after: Some(30), ..Refusal::warn(503, why) };
         return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
     };
-    let (action, user) = (route.action.clone(), user.aor.clone());
-    Decision::Emergency(Box::new(Emergency { user, kind: kind_of(&service), service, country, source, action }))
+    let (action, caller) = (route.action.clone(), caller.clone());
+    Decision::Emergency(Box::new(Emergency { caller, kind: kind_of(&service), service, country, source, action }))
 }
 
 /// SPEC §1, last rows: outside the supported countries the call is refused, unless the resource sends it to the first route.
 fn outside(
     parts: &Parts<'_>,
-    user: &User,
+    caller: &Caller,
     service: Service,
     place: Option<(Country, CountrySource)>,
     dialled: CompactString,
 ) -> Decision {
-    if let Some(refusal) = may_not_call(user) {
+    if let Some(refusal) = may_not_call(caller) {
         return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
     }
     let to_trunks = |route: &&Route| matches!(route.action, RouteAction::Trunks(_)) && !route.countries.is_empty();
     if let (OutsideCountries::BestEffort, Some(route)) =
-        (user.resource.outside_countries, parts.config.routes.iter().find(to_trunks))
+        (caller.resource.outside_countries, parts.config.routes.iter().find(to_trunks))
         && let Some(country) = route.countries.first()
     {
         let source = place.map_or(CountrySource::Resource, |(_, source)| source);
         let country = place.map_or(*country, |(country, _)| country);
-        let (action, user) = (route.action.clone(), user.aor.clone());
+        let (action, caller) = (route.action.clone(), caller.clone());
         return Decision::Emergency(Box::new(Emergency {
-            user,
+            caller,
             kind: kind_of(&service),
             service,
             country,
@@ -210,9 +250,9 @@ fn outside(
 }
 
 /// SPEC §2: without a number enabled for outbound calls the resource makes no emergency calls.
-fn may_not_call(user: &User) -> Option<Refusal> {
-    let why = || format!("Resource {} owns no number enabled for outbound calls (make_calls)", user.resource.name);
-    (!user.resource.may_call()).then(|| Refusal::warn(403, why()))
+fn may_not_call(caller: &Caller) -> Option<Refusal> {
+    let why = || format!("Resource {} owns no number enabled for outbound calls (make_calls)", caller.resource.name);
+    (!caller.resource.may_call()).then(|| Refusal::warn(403, why()))
 }
 
 fn kind_of(service: &Service) -> Kind {
@@ -223,23 +263,23 @@ fn kind_of(service: &Service) -> Kind {
 }
 
 /// The caller's country and what told it, in the order of SPEC §1.
-fn country_of(parts: &Parts<'_>, invite: &Message, flow: &Flow, user: &User) -> Option<(Country, CountrySource)> {
+fn country_of(parts: &Parts<'_>, invite: &Message, flow: &Flow, caller: &Caller) -> Option<(Country, CountrySource)> {
     let header = invite.header_named("X-Country-Code").and_then(Country::parse);
     let body = || geo::country_from_body(invite.content_type().unwrap_or_default(), invite.body());
     let registration = || {
-        let bindings = parts.registrar.bindings(&user.aor);
-        parts.registrar.binding_on_flow(flow, &user.aor).or(bindings.first()).and_then(|binding| binding.country)
+        let bindings = parts.registrar.bindings(&caller.aor);
+        parts.registrar.binding_on_flow(flow, &caller.aor).or(bindings.first()).and_then(|binding| binding.country)
     };
     None.or(header.map(|country| (country, CountrySource::CallHeader)))
         .or_else(|| body().map(|country| (country, CountrySource::Location)))
         .or_else(|| registration().map(|country| (country, CountrySource::Registration)))
-        .or_else(|| user.country.map(|country| (country, CountrySource::User)))
-        .or_else(|| user.resource.unknown_country.map(|country| (country, CountrySource::Resource)))
+        .or_else(|| caller.country.map(|country| (country, CountrySource::User)))
+        .or_else(|| caller.resource.unknown_country.map(|country| (country, CountrySource::Resource)))
         .map(|(country, source)| (country.normalised(), source))
 }
 
-/// A user calls something that is no emergency number.
-fn from_user_ordinary(parts: &Parts<'_>, invite: &Message, user: &User, dialled: CompactString) -> Decision {
+/// A user, or somebody behind a PBX, calls something that is no emergency number.
+fn ordinary(parts: &Parts<'_>, invite: &Message, caller: &Caller, dialled: CompactString) -> Decision {
     if let Some(refusal) = leased_number(parts, invite) {
         return Decision::Refuse { kind: Kind::Callback, dialled, refusal };
     }
@@ -248,7 +288,7 @@ fn from_user_ordinary(parts: &Parts<'_>, invite: &Message, user: &User, dialled:
         return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
     }
     let claimed = Uri::parse(invite.from().uri).ok().and_then(|from| aor_of(parts, &from));
-    if claimed.is_some_and(|claimed| claimed != user.aor) {
+    if caller.pbx.is_none() && claimed.is_some_and(|claimed| claimed != caller.aor) {
         let refusal = Refusal::warn(403, "From names another user than the credentials");
         return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
     }
@@ -257,11 +297,12 @@ fn from_user_ordinary(parts: &Parts<'_>, invite: &Message, user: &User, dialled:
             let refusal = Refusal::warn(403, "Calls between users are switched off");
             return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
         }
-        return ring_user(callee, Kind::Internal, None, dialled);
+        let kind = if caller.pbx.is_some() { Kind::Inbound } else { Kind::Internal };
+        return ring_user(callee, kind, None, caller.pbx.is_some(), dialled);
     }
     let digits = Uri::parse(invite.request_uri()).ok().and_then(|uri| digits_of(&uri));
     match (parts.config.other_calls.trunk, digits) {
-        (Some(trunk), Some(number)) => Decision::Outbound(Box::new(Outbound { user: user.aor.clone(), trunk, number })),
+        (Some(trunk), Some(number)) => Decision::Outbound(Box::new(Outbound { caller: caller.clone(), trunk, number })),
         (None, Some(_)) => {
             let refusal = Refusal::warn(403, "Only emergency numbers and users of this system can be called");
             Decision::Refuse { kind: Kind::Outbound, dialled, refusal }
@@ -272,9 +313,8 @@ fn from_user_ordinary(parts: &Parts<'_>, invite: &Message, user: &User, dialled:
 
 /// A trunk calls: a callback when the number is leased or rests, else an ordinary call to a user (SPEC §6).
 fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: CompactString) -> Decision {
-    if let Some(number) = number_of(invite)
-        && parts.leases.find(number).is_some()
-    {
+    let meant = number_of(invite.request_uri()).or_else(|| called_over_registration(parts, invite, trunk));
+    if let Some(number) = meant.filter(|number| parts.leases.find(*number).is_some()) {
         return Decision::Callback(trunk, number);
     }
     match callee_of(parts, invite) {
@@ -282,18 +322,24 @@ fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: Com
             let refusal = Refusal { retry_after: Some(60), ..Refusal::warn(503, "Shutting down") };
             Decision::Refuse { kind: Kind::Inbound, dialled, refusal }
         }
-        Some(callee) => ring_user(callee, Kind::Inbound, Some(trunk), dialled),
+        Some(callee) => ring_user(callee, Kind::Inbound, Some(trunk), false, dialled),
         None => Decision::Refuse { kind: Kind::Inbound, dialled, refusal: Refusal::new(404) },
     }
 }
 
-fn ring_user(callee: Callee<'_>, kind: Kind, trunk: Option<TrunkIdx>, dialled: CompactString) -> Decision {
+fn ring_user(
+    callee: Callee<'_>,
+    kind: Kind,
+    trunk: Option<TrunkIdx>,
+    is_pbx: bool,
+    dialled: CompactString,
+) -> Decision {
     let Callee { user, instance } = callee;
     if !user.inbound {
         let refusal = Refusal::warn(403, "Inbound calling is disabled for this user");
         return Decision::Refuse { kind, dialled, refusal };
     }
-    Decision::Ordinary(Box::new(Ordinary { kind, callee: user.aor.clone(), instance, trunk }))
+    Decision::Ordinary(Box::new(Ordinary { kind, callee: user.aor.clone(), instance, trunk, is_pbx }))
 }
 
 /// The user an INVITE is for: by address of record, by own number, or by the URI of one phone.
@@ -303,7 +349,7 @@ fn callee_of<'a>(parts: &'a Parts<'_>, invite: &Message) -> Option<Callee<'a>> {
         let (aor, instance) = parts.registrar.meant_by(token)?;
         return Some(Callee { user: parts.config.user(aor)?, instance: Some(instance) });
     }
-    let by_number = || number_of(invite).and_then(|number| parts.config.user_by_number(number));
+    let by_number = || number_of(invite.request_uri()).and_then(|number| parts.config.user_by_number(number));
     let user = aor_of(parts, &uri).and_then(|aor| parts.config.user(&aor)).or_else(by_number)?;
     let instance = match Wanted::of(&uri) {
         Some(Wanted::Public(instance)) => Some(instance),
@@ -337,8 +383,20 @@ fn dialled_text(request_uri: &[u8]) -> CompactString {
     CompactString::from_utf8_lossy(shown.get(..128).unwrap_or(shown))
 }
 
-fn number_of(invite: &Message) -> Option<E164> {
+/// A call to the Contact we registered at the trunk: the number stands in P-Called-Party-ID (RFC 7315 §4.2) or To.
+fn called_over_registration(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx) -> Option<E164> {
+    let trunk = parts.config.trunk(trunk).filter(|trunk| trunk.register)?;
+    let ours = trunk.username.as_deref()?.split('@').next()?;
     let uri = Uri::parse(invite.request_uri()).ok()?;
+    if *uri.unescaped_user() != *ours.as_bytes() {
+        return None;
+    }
+    let called = invite.header_named("P-Called-Party-ID").and_then(|value| NameAddr::parse(value).ok());
+    called.and_then(|called| number_of(called.uri)).or_else(|| number_of(invite.to().uri))
+}
+
+fn number_of(uri: &[u8]) -> Option<E164> {
+    let uri = Uri::parse(uri).ok()?;
     match uri.scheme {
         Scheme::Sip | Scheme::Sips | Scheme::Tel => {
             let user = uri.unescaped_user();

@@ -1,7 +1,6 @@
 //! Out to the trunks: targets in order, the next one on silence or failure, round after round while the caller holds on (SPEC §5).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
@@ -13,10 +12,10 @@ use super::{Alarm, Branch, Call, Calls, Parts, Stage, classify};
 use crate::base::Instant;
 use crate::config::{RequestUri, Trunk, TrunkIdx};
 use crate::lease::Shown;
-use crate::sip::Message;
+use crate::sip::{Message, Uri};
 use crate::transaction::ServerId;
-use crate::transport::Flow;
-use crate::trunk::{Sign, TargetId};
+use crate::transport::{Flow, Place};
+use crate::trunk::{Sign, Target, TargetId, Trunks};
 use crate::ua::{CallId, Invitation, LegId, Refusal};
 
 /// The pause between two rounds over all trunks: the first, doubled up to the last.
@@ -35,6 +34,8 @@ pub(super) struct Dialling {
     secrets: Option<Secrets>,
     trunks: Vec<TrunkIdx>,
     hops: VecDeque<Hop>,
+    /// The target of the last attempt.
+    trying: Option<TargetId>,
     pause: Duration,
     /// No new round after this.
     give_up: Instant,
@@ -43,7 +44,7 @@ pub(super) struct Dialling {
 
 struct Hop {
     target: TargetId,
-    remote: SocketAddr,
+    place: Place,
 }
 
 impl Dialling {
@@ -54,14 +55,30 @@ impl Dialling {
         invite: Message,
         trunks: Vec<TrunkIdx>,
     ) -> Self {
-        let user = parts.config.user(&emergency.user);
+        let classify::Caller { aor, number, .. } = &emergency.caller;
         Self {
-            secrets: Some(Secrets::of(&invite, user)),
+            secrets: Some(Secrets::of(&invite, Some(aor), *number)),
             identity: format_compact!("{}", shown.number()),
             number: emergency.service.number,
             service: Some(emergency.service.urn),
             give_up: parts.context.now + parts.config.routing.retry,
             ..Self::new(invite, trunks, parts.context.now)
+        }
+    }
+
+    /// CONFORMANCE DI-14: a redirection to another target of the trunk that sent it is tried first; to any other place never.
+    fn follow(&mut self, trunks: &Trunks, uri: &[u8]) {
+        let Ok(uri) = Uri::parse(uri) else { return };
+        let trunk_of = |id: TargetId| trunks.target(id).and_then(Target::trunk);
+        let Some(from) = self.trying.and_then(trunk_of) else { return };
+        let is_meant = |hop: &Hop| {
+            let same_port = uri.port.is_none_or(|port| port == hop.place.remote.port());
+            let by_name = || trunks.target(hop.target).is_some_and(|target| target.config.host == uri.host.text());
+            let is_there = uri.host.ip().is_some_and(|ip| ip == hop.place.remote.ip()) || by_name();
+            trunk_of(hop.target) == Some(from) && same_port && is_there
+        };
+        if let Some(hop) = self.hops.iter().position(is_meant).and_then(|at| self.hops.remove(at)) {
+            self.hops.push_front(hop);
         }
     }
 
@@ -78,6 +95,7 @@ impl Dialling {
             secrets: None,
             trunks,
             hops: VecDeque::new(),
+            trying: None,
             pause: FIRST_PAUSE,
             give_up: now,
             last: None,
@@ -96,15 +114,15 @@ impl Calls {
         outbound: classify::Outbound,
     ) {
         let now = parts.context.now;
-        let own = parts.config.user(&outbound.user).and_then(|user| user.number);
-        let identity = own.map_or_else(|| outbound.user.user().into(), |number| format_compact!("{number}"));
+        let classify::Caller { aor, number, pbx, .. } = outbound.caller;
+        let identity = number.map_or_else(|| aor.user().into(), |number| format_compact!("{number}"));
         let dialling = Dialling {
             identity,
             number: outbound.number.clone(),
             ..Dialling::new(invite.clone(), vec![outbound.trunk], now)
         };
-        let call = Call { user: Some(outbound.user), dialled: outbound.number, ..Call::new(Kind::Outbound, now) };
-        let id = self.admit(parts, call, server, invite, flow, false);
+        let call = Call { user: Some(aor), dialled: outbound.number, ..Call::new(Kind::Outbound, now) };
+        let id = self.admit(parts, call, server, invite, flow, pbx.is_some());
         self.start_dialling(parts, id, dialling);
     }
 
@@ -121,6 +139,7 @@ impl Calls {
             let Some(call) = self.calls.get_mut(id) else { return };
             let Stage::Dialling(dialling) = &mut call.stage else { return };
             let Some(hop) = dialling.hops.pop_front() else { break };
+            dialling.trying = Some(hop.target);
             if call.attempts.len() < crate::base::limits::ATTEMPTS_PER_CALL && self.attempt(parts, id, &hop) {
                 return;
             }
@@ -161,8 +180,8 @@ impl Calls {
     fn attempt(&mut self, parts: &mut Parts<'_>, id: CallId, hop: &Hop) -> bool {
         let config = parts.config.clone();
         let Some(target) = parts.trunks.target(hop.target) else { return false };
-        let Some(trunk) = config.trunk(target.trunk) else { return false };
-        let Some(flow) = flow_to(&config, target.protocol(), hop.remote) else { return false };
+        let Some((index, trunk)) = target.trunk().and_then(|at| Some((at, config.trunk(at)?))) else { return false };
+        let Some(flow) = flow_to(&config, hop.place) else { return false };
         let flow = parts.context.streams.toward(flow, hop.target.number());
         let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return false };
         let Some(call) = self.calls.get(id) else { return false };
@@ -179,7 +198,7 @@ impl Calls {
             to: to.as_bytes(),
             contact_user: &dialling.identity,
             path: "",
-            account: parts.ua.accounts().of_trunk(target.trunk),
+            account: parts.ua.accounts().of_trunk(index),
         };
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
         let edit = |description: &[u8]| dialling.secrets.as_ref().and_then(|secrets| secrets.remove_from(description));
@@ -197,7 +216,7 @@ impl Calls {
         };
         let wait = trunk.answer_wait;
         let answers_early = content.is_none() && dialling.invite.extensions().reliable;
-        self.launch(parts, id, leg, attempt, wait, Some((hop.target, hop.remote)));
+        self.launch(parts, id, leg, attempt, wait, Some((hop.target, hop.place)));
         parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref(), answers_early);
         true
     }
@@ -210,7 +229,7 @@ impl Calls {
         leg: LegId,
         attempt: Attempt,
         wait: Duration,
-        target: Option<(TargetId, SocketAddr)>,
+        target: Option<(TargetId, Place)>,
     ) {
         let now = parts.context.now;
         let Some(call) = self.calls.get_mut(id) else { return };
@@ -235,24 +254,18 @@ impl Calls {
         if branch.heard {
             return self.watch_progress(parts, id, leg);
         }
-        if let Some((target, remote)) = branch.target {
-            parts.trunks.report(parts.context.now, target, remote, Sign::Silent);
-            self.close_branch(parts, id, leg, 408);
-            parts.ua.hang_up(&mut parts.context, leg, None);
-            if let Some(Call { stage: Stage::Dialling(dialling), .. }) = self.calls.get_mut(id) {
-                dialling.last = Some(Refusal::new(408));
-            }
-            self.next_target(parts, id);
-        } else {
-            self.device_silent(parts, id, leg);
-        }
+        let Some((target, place)) = branch.target else { return self.device_silent(parts, id, leg) };
+        parts.trunks.report(parts.context.now, target, place, Sign::Silent);
+        let branch = self.close_branch(parts, id, leg, 408);
+        parts.ua.hang_up(&mut parts.context, leg, None);
+        self.tried(parts, id, branch, &Refusal::new(408));
     }
 
     /// A target that said 100 has a while to say more: Timer C is for proxies, and a caller in danger cannot wait for ever.
     fn watch_progress(&mut self, parts: &Parts<'_>, id: CallId, leg: LegId) {
         let Some(branch) = self.branch(id, leg).filter(|branch| !branch.alerting) else { return };
         let (target, attempt) = (branch.target, branch.attempt);
-        let trunk = target.and_then(|(target, _)| parts.trunks.target(target)).map(|target| target.trunk);
+        let trunk = target.and_then(|(target, _)| parts.trunks.target(target)).and_then(Target::trunk);
         let wait = trunk.and_then(|trunk| parts.config.trunk(trunk)).map(|trunk| trunk.progress_wait);
         let started = self.calls.get(id).and_then(|call| call.attempts.get(attempt)).map(|attempt| attempt.started_at);
         if let (Some(wait), Some(started)) = (wait, started) {
@@ -286,17 +299,26 @@ impl Calls {
     /// The leg of a branch failed and is gone.
     pub(super) fn branch_failed(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, refusal: &Refusal) {
         let Some(branch) = self.close_branch(parts, id, leg, refusal.status) else { return };
-        if let Some((target, remote)) = branch.target {
-            parts.trunks.report(parts.context.now, target, remote, Sign::Answered(refusal.status));
+        if let Some((target, place)) = branch.target {
+            parts.trunks.report(parts.context.now, target, place, Sign::Answered(refusal.status));
         }
+        self.tried(parts, id, Some(branch), refusal);
+    }
+
+    /// A target or device did not take the call: the next one.
+    fn tried(&mut self, parts: &mut Parts<'_>, id: CallId, branch: Option<Branch>, refusal: &Refusal) {
         let Some(call) = self.calls.get_mut(id) else { return };
         match &mut call.stage {
             Stage::Dialling(dialling) => {
+                if let Some(uri) = &refusal.redirect {
+                    dialling.follow(parts.trunks, uri);
+                }
                 dialling.last = Some(refusal.clone());
                 self.next_target(parts, id);
             }
             Stage::Ringing(_) => {
-                let device = call.attempts.get(branch.attempt).map(|attempt| attempt.target.clone());
+                let attempt = branch.and_then(|branch| call.attempts.get(branch.attempt));
+                let device = attempt.map(|attempt| attempt.target.clone());
                 self.device_failed(parts, id, &device.unwrap_or_default(), refusal);
             }
             Stage::Granting(_) | Stage::TestLine | Stage::Bridged => {}
@@ -306,16 +328,12 @@ impl Calls {
 
 fn hops(parts: &mut Parts<'_>, trunks: &[TrunkIdx]) -> VecDeque<Hop> {
     let targets = parts.trunks.candidates(parts.context.rng, trunks);
-    let addresses = |id: &TargetId| {
-        let target = *id;
-        parts
-            .trunks
-            .target(target)
-            .into_iter()
-            .flat_map(|target| target.addresses())
-            .map(move |remote| Hop { target, remote })
-    };
-    targets.iter().flat_map(addresses).collect()
+    let mut hops = VecDeque::with_capacity(targets.len());
+    for id in targets {
+        let places = parts.trunks.target(id).map(|target| target.places(parts.context.rng)).unwrap_or_default();
+        hops.extend(places.into_iter().map(|place| Hop { target: id, place }));
+    }
+    hops
 }
 
 fn request_uri(dialling: &Dialling, trunk: &Trunk, target: &crate::trunk::Target, flow: Flow) -> CompactString {
@@ -330,7 +348,8 @@ fn request_uri(dialling: &Dialling, trunk: &Trunk, target: &crate::trunk::Target
 /// A peer's refusal as the caller may see it: no redirections, no challenges of the other side (CONFORMANCE DI-14, AU-3).
 pub(super) fn for_caller(refusal: Refusal) -> Refusal {
     let status = crossing(refusal.status);
-    Refusal { reason: Some(refusal.as_reason()), warning: None, phrase: None, status, retry_after: refusal.retry_after }
+    let reason = Some(refusal.as_reason());
+    Refusal { reason, retry_after: refusal.retry_after, ..Refusal::new(status) }
 }
 
 /// The status that one leg is told of what the other answered: where to go and who to be is between us and that one.

@@ -30,8 +30,8 @@ impl Calls {
         }
         branch.alerting = true;
         let target = branch.target;
-        if let Some((target, remote)) = target {
-            parts.trunks.report(parts.context.now, target, remote, Sign::Answered(status));
+        if let Some((target, place)) = target {
+            parts.trunks.report(parts.context.now, target, place, Sign::Answered(status));
         }
         let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return };
         // What the caller was told reliably stays (RFC 6337 §3.1.1); how it ends is settled with the answer.
@@ -121,8 +121,8 @@ impl Calls {
             return;
         };
         let Some(branch) = self.close_branch(parts, id, leg, message.code()) else { return };
-        if let Some((target, remote)) = branch.target {
-            parts.trunks.report(parts.context.now, target, remote, Sign::Answered(message.code()));
+        if let Some((target, place)) = branch.target {
+            parts.trunks.report(parts.context.now, target, place, Sign::Answered(message.code()));
         }
         let content = content.or(branch.early);
         self.hang_up_branches(parts, id, None, Some(200));

@@ -53,10 +53,10 @@ impl Calls {
         if grant.kind() != crate::lease::Kind::Pooled {
             self.reports.push(Report::PoolExhausted { number: grant.number(), kind: grant.kind() });
         }
-        let (number, kind) = (grant.number(), emergency.kind);
+        let (number, kind, is_pbx) = (grant.number(), emergency.kind, emergency.caller.pbx.is_some());
         let call = Call {
             kind,
-            user: Some(emergency.user.clone()),
+            user: Some(emergency.caller.aor.clone()),
             number: Some(number),
             country: Some(emergency.country),
             country_source: Some(emergency.source),
@@ -64,7 +64,7 @@ impl Calls {
             stage: Stage::Granting(Box::new(Granting { grant, id: grant_id, invite: invite.clone(), emergency })),
             ..Call::new(kind, now)
         };
-        let id = self.admit(parts, call, server, invite, flow, false);
+        let id = self.admit(parts, call, server, invite, flow, is_pbx);
         self.granting.insert(grant_id, id);
         self.wake(now + parts.config.store.write_deadline, id, Alarm::Write);
     }
@@ -77,17 +77,16 @@ impl Calls {
         flow: Flow,
         emergency: &classify::Emergency,
     ) -> Option<Grant> {
-        let config = parts.config.clone();
-        let user = config.user(&emergency.user)?;
-        let device = device_of(parts, invite, flow, emergency);
-        let own_numbers = user.resource.numbers.iter().filter(|number| number.make_calls).map(|number| number.number);
+        let classify::Caller { aor, resource, number, .. } = &emergency.caller;
+        let device = device_of(parts, invite, flow, &emergency.caller);
+        let own_numbers = resource.numbers.iter().filter(|number| number.make_calls).map(|number| number.number);
         let ask = Ask {
-            user: emergency.user.as_str(),
+            user: aor.as_str(),
             device: &device,
-            resource: &user.resource.name,
+            resource: &resource.name,
             country: emergency.country,
-            own: user.number,
-            overflow: user.resource.overflow.or(own_numbers.min())?,
+            own: *number,
+            overflow: resource.overflow.or(own_numbers.min())?,
         };
         match emergency.kind {
             Kind::Test => parts.leases.acquire_test(parts.context.now, &ask),
@@ -134,16 +133,19 @@ impl Calls {
 
 /// What is needed to ring the calling device again (SPEC §6): its registration on this flow, else what the INVITE says, else
 /// where the INVITE came from.
-fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, emergency: &classify::Emergency) -> Device {
+fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, caller: &classify::Caller) -> Device {
+    if let Some(pbx) = caller.pbx.and_then(|pbx| parts.config.pbx(pbx)) {
+        return super::pbx::device_of(pbx, &caller.aor, flow);
+    }
     let is_kept = |value: &&[u8]| !value.is_empty() && value.len() <= limits::KEPT_VALUE_BYTES;
     let contact = invite.contact();
     let uri = contact.as_ref().map(|contact| contact.uri).filter(is_kept).map(CompactString::from_utf8_lossy);
-    let uri = uri.unwrap_or_else(|| format_compact!("sip:{}@{}", emergency.user.user(), flow.remote));
+    let uri = uri.unwrap_or_else(|| format_compact!("sip:{}@{}", caller.aor.user(), flow.remote));
     let instance = contact.as_ref().and_then(|contact| contact.params.value("+sip.instance")).filter(is_kept);
     if let Some(instance) = instance {
         return Device { key: CompactString::from_utf8_lossy(instance), contact: uri, flow };
     }
-    match parts.registrar.binding_on_flow(&flow, &emergency.user) {
+    match parts.registrar.binding_on_flow(&flow, &caller.aor) {
         Some(binding) => Device { key: super::ring::key_of(binding), contact: binding.contact().into(), flow },
         None => Device { key: uri.clone(), contact: uri, flow },
     }

@@ -1,17 +1,23 @@
-//! Who sends an INVITE: a user on the flow it registered from, a user with credentials, a trunk, or nobody we know
+//! Who sends an INVITE: a user on the flow it registered from, a user with credentials, a trunk, a PBX, or nobody we know
 //! (SPEC §2; CONFORMANCE AU-1, AU-2).
 
 use super::Parts;
-use crate::config::{Aor, TrunkIdx};
+use crate::base::limits;
+use crate::config::{Aor, PbxIdx, TrunkIdx};
 use crate::registrar::Verdict;
-use crate::sip::{Message, Uri};
+use crate::sip::{Message, Name, NameAddr, Scheme, Uri};
 use crate::transport::Flow;
+
+/// Who calls from a PBX without a name.
+const NAMELESS: &[u8] = b"unknown";
 
 /// The sender of an INVITE.
 pub(super) enum Sender {
     /// Registered on this very flow, or proven by digest.
     User(Aor),
     Trunk(TrunkIdx),
+    /// Somebody behind a trusted PBX, under the identity it asserts.
+    Pbx(PbxIdx, Aor),
     Unknown {
         /// The nonce was ours but old: the credentials may be right.
         stale: bool,
@@ -33,6 +39,11 @@ pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> 
     if let Some(trunk) = trunk_on(parts, flow) {
         return Sender::Trunk(trunk);
     }
+    if let Some(pbx) = parts.config.pbx_accepting(flow.remote, parts.context.streams.identities(flow))
+        && let Some(identity) = identity_at(parts, pbx, invite)
+    {
+        return Sender::Pbx(pbx, identity);
+    }
     let config = parts.config.clone();
     match parts.auth.verify(parts.context.now, invite, &config) {
         Verdict::Ok(aor) => Sender::User(aor),
@@ -44,6 +55,27 @@ pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> 
         Verdict::Stale => Sender::Unknown { stale: true, wrong: false, live_source: None },
         Verdict::Wrong => Sender::Unknown { stale: false, wrong: true, live_source: live_user_on(parts, flow) },
     }
+}
+
+/// Who calls from a PBX: the PBX and the identity it asserts, else that of From (SPEC §2, RFC 3325 §9.1).
+fn identity_at(parts: &Parts<'_>, pbx: PbxIdx, invite: &Message) -> Option<Aor> {
+    let domain = parts.config.pbx(pbx)?.domain.as_bytes();
+    let asserted = invite.values(Name::PAssertedIdentity).filter_map(|value| Some(NameAddr::parse(value).ok()?.uri));
+    let mut uris = asserted.chain([invite.from().uri]).filter_map(|uri| Uri::parse(uri).ok());
+    let named = uris.find_map(|uri| match uri.scheme {
+        Scheme::Sip | Scheme::Sips => {
+            let user = uri.user.split(|byte| *byte == b';').next().unwrap_or_default();
+            Aor::from_parts(user, domain).filter(|_| user.len() <= limits::KEPT_VALUE_BYTES)
+        }
+        Scheme::Tel => {
+            let number = uri.unescaped_user();
+            let number = number.split(|byte| *byte == b';').next().unwrap_or_default();
+            let digits: Vec<u8> = number.iter().copied().filter(|byte| !b"-.()".contains(byte)).collect();
+            Aor::from_parts(&digits, domain).filter(|_| digits.len() <= limits::KEPT_VALUE_BYTES)
+        }
+        Scheme::Urn | Scheme::Other => None,
+    });
+    named.or_else(|| Aor::from_parts(NAMELESS, domain))
 }
 
 /// The user a URI names, spelt as the configuration spells it.
@@ -58,7 +90,7 @@ pub(super) fn aor_of(parts: &Parts<'_>, uri: &Uri<'_>) -> Option<Aor> {
 /// The trunk at the other end of a flow: by its certificate, else by its address (RFC 5922 §7.4).
 fn trunk_on(parts: &Parts<'_>, flow: &Flow) -> Option<TrunkIdx> {
     let certified = parts.config.trunk_certified(parts.context.streams.identities(flow));
-    certified.or_else(|| parts.config.trunk_accepting(flow.remote))
+    certified.or_else(|| parts.trunks.accepts(flow.remote))
 }
 
 fn live_user_on(parts: &Parts<'_>, flow: &Flow) -> Option<Aor> {

@@ -14,6 +14,7 @@ mod emergency;
 mod end;
 mod history;
 mod identify;
+mod pbx;
 mod reload;
 mod rewrite;
 pub(crate) mod ring;
@@ -22,7 +23,6 @@ mod test_line;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,7 +37,7 @@ use crate::lease::{self, Leases};
 use crate::registrar::{Auth, Registrar};
 use crate::sip::Message;
 use crate::transaction::{ClientId, ServerId};
-use crate::transport::Flow;
+use crate::transport::{Flow, Place};
 use crate::trunk::{TargetId, Trunks};
 use crate::ua::{self, CallId, Event, LegId, Ua};
 
@@ -147,7 +147,7 @@ struct Branch {
     /// Index into `attempts`.
     attempt: usize,
     /// The trunk target it goes to, and at which of its addresses; `None` toward a phone.
-    target: Option<(TargetId, SocketAddr)>,
+    target: Option<(TargetId, Place)>,
     /// Something came back: it is no longer silent.
     heard: bool,
     /// It rings, or more (18x).

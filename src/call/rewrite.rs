@@ -2,7 +2,8 @@
 
 use compact_str::CompactString;
 
-use crate::config::{Identity, Trunk, User};
+use crate::base::E164;
+use crate::config::{Aor, Identity, Trunk};
 use crate::sip::{Lines, Message, Name, NameAddr, Uri};
 use crate::ua::Leg;
 
@@ -34,7 +35,7 @@ const STRUCTURAL: [Name; 16] = [
 
 impl Secrets {
     /// What `message` of a phone and the configuration tell of its user: user part, own number, words of the display name, hosts, Call-ID.
-    pub fn of(message: &Message, user: Option<&User>) -> Self {
+    pub fn of(message: &Message, user: Option<&Aor>, number: Option<E164>) -> Self {
         let mut secrets = Self::default();
         let phone = if message.is_request() { message.from() } else { message.to() };
         for word in phone.display.split(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric()) {
@@ -45,12 +46,12 @@ impl Secrets {
             secrets.add_uri(contact.uri);
         }
         secrets.add(message.call_id());
-        secrets.add_user(user);
+        secrets.add_user(user, number);
         secrets
     }
 
     /// The same of the phone behind `leg`, from its dialog.
-    pub fn of_peer(leg: &Leg, user: Option<&User>) -> Self {
+    pub fn of_peer(leg: &Leg, user: Option<&Aor>, number: Option<E164>) -> Self {
         let mut secrets = Self::default();
         let (address, target, call_id) = leg.peer();
         if let Ok(phone) = NameAddr::parse(address) {
@@ -61,14 +62,15 @@ impl Secrets {
         }
         secrets.add_uri(target);
         secrets.add(call_id);
-        secrets.add_user(user);
+        secrets.add_user(user, number);
         secrets
     }
 
-    fn add_user(&mut self, user: Option<&User>) {
-        let Some(user) = user else { return };
-        self.add(user.aor.user().as_bytes());
-        if let Some(number) = user.number {
+    fn add_user(&mut self, user: Option<&Aor>, number: Option<E164>) {
+        if let Some(user) = user {
+            self.add(user.user().trim_start_matches('+').as_bytes());
+        }
+        if let Some(number) = number {
             self.add(number.to_string().trim_start_matches('+').as_bytes());
         }
     }

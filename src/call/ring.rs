@@ -16,7 +16,8 @@ use crate::lease::Device;
 use crate::registrar::Binding;
 use crate::sip::{Lines, Message, Name, Uri};
 use crate::transaction::ServerId;
-use crate::transport::Flow;
+use crate::transport::{Flow, Place};
+use crate::trunk::TargetId;
 use crate::ua::{CallId, Invitation, LegId, Refusal};
 
 /// A phone that has sent nothing at all in this time is taken for dead or asleep.
@@ -76,7 +77,7 @@ impl Calls {
             stage: Stage::Ringing(Box::new(ringing)),
             ..Call::new(ordinary.kind, now)
         };
-        let id = self.admit(parts, call, server, invite, flow, ordinary.trunk.is_some());
+        let id = self.admit(parts, call, server, invite, flow, ordinary.trunk.is_some() || ordinary.is_pbx);
         self.sign_caller(parts, id, ordinary.trunk);
         self.ring_all(parts, id);
         if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
@@ -121,11 +122,6 @@ impl Calls {
 
     /// Sends an INVITE to one device, over its flow; over a new connection where that is gone.
     pub(super) fn ring(&mut self, parts: &mut Parts<'_>, id: CallId, device: &Device) {
-        let Some(call) = self.calls.get(id) else { return };
-        let Stage::Ringing(ringing) = &call.stage else { return };
-        if call.attempts.len() >= crate::base::limits::ATTEMPTS_PER_CALL {
-            return;
-        }
         let flow = match (device.flow.protocol.is_reliable(), device.flow.connection) {
             // Its connection is lost: perhaps it listens where its contact says (CONFORMANCE NA-2).
             (true, None) => {
@@ -134,14 +130,34 @@ impl Calls {
             }
             (_, _) => device.flow,
         };
+        self.ring_at(parts, id, device, flow, None);
+    }
+
+    /// Sends an INVITE to a device over `flow`; `target`: it is a PBX, whose own word counts on where it is.
+    pub(super) fn ring_at(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        device: &Device,
+        flow: Flow,
+        target: Option<(TargetId, Place)>,
+    ) {
+        let Some(call) = self.calls.get(id) else { return };
+        let Stage::Ringing(ringing) = &call.stage else { return };
+        if call.attempts.len() >= crate::base::limits::ATTEMPTS_PER_CALL {
+            return;
+        }
         let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };
         let caller = caller_identity(parts, &ringing.invite, call.kind, &local.host);
-        let to = format_compact!("<{}>", ringing.user);
+        let to = match target {
+            Some(_) => format_compact!("<{}>", device.contact),
+            None => format_compact!("<{}>", ringing.user),
+        };
         let mut bindings = parts.registrar.bindings(&ringing.user).iter();
         let path = bindings.find(|binding| binding.contact() == device.contact).map_or("", Binding::path);
         let invitation = Invitation {
             flow,
-            follows_target: false,
+            follows_target: target.is_some(),
             request_uri: device.contact.as_bytes(),
             from: caller.from.as_bytes(),
             to: to.as_bytes(),
@@ -167,7 +183,7 @@ impl Calls {
             started_at: parts.context.now,
             ended_at: None,
         };
-        self.launch(parts, id, leg, attempt, PHONE_WAIT, None);
+        self.launch(parts, id, leg, attempt, PHONE_WAIT, target);
         parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref(), answers_early);
     }
 

@@ -7,10 +7,10 @@ use compact_str::{CompactString, format_compact};
 use crate::base::Protocol;
 use crate::config::{Config, Listener};
 use crate::sip::Uri;
-use crate::transport::{Flow, ListenerId, listener_toward};
+use crate::transport::{Flow, ListenerId, Place, listener_toward};
 
 /// The flow a new dialog toward `remote` uses; `None` when no listener speaks that transport and address family.
-pub(crate) fn flow_to(config: &Config, protocol: Protocol, remote: SocketAddr) -> Option<Flow> {
+pub(crate) fn flow_to(config: &Config, Place { protocol, remote }: Place) -> Option<Flow> {
     let listeners = config.listeners.iter().map(|listener| (listener.protocol, listener.address));
     let listener = listener_toward(listeners, protocol, remote.ip())?;
     Some(Flow { protocol, listener, remote, connection: None })
@@ -22,7 +22,7 @@ pub(crate) fn listener_now(config: &Config, was: ListenerId, protocol: Protocol,
     let fits = |listener: &Listener| listener.protocol == protocol && listener.address.is_ipv4() == remote.is_ipv4();
     match config.listeners.get(usize::from(was.0)) {
         Some(listener) if fits(listener) => was,
-        _ => flow_to(config, protocol, remote).map_or(was, |flow| flow.listener),
+        _ => flow_to(config, Place { protocol, remote }).map_or(was, |flow| flow.listener),
     }
 }
 
@@ -41,5 +41,6 @@ pub(super) fn flow_to_uri(config: &Config, uri: &[u8]) -> Option<Flow> {
     let uri = Uri::parse(uri).ok()?;
     let ip = uri.host.ip()?;
     let protocol = uri.transport().unwrap_or(Protocol::Udp);
-    flow_to(config, protocol, SocketAddr::new(ip, uri.port.unwrap_or(protocol.default_port())))
+    let remote = SocketAddr::new(ip, uri.port.unwrap_or(protocol.default_port()));
+    flow_to(config, Place { protocol, remote })
 }

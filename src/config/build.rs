@@ -32,6 +32,7 @@ pub(super) fn load(text: &str, base_dir: &Path) -> Result<Loaded, Vec<Problem>> 
 pub(super) struct Places {
     pub resources: Vec<std::ops::Range<usize>>,
     pub users: Vec<std::ops::Range<usize>>,
+    pub pbxs: Vec<std::ops::Range<usize>>,
     pub pools: Vec<std::ops::Range<usize>>,
     pub trunks: Vec<std::ops::Range<usize>>,
     pub routes: Vec<std::ops::Range<usize>>,
@@ -56,6 +57,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
         let hosts = listeners.iter().map(|listener| listener.advertise_host.clone());
         sip.domains = default_domains(&users.list, hosts);
     }
+    links::pbx_domains(&pbxs.list, &pbxs.spans, &users.list, &sip.domains, report);
     let config = Config {
         geo: sections::geo(root.section("geo"), base_dir),
         lease: sections::lease(root.section("lease")),
@@ -75,7 +77,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
         registrar,
         resources: resources.list,
         users: users.list,
-        pbxs,
+        pbxs: pbxs.list,
         countries,
         pools: pools.list,
         trunks: trunks.list,
@@ -85,6 +87,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
     let places = Places {
         resources: resources.spans,
         users: users.spans,
+        pbxs: pbxs.spans,
         pools: pools.spans,
         trunks: trunks.spans,
         routes: routes.spans,

@@ -1,7 +1,7 @@
 //! Each telephone number has one meaning: overlaps between pools, users and resources.
 
 use super::read::{At, Report};
-use super::types::NumberRange;
+use super::types::{NumberRange, Pbx, User};
 use crate::base::E164;
 use std::ops::Range;
 
@@ -68,6 +68,25 @@ pub(super) fn check(mut claims: Claims, report: &Report) {
             && one.first == two.first
         {
             clash(report, two, one, two.first);
+        }
+    }
+}
+
+/// The users of a PBX are never users of ours.
+pub(super) fn pbx_domains(
+    pbxs: &[Pbx],
+    spans: &[Range<usize>],
+    users: &[User],
+    served: &[compact_str::CompactString],
+    report: &Report,
+) {
+    for ((pbx, span), at) in pbxs.iter().zip(spans).zip(0..) {
+        let is_ours = served.contains(&pbx.domain) || users.iter().any(|user| user.aor.domain() == pbx.domain);
+        if is_ours {
+            let path = format!("pbxs[{at}].name");
+            let message =
+                format!("`{path}` is {:?}, a domain of users: a callback could ring the wrong person", pbx.name);
+            report.error(span, path, message, Some("name the PBX otherwise".to_owned()));
         }
     }
 }

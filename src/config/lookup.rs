@@ -1,6 +1,6 @@
 //! What a call asks of the configuration: who is this, whose number is it, where does it go.
 
-use super::types::{Config, Resource, Route, Trunk, TrunkIdx, User};
+use super::types::{AcceptFrom, Config, Pbx, PbxIdx, Resource, Route, Trunk, TrunkIdx, User};
 use super::{Aor, Country, CountryRow, NumberKind};
 use crate::base::E164;
 use compact_str::CompactString;
@@ -48,6 +48,32 @@ impl Config {
     /// The trunk that one of these names of a TLS certificate, in lower case, belongs to.
     pub fn trunk_certified(&self, names: &[CompactString]) -> Option<TrunkIdx> {
         self.index.trunk_certified(names)
+    }
+
+    /// The PBX whose calls come from `source`, or over a connection with a certificate of these `names`: the certificate and an
+    /// exact address first, then the narrowest network.
+    pub fn pbx_accepting(&self, source: SocketAddr, names: &[CompactString]) -> Option<PbxIdx> {
+        // A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d.
+        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        let closeness = |address: &AcceptFrom| match address {
+            AcceptFrom::Address(address) => (*address == source).then_some(u8::MAX),
+            AcceptFrom::Network(network) => network.contains(&source.ip()).then(|| network.prefix_len()),
+            AcceptFrom::Certificate(name) => names.contains(name).then_some(u8::MAX),
+        };
+        let close = |(pbx, at): (&Pbx, u32)| Some((pbx.addresses.iter().filter_map(closeness).max()?, PbxIdx(at)));
+        let closest = self.pbxs.iter().zip(0..).filter_map(close).min_by_key(|(close, _)| std::cmp::Reverse(*close));
+        closest.map(|(_, pbx)| pbx)
+    }
+
+    /// `None` only for an index of another `Config`.
+    pub fn pbx(&self, idx: PbxIdx) -> Option<&Pbx> {
+        self.pbxs.get(usize::try_from(idx.0).ok()?)
+    }
+
+    /// The PBX that this is a user of.
+    pub fn pbx_of(&self, aor: &Aor) -> Option<(PbxIdx, &Pbx)> {
+        let (pbx, at) = self.pbxs.iter().zip(0..).find(|(pbx, _)| pbx.domain == aor.domain())?;
+        Some((PbxIdx(at), pbx))
     }
 
     /// The row of a supported country (normalised first).

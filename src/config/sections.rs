@@ -62,6 +62,7 @@ pub(super) fn sip(mut keys: Keys<'_>, base_dir: &Path) -> (SipKeys, Vec<Listener
         min_se,
         domains: keys.list("domains", values::host).into_iter().map(|at| at.value).collect(),
         user_agent: keys.parsed("user_agent", values::line).map_or("sosbridge".into(), |at| at.value),
+        dns: keys.list("dns", values::name_server).into_iter().map(|at| at.value).collect(),
     };
     let mut listeners: Vec<Listener> = Vec::new();
     for table in keys.tables("listen") {

@@ -246,26 +246,49 @@ fn location(keys: Keys<'_>) -> Box<[(CompactString, CompactString)]> {
     keys.strings(&CIVIC).into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-pub(super) fn pbxs(root: &mut Keys<'_>, resources: &Resources) -> Vec<Pbx> {
+/// PBXs with the place of each in the file.
+pub(super) struct Pbxs {
+    pub list: Vec<Pbx>,
+    /// Of the name.
+    pub spans: Vec<Range<usize>>,
+}
+
+pub(super) fn pbxs(root: &mut Keys<'_>, resources: &Resources) -> Pbxs {
     let mut names = Names::new("pbx");
-    let mut pbxs = Vec::new();
+    let mut pbxs = Pbxs { list: Vec::new(), spans: Vec::new() };
     for mut keys in root.tables("pbxs") {
         let name = keys.required("name", values::name);
         let resource = resources.named(&mut keys, "resource", true);
-        let addresses: Vec<_> = keys.list("addresses", values::network).into_iter().map(|at| at.value).collect();
+        let addresses: Vec<_> = keys.list("addresses", values::accept_from).into_iter().map(|at| at.value).collect();
         let target = keys.required("target", values::target);
         if addresses.is_empty() && keys.report.is_clean(&keys.path_of("addresses")) {
             keys.fault("addresses", &keys.span_of("addresses"), "is empty: nobody would be this PBX".into());
         }
         if let Some(name) = &name {
-            names.add(&keys, name, pbxs.len());
+            names.add(&keys, name, pbxs.list.len());
+            let domain = as_domain(&name.value);
+            if pbxs.list.iter().any(|other: &Pbx| other.domain == domain && other.name != name.value) {
+                let help = "its users are told from others by it: letters, digits, dots and hyphens count";
+                keys.fault("name", &name.span, Fault::helped("is too like the name of another PBX", help));
+            }
         }
         keys.finish();
         if let (Some(name), Some(resource), Some(target)) = (name, resource, target) {
-            pbxs.push(Pbx { name: name.value, resource, addresses, target: target.value });
+            let (domain, target) = (as_domain(&name.value), target.value);
+            pbxs.list.push(Pbx { name: name.value, domain, resource, addresses, target });
+            pbxs.spans.push(name.span);
         }
     }
     pbxs
+}
+
+/// The name of a PBX as the domain of its users.
+fn as_domain(name: &str) -> CompactString {
+    let letter = |letter: char| match letter.to_ascii_lowercase() {
+        letter if letter.is_ascii_alphanumeric() || letter == '.' => letter,
+        _ => '-',
+    };
+    name.chars().map(letter).collect()
 }
 
 /// Pools with the place of each in the file.

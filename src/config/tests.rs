@@ -114,9 +114,7 @@ fn keys_of_features_to_come_are_accepted_and_named() {
         "geo.database",
         "geo.unreliable",
         "resources.direct_routes",
-        "pbxs",
         "users.location",
-        "trunks.register",
         "trunks.resource_priority",
         "trunks.add_nena_ids",
         "notify.url",
@@ -436,6 +434,50 @@ fn trunks_are_known_by_address_then_by_the_narrowest_network() {
     assert_eq!(name("[::ffff:10.9.9.9]:1"), Some("narrow"));
     assert_eq!(name("[2001:db8::7]:5060"), Some("net"));
     assert_eq!(name("[2001:db9::7]:5060"), None);
+}
+
+#[test]
+fn one_source_of_calls_has_one_owner() {
+    let trunk = |name: &str, source: &str| format!("[[trunks]]\nname = \"{name}\"\naccept_from = [\"{source}\"]\n");
+    let pbx = |name: &str, source: &str| {
+        format!(
+            "[[pbxs]]\nname = \"{name}\"\nresource = \"contoso\"\naddresses = [\"{source}\"]\ntarget = \"sip:127.0.0.9\"\n"
+        )
+    };
+    let clashes = |more: String| {
+        let text = format!("{BASE}{more}");
+        let warnings = lines(&good(&text).warnings, &text);
+        warnings.into_iter().filter(|warning| warning.contains("the same source")).collect::<Vec<_>>()
+    };
+    assert_eq!(clashes(trunk("a", "10.0.0.1/32") + &trunk("b", "10.0.0.2/32") + &pbx("c", "10.0.0.3")), [""; 0]);
+    let two = clashes(trunk("a", "10.0.0.1/32") + &trunk("b", "10.0.0.1"));
+    assert!(two.len() == 1 && two[0].contains("trunk \"b\"") && two[0].contains("trunk \"a\""), "{two:?}");
+    let both = clashes(pbx("c", "127.0.0.1:5080"));
+    assert!(both.len() == 1 && both[0].contains("trunk \"center\""), "{both:?}");
+}
+
+#[test]
+fn pbxs_are_known_by_the_narrowest_network_and_share_no_domain() {
+    let pbx = |name: &str, source: &str| {
+        format!(
+            "[[pbxs]]\nname = \"{name}\"\nresource = \"contoso\"\naddresses = [\"{source}\"]\ntarget = \"sip:127.0.0.9\"\n"
+        )
+    };
+    let config = good(&format!("{BASE}{}{}", pbx("Far side", "10.0.0.0/8"), pbx("near", "10.1.0.0/16"))).config;
+    let name = |source: &str| Some(config.pbx(config.pbx_accepting(source.parse().unwrap(), &[])?)?.domain.as_str());
+    assert_eq!(name("10.1.2.3:999"), Some("near"));
+    assert_eq!(name("[::ffff:10.2.2.3]:5060"), Some("far-side"));
+    assert_eq!(name("11.1.2.3:999"), None);
+    let alice: Aor = "sip:alice@far-side".parse().unwrap();
+    assert_eq!(config.pbx_of(&alice).map(|(at, _)| at), Some(PbxIdx(0)));
+    for (text, expected) in [
+        (pbx("a b", "10.0.0.1") + &pbx("a-b", "10.0.0.2"), "too like the name of another PBX"),
+        (pbx("example.com", "10.0.0.1"), "a domain of users"),
+    ] {
+        let text = format!("{BASE}{text}");
+        let problems = load(&text).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.message.contains(expected)), "{problems:?}");
+    }
 }
 
 #[test]

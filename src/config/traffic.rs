@@ -70,6 +70,10 @@ fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> Option<(At<CompactString>, Tru
         let (has, lacks) = if trunk.username.is_some() { ("username", "password") } else { ("password", "username") };
         keys.fault(has, &keys.span_of(has), format!("is of no use without {lacks}").into());
     }
+    if trunk.register && trunk.username.is_none() {
+        let help = "write username and password";
+        keys.fault("register", &keys.span_of("register"), Fault::helped("needs to know as whom", help));
+    }
     Some((name?, trunk))
 }
 

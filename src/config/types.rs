@@ -52,6 +52,10 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrunkIdx(pub u32);
 
+/// A PBX by its place in [`Config::pbxs`]; means nothing in another `Config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PbxIdx(pub u32);
+
 /// `[node]`
 #[derive(Clone, Debug)]
 pub struct NodeKeys {
@@ -79,6 +83,8 @@ pub struct SipKeys {
     pub domains: Vec<CompactString>,
     /// Server and User-Agent header. Default `sosbridge`.
     pub user_agent: CompactString,
+    /// Name servers; empty: those of the system.
+    pub dns: Vec<SocketAddr>,
     /// Session interval we ask for (RFC 4028); zero: none. Default 30 min.
     pub session_expires: Duration,
     /// A shorter one is refused. Default 90 s, which is also the least.
@@ -228,8 +234,11 @@ impl fmt::Debug for Hidden {
 #[derive(Clone, Debug)]
 pub struct Pbx {
     pub name: CompactString,
+    /// What stands behind the @ of its users here: the name, as a host.
+    pub domain: CompactString,
     pub resource: Arc<Resource>,
-    pub addresses: Vec<IpNet>,
+    /// Who it is; see [`Config::pbx_accepting`].
+    pub addresses: Vec<AcceptFrom>,
     /// Where its callbacks go.
     pub target: Target,
 }
@@ -369,7 +378,7 @@ impl Target {
     }
 }
 
-/// One way to recognise calls of a trunk.
+/// One way to recognise calls of a trunk or a PBX.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AcceptFrom {
     Network(IpNet),
@@ -377,6 +386,16 @@ pub enum AcceptFrom {
     Address(SocketAddr),
     /// A name in its TLS certificate, lower case.
     Certificate(CompactString),
+}
+
+impl fmt::Display for AcceptFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => write!(f, "{network}"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Certificate(name) => f.write_str(name),
+        }
+    }
 }
 
 /// What the Request-URI toward a trunk says.

@@ -70,6 +70,14 @@ pub(super) fn socket(text: &str) -> Parsed<SocketAddr> {
     })
 }
 
+/// An address, with the port of DNS where it names none.
+pub(super) fn name_server(text: &str) -> Parsed<SocketAddr> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(SocketAddr::new(address, 53)),
+        Err(_) => socket(text),
+    }
+}
+
 pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
     text.parse().map_err(|_| "is not an IP address".into())
 }

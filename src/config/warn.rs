@@ -15,6 +15,8 @@ pub(super) fn check(config: &Config, places: &Places, report: &Report) {
     routes(config, places, report);
     pools(config, places, report);
     trunks(config, places, report);
+    sources(config, places, report);
+    pbxs(config, places, report);
 }
 
 fn warn(report: &Report, span: Option<&Range<usize>>, key: String, message: String, help: &str) {
@@ -208,6 +210,54 @@ fn trunks(config: &Config, places: &Places, report: &Report) {
                 message,
                 "add the networks its calls come from",
             );
+        }
+    }
+}
+
+/// Calls from one source are those of one trunk, or of one PBX.
+fn sources(config: &Config, places: &Places, report: &Report) {
+    let mut owners: Vec<(&AcceptFrom, String)> = Vec::new();
+    let trunks = config.trunks.iter().zip(&places.trunks).enumerate().map(|(at, (trunk, span))| {
+        (format!("trunk {:?}", trunk.name), &trunk.accept_from, span, format!("trunks[{at}].accept_from"))
+    });
+    let pbxs = config.pbxs.iter().zip(&places.pbxs).enumerate().map(|(at, (pbx, span))| {
+        (format!("PBX {:?}", pbx.name), &pbx.addresses, span, format!("pbxs[{at}].addresses"))
+    });
+    for (owner, sources, span, key) in trunks.chain(pbxs) {
+        for source in sources {
+            let earlier = owners.iter().find(|(known, other)| *known == source && *other != owner);
+            if let Some((_, earlier)) = earlier {
+                let message =
+                    format!("{owner} names the same source as {earlier}, which gets all calls from there: {source}");
+                warn(report, Some(span), key.clone(), message, "tell them apart by address:port");
+            }
+            owners.push((source, owner.clone()));
+        }
+    }
+}
+
+fn pbxs(config: &Config, places: &Places, report: &Report) {
+    for (at, pbx) in config.pbxs.iter().enumerate() {
+        if !pbx.resource.may_call() {
+            let message = format!(
+                "resource {:?} owns no number with make_calls: every emergency call of PBX {:?} is refused",
+                pbx.resource.name, pbx.name
+            );
+            let help = "add make_calls = true to one of its numbers";
+            warn(report, places.pbxs.get(at), format!("pbxs[{at}].resource"), message, help);
+        }
+        if pbx.resource.unknown_country.is_none() {
+            let message = format!(
+                "resource {:?} of PBX {:?} has no unknown_country: a call that does not tell its country is refused",
+                pbx.resource.name, pbx.name
+            );
+            let help = "give the resource an unknown_country";
+            warn(report, places.pbxs.get(at), format!("pbxs[{at}].resource"), message, help);
+        }
+        if !is_reachable(config, &pbx.target) {
+            let message = format!("no listener can send to {}: no callback reaches PBX {:?}", pbx.target.uri, pbx.name);
+            let help = "add [[sip.listen]] with its transport and an address of its family";
+            warn(report, places.pbxs.get(at), format!("pbxs[{at}].target"), message, help);
         }
     }
 }

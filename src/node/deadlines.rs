@@ -41,6 +41,7 @@ impl Node {
         for probe in self.trunks.handle_timeout(self.now, &mut self.rng) {
             self.probe(probe);
         }
+        self.register_at_trunks();
         while let Some(connection) = self.streams.overdue(self.now) {
             self.drop_connection(connection);
         }

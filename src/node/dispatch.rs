@@ -1,25 +1,16 @@
 //! From bytes to the floor that answers, and from the outbox to outputs.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
 use super::{Node, Output, QueryId};
 use crate::admin::Direction;
-use crate::call::routing::flow_to;
 use crate::sip::{self, Lines, Malformed, Message, Method, Name, Scheme, Uri};
 use crate::transaction::{self, ServerId};
 use crate::transport::{Flow, ListenerId, Transmit, response_flow, stun};
-use crate::trunk::{self, Sign};
+use crate::trunk::Sign;
 use crate::ua::{Owner, Refusal};
-
-/// OPTIONS probes under way.
-#[derive(Default)]
-pub(super) struct Probes {
-    sent: BTreeMap<u32, trunk::Probe>,
-    last: u32,
-}
 
 impl Node {
     pub(super) fn datagram(&mut self, listener: ListenerId, remote: SocketAddr, bytes: Bytes) {
@@ -94,13 +85,9 @@ impl Node {
             }
             Event::Timeout { transaction, owner: Owner::Leg(leg) } => self.unanswered(leg, transaction, 408),
             Event::Unreachable { transaction, owner: Owner::Leg(leg) } => self.unanswered(leg, transaction, 503),
-            Event::Response { owner: Owner::Probe(probe), message, .. } => {
-                if message.code() >= 200 {
-                    self.probe_over(probe, Sign::Answered(message.code()));
-                }
-            }
-            Event::Timeout { owner: Owner::Probe(probe), .. } => self.probe_over(probe, Sign::Silent),
-            Event::Unreachable { owner: Owner::Probe(probe), .. } => self.probe_over(probe, Sign::Unreachable),
+            Event::Response { owner: Owner::Errand(errand), message, .. } => self.errand_answered(errand, &message),
+            Event::Timeout { owner: Owner::Errand(errand), .. } => self.errand_lost(errand, Sign::Silent),
+            Event::Unreachable { owner: Owner::Errand(errand), .. } => self.errand_lost(errand, Sign::Unreachable),
             Event::Cancel { .. } | Event::AckMissing { .. } => {}
         }
         self.events();
@@ -209,50 +196,9 @@ impl Node {
         parts.ua.reply(&mut parts.context, server, request, flow, refusal);
     }
 
-    /// Sends the OPTIONS that tell whether a trunk answers.
-    pub(super) fn probe(&mut self, probe: trunk::Probe) {
-        let Some(target) = self.trunks.target(probe.target) else { return };
-        let (uri, is_sips) = (target.config.uri.clone(), target.config.is_sips());
-        let Some(flow) = flow_to(&self.config, target.protocol(), probe.remote) else { return };
-        let flow = self.streams.toward(flow, probe.target.number());
-        let flow = self.streams.settle(flow);
-        let Some(local) = self.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };
-        self.probes.last = self.probes.last.wrapping_add(1);
-        let number = self.probes.last;
-        self.probes.sent.insert(number, probe);
-        let (client, branch) = self.transactions.open(&mut self.rng, Owner::Probe(number));
-        let (tag, call_id) = (self.rng.u64(), self.rng.u64());
-        let product = self.ua.settings().product.clone();
-        let writer = self.ua.writer();
-        writer.request(b"OPTIONS", uri.as_bytes());
-        writer.header_fmt(
-            "Via",
-            format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by()),
-        );
-        writer.header("Max-Forwards", b"70");
-        writer.header_fmt("From", format_args!("<sip:{}>;tag=p{tag:016x}", local.sent_by()));
-        writer.header_fmt("To", format_args!("<{uri}>"));
-        writer.header_fmt("Call-ID", format_args!("p{call_id:016x}"));
-        writer.header("CSeq", b"1 OPTIONS");
-        writer.header_fmt("Contact", format_args!("{}", local.contact("", is_sips)));
-        writer.header("Accept", b"application/sdp");
-        writer.header("User-Agent", product.as_bytes());
-        let bytes = writer.finish();
-        self.transactions.send(self.now, client, Method::Options, flow, bytes, &mut self.outbox);
-    }
-
-    fn probe_over(&mut self, number: u32, sign: Sign) {
-        let Some(probe) = self.probes.sent.remove(&number) else { return };
-        self.trunks.report(self.now, probe.target, probe.remote, sign);
-    }
-
     pub(super) fn resolve(&mut self) {
         while let Some(query) = self.trunks.wants_resolve(self.now) {
-            self.outputs.push_back(Output::Resolve {
-                query: QueryId(query.id.0),
-                host: query.host.to_string(),
-                port: query.port,
-            });
+            self.outputs.push_back(Output::Resolve { query: QueryId(query.id.0), question: query.question });
         }
     }
 

@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use crate::base::Protocol;
 use crate::config::Config;
 use crate::node::rows::{Row, StoreFault, WriteId};
-use crate::transport::{ConnId, ListenerId, Transmit};
+use crate::transport::{ConnId, Found, ListenerId, Question, Transmit};
 use crate::trunk::Peer;
 
 /// One question to the resolver; answered by exactly one [`Input::Resolved`].
@@ -62,10 +62,9 @@ pub enum Input {
         write: WriteId,
         result: Result<(), StoreFault>,
     },
-    /// Empty `addresses`: not found, or no answer.
     Resolved {
         query: QueryId,
-        addresses: Vec<SocketAddr>,
+        found: Found,
     },
     /// Wall clock minus node clock, in milliseconds; for showing times to people only.
     Wall {
@@ -98,8 +97,7 @@ pub enum Output {
     },
     Resolve {
         query: QueryId,
-        host: String,
-        port: u16,
+        question: Question,
     },
 }
 

@@ -6,6 +6,7 @@
 mod connections;
 mod deadlines;
 mod dispatch;
+mod errands;
 pub mod io;
 mod keepalive;
 mod persist;
@@ -70,7 +71,7 @@ pub struct Node {
     last_write: u64,
     confirmations: register::Confirmations,
     keep_alive: keepalive::Round,
-    probes: dispatch::Probes,
+    errands: errands::Errands,
     metrics: Metrics,
     gauges: report::Gauges,
     /// When the gauges are brought up to date next; `None`: they are.
@@ -114,7 +115,7 @@ impl Node {
             last_write: 0,
             confirmations: register::Confirmations::default(),
             keep_alive: keepalive::Round::after(now, config.registrar.options_interval),
-            probes: dispatch::Probes::default(),
+            errands: errands::Errands::default(),
             gauges: report::Gauges::new(&metrics, &config),
             gauges_due: Some(now),
             store_is_failing: false,
@@ -148,8 +149,8 @@ impl Node {
                 events.into_iter().for_each(|event| self.transaction_event(event));
             }
             Input::Stored { write, result } => self.stored(write, result),
-            Input::Resolved { query, addresses } => {
-                self.trunks.resolved(crate::trunk::QueryId(query.0), &addresses, self.now);
+            Input::Resolved { query, found } => {
+                self.trunks.resolved(crate::trunk::QueryId(query.0), &found, self.now);
                 self.tell_places();
             }
             Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
@@ -169,7 +170,7 @@ impl Node {
 
     /// True when a drain was asked for and no call is up any more.
     pub fn is_drained(&self) -> bool {
-        self.draining && self.calls.is_empty()
+        self.draining && self.calls.is_empty() && self.trunks.has_left()
     }
 
     /// Nothing is alive but bindings, leases and connections: no call, leg or transaction.
@@ -211,7 +212,7 @@ impl Node {
         for (_, trunk) in self.config.trunks.iter().zip(0..) {
             let trunk = crate::config::TrunkIdx(trunk);
             let targets = self.trunks.targets_of(trunk).iter().filter_map(|id| self.trunks.target(*id));
-            self.ua.accounts().set_places(trunk, targets.flat_map(crate::trunk::Target::addresses));
+            self.ua.accounts().set_places(trunk, targets.flat_map(|target| target.known().map(|place| place.remote)));
         }
     }
 
@@ -246,6 +247,9 @@ impl Node {
     /// Lets everything that an input set off run to its end, and turns it into outputs.
     fn settle(&mut self) {
         self.events();
+        if self.draining && !self.trunks.has_left() {
+            self.register_at_trunks();
+        }
         while !self.connect() {
             self.events();
         }

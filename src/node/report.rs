@@ -43,6 +43,14 @@ impl Gauges {
         for (trunk, uri, _) in self.targets.iter().filter(|(trunk, uri, _)| !is_kept(trunk, uri)) {
             metrics.forget_trunk_target(trunk, uri);
         }
+        for trunk in config.trunks.iter().filter(|trunk| !trunk.register) {
+            metrics.trunk_registered(&trunk.name, None);
+        }
+        for (gone, _, _) in
+            self.targets.iter().filter(|(name, _, _)| !config.trunks.iter().any(|trunk| trunk.name == name.as_str()))
+        {
+            metrics.trunk_registered(gone, None);
+        }
         Self::new(metrics, config)
     }
 }
@@ -59,8 +67,13 @@ impl Node {
         for trunk::Change { target, from, to } in self.trunks.take_changes() {
             self.gauges_due.get_or_insert(self.now);
             let Some(target) = self.trunks.target(target) else { continue };
-            let (uri, trunk) = (&target.config.uri, self.config.trunk(target.trunk));
-            let trunk = trunk.map_or("", |trunk| trunk.name.as_str());
+            let uri = &target.config.uri;
+            let pbx = || match target.whose {
+                trunk::Whose::Pbx(pbx) => self.config.pbx(pbx).map(|pbx| pbx.name.as_str()),
+                trunk::Whose::Trunk(_) => None,
+            };
+            let trunk = target.trunk().and_then(|trunk| self.config.trunk(trunk)).map(|trunk| trunk.name.as_str());
+            let trunk = trunk.or_else(pbx).unwrap_or_default();
             match to {
                 trunk::State::Down => tracing::warn!(trunk, target = %uri, ?from, "trunk target does not answer"),
                 trunk::State::Up | trunk::State::Unknown => {
@@ -127,6 +140,12 @@ impl Node {
         for (status, (_, gauges)) in self.leases.pools().zip(&self.gauges.pools) {
             let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
             gauges.set(count(status.active), count(status.held), count(status.quarantined), count(status.free));
+        }
+        for trunk in self.trunks.views() {
+            if let Some((standing, _)) = trunk.registration {
+                let is_registered = matches!(standing, trunk::Standing::Registered { .. });
+                self.metrics.trunk_registered(trunk.name, Some(is_registered));
+            }
         }
         let targets = self.trunks.views();
         let states = targets.flat_map(|trunk| trunk.targets.into_iter().map(|target| target.state));

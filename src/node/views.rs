@@ -6,8 +6,8 @@ use compact_str::{CompactString, format_compact};
 
 use super::Node;
 use crate::admin::{
-    Attempt, CallView, LeaseState, LeaseView, PAGE_ROWS, Page, Readiness, Record, RegistrationView, Stamp, TargetState,
-    TargetView, TrunkView,
+    Attempt, CallView, LeaseState, LeaseView, PAGE_ROWS, Page, Readiness, Record, RegistrationState, RegistrationView,
+    Stamp, TargetState, TargetView, TrunkRegistration, TrunkView,
 };
 use crate::base::{E164, Instant};
 use crate::call::{History, Outcome, State};
@@ -89,6 +89,15 @@ impl Node {
         let trunk = |trunk: trunk::View<'_>| TrunkView {
             name: trunk.name.into(),
             targets: trunk.targets.into_iter().map(target).collect(),
+            registration: trunk.registration.map(|(standing, last_status)| {
+                let (state, expires_at) = match standing {
+                    trunk::Standing::Trying => (RegistrationState::Trying, None),
+                    trunk::Standing::Registered { expires_at } => (RegistrationState::Registered, Some(expires_at)),
+                    trunk::Standing::Failed => (RegistrationState::Failed, None),
+                    trunk::Standing::Ended => (RegistrationState::Ended, None),
+                };
+                TrunkRegistration { state, expires_at: expires_at.map(|at| self.stamp(at)), last_status }
+            }),
         };
         self.trunks.views().map(trunk).collect()
     }

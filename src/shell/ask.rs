@@ -174,7 +174,7 @@ fn registrations(rows: &[RegistrationView]) -> String {
 
 fn trunks(rows: &[TrunkView]) -> String {
     let cells = rows.iter().flat_map(|trunk| {
-        trunk.targets.iter().map(|target| {
+        trunk.targets.iter().map(move |target| {
             vec![
                 trunk.name.to_string(),
                 target.uri.to_string(),
@@ -182,10 +182,12 @@ fn trunks(rows: &[TrunkView]) -> String {
                 short(target.last_ok),
                 optional(target.last_status),
                 optional(target.last_error.as_ref()),
+                optional(trunk.registration.as_ref().map(|registration| registration.state)),
             ]
         })
     });
-    aligned(&["TRUNK", "TARGET", "STATE", "LAST OK", "LAST STATUS", "LAST ERROR"], cells, "no trunk is configured")
+    let head = ["TRUNK", "TARGET", "STATE", "LAST OK", "LAST STATUS", "LAST ERROR", "REGISTERED"];
+    aligned(&head, cells, "no trunk is configured")
 }
 
 fn optional<T: ToString>(value: Option<T>) -> String {

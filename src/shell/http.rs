@@ -301,7 +301,9 @@ mod tests {
                 assert!(limit <= limits::RECORDS_KEPT);
                 Answer::Records(Vec::new())
             }
-            Query::Trunks => Answer::Trunks(vec![TrunkView { name: "psap".into(), targets: Vec::new() }]),
+            Query::Trunks => {
+                Answer::Trunks(vec![TrunkView { name: "psap".into(), targets: Vec::new(), registration: None }])
+            }
             Query::Readiness => Answer::Readiness(Readiness::NoTrunk),
         }
     }

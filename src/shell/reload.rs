@@ -60,6 +60,10 @@ pub fn adopt(running: &Config, new: Configuration) -> Configuration {
         tracing::warn!("[admin] has changed: restart for it");
         new.admin.clone_from(&running.admin);
     }
+    if running.sip.dns != new.sip.dns {
+        tracing::warn!("[sip] dns has changed: restart for it");
+        new.sip.dns.clone_from(&running.sip.dns);
+    }
     if running.store.sqlite != new.store.sqlite {
         tracing::warn!("[store] url has changed: restart for it");
         new.store.sqlite.clone_from(&running.store.sqlite);

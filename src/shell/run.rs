@@ -313,7 +313,7 @@ impl Loop {
                         running.own.push_back(Input::Stored { write, result: Err(fault) });
                     }
                 }
-                Output::Resolve { query, host, port } => self.resolver.resolve(query, host, port),
+                Output::Resolve { query, question } => self.resolver.resolve(query, question),
             }
         }
     }

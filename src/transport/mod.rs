@@ -1,10 +1,12 @@
 //! Where messages come from and go to: flows, Via stamping, response routing (RFC 3261 §18, RFC 3581).
 
+pub mod finding;
 pub mod flow;
 mod route;
 pub mod streams;
 pub mod stun;
 
+pub use finding::{Found, Place, Question, Server};
 pub use flow::{ConnId, Flow, ListenerId};
 pub use route::{listener_toward, response_flow};
 pub use streams::Streams;

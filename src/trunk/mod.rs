@@ -4,21 +4,26 @@
 //! tried in `call`; messages are built above.
 
 mod order;
+mod registration;
+mod registrations;
 mod target;
 
 #[cfg(test)]
 mod tests;
 
-pub use target::{Sign, State, Target};
+pub use registration::{Outcome, Register, Standing};
+pub use target::{Sign, State, Target, Whose};
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compact_str::CompactString;
 
 use crate::base::{Instant, Protocol, Rng};
-use crate::config::{Config, TrunkIdx};
+use crate::config::{self, Config, PbxIdx, TrunkIdx};
+use crate::transport::{Found, Place, Question};
 use order::Choice;
 
 slotmap::new_key_type! {
@@ -41,25 +46,24 @@ impl TargetId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueryId(pub u64);
 
-/// Addresses wanted for `host`, each with `port`.
+/// A question for DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     pub id: QueryId,
-    pub host: CompactString,
-    pub port: u16,
+    pub question: Question,
 }
 
 /// An OPTIONS to send; its fate is to be told to `Trunks::report`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     pub target: TargetId,
-    pub remote: SocketAddr,
+    pub place: Place,
 }
 
 /// Who is at the other end of a TLS connection of ours: the certificate must say so (RFC 5922 §7.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Whose `ca`, `cert` and `key` count.
+    /// Whose `ca`, `cert` and `key` count; empty for a PBX.
     pub trunk: CompactString,
     /// Host of the target's URI, in lower case, before DNS; IPv6 in brackets.
     pub host: CompactString,
@@ -70,6 +74,8 @@ pub struct Peer {
 pub struct View<'a> {
     pub name: &'a str,
     pub targets: Vec<TargetView<'a>>,
+    /// Where it stands, and the last status; `None`: it wants none.
+    pub registration: Option<(Standing, Option<u16>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +94,10 @@ pub struct Trunks {
     targets: slotmap::SlotMap<TargetId, Target>,
     /// By `TrunkIdx`, in the order of the config.
     ids: Vec<Vec<TargetId>>,
+    /// By `PbxIdx`.
+    pbx_ids: Vec<TargetId>,
+    /// By `TrunkIdx`; `None`: this one wants none.
+    registrations: Vec<Option<registration::Registration>>,
     queries: VecDeque<(QueryId, TargetId)>,
     last_query: u64,
     changes: Vec<Change>,
@@ -107,6 +117,8 @@ impl Trunks {
             config: Arc::clone(&config),
             targets: slotmap::SlotMap::default(),
             ids: Vec::new(),
+            pbx_ids: Vec::new(),
+            registrations: Vec::new(),
             queries: VecDeque::new(),
             last_query: 0,
             changes: Vec::new(),
@@ -118,35 +130,48 @@ impl Trunks {
     /// Takes another config; targets that stay keep their id and what is known of them.
     pub fn reload(&mut self, config: Arc<Config>, now: Instant) {
         let was = std::mem::replace(&mut self.config, config);
-        let old_ids = std::mem::take(&mut self.ids);
-        let mut old: Vec<(&str, TargetId)> = was
-            .trunks
-            .iter()
-            .zip(&old_ids)
-            .flat_map(|(trunk, ids)| ids.iter().map(|id| (trunk.name.as_str(), *id)))
-            .collect();
-        for (trunk, at) in self.config.trunks.iter().zip(0..) {
-            let mut ids = Vec::with_capacity(trunk.targets.len());
-            for target in &trunk.targets {
-                let same = |(name, id): &(&str, TargetId)| {
-                    *name == trunk.name && self.targets.get(*id).is_some_and(|known| known.config.uri == target.uri)
-                };
-                let kept = old.iter().position(same).map(|place| old.swap_remove(place).1);
-                let fresh = || Target::new(TrunkIdx(at), target, trunk.options_interval, now);
-                let id = match kept {
-                    Some(id) => id,
-                    None => self.targets.insert(fresh()),
-                };
-                if let Some(known) = self.targets.get_mut(id) {
-                    known.carry_over(TrunkIdx(at), target, trunk.options_interval, now);
-                }
-                ids.push(id);
-            }
+        let config = Arc::clone(&self.config);
+        let (old_ids, old_pbxs) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.pbx_ids));
+        let of_trunks = was.trunks.iter().zip(&old_ids);
+        let mut old: Vec<(&str, TargetId)> =
+            of_trunks.flat_map(|(trunk, ids)| ids.iter().map(|id| (trunk.name.as_str(), *id))).collect();
+        for (trunk, at) in config.trunks.iter().zip(0..) {
+            let interval = trunk.options_interval;
+            let mut keep = |target| self.keep(&mut old, &trunk.name, Whose::Trunk(TrunkIdx(at)), target, interval, now);
+            let ids = trunk.targets.iter().map(&mut keep).collect();
             self.ids.push(ids);
         }
-        for (_, gone) in old {
+        let mut old_pbxs: Vec<(&str, TargetId)> =
+            was.pbxs.iter().zip(&old_pbxs).map(|(pbx, id)| (pbx.name.as_str(), *id)).collect();
+        for (pbx, at) in config.pbxs.iter().zip(0..) {
+            let id = self.keep(&mut old_pbxs, &pbx.name, Whose::Pbx(PbxIdx(at)), &pbx.target, None, now);
+            self.pbx_ids.push(id);
+        }
+        for (_, gone) in old.into_iter().chain(old_pbxs) {
             self.targets.remove(gone);
         }
+        self.reload_registrations(&was, now);
+    }
+
+    /// The target among the `old` ones of the same name and URI, taken from there; else a new one.
+    fn keep(
+        &mut self,
+        old: &mut Vec<(&str, TargetId)>,
+        name: &str,
+        whose: Whose,
+        target: &config::Target,
+        interval: Option<Duration>,
+        now: Instant,
+    ) -> TargetId {
+        let same = |(of, id): &(&str, TargetId)| {
+            *of == name && self.targets.get(*id).is_some_and(|known| known.config.uri == target.uri)
+        };
+        let kept = old.iter().position(same).map(|place| old.swap_remove(place).1);
+        let id = kept.unwrap_or_else(|| self.targets.insert(Target::new(whose, target, interval, now)));
+        if let Some(known) = self.targets.get_mut(id) {
+            known.carry_over(whose, target, interval, now);
+        }
+        id
     }
 
     /// The targets of these trunks, each once, in the order to try: trunk by trunk, by priority and weight; those that
@@ -159,7 +184,7 @@ impl Trunks {
             }
             let choice = |id: &TargetId| {
                 let config = &self.targets.get(*id)?.config;
-                Some(Choice { item: *id, priority: config.priority, weight: config.weight })
+                Some(Choice { item: *id, priority: config.priority.into(), weight: config.weight })
             };
             ordered.extend(order::order(rng, self.targets_of(*trunk).iter().filter_map(choice).collect()));
         }
@@ -177,11 +202,16 @@ impl Trunks {
         self.ids.get(at).map_or(&[], Vec::as_slice)
     }
 
-    /// What became of a probe or of a call's request to `remote`.
-    pub fn report(&mut self, now: Instant, id: TargetId, remote: SocketAddr, sign: Sign) {
+    /// Where the callbacks of a PBX go.
+    pub fn target_of_pbx(&self, pbx: PbxIdx) -> Option<TargetId> {
+        self.pbx_ids.get(usize::try_from(pbx.0).ok()?).copied()
+    }
+
+    /// What became of a probe or of a call's request to `place`.
+    pub fn report(&mut self, now: Instant, id: TargetId, place: Place, sign: Sign) {
         let Some(target) = self.targets.get_mut(id) else { return };
         let from = target.state();
-        target.report(now, remote, sign);
+        target.report(now, place, sign);
         let to = target.state();
         if from != to {
             self.changes.push(Change { target: id, from, to });
@@ -197,29 +227,32 @@ impl Trunks {
     /// whose Contact may name another port. `None` where it could be one or the other.
     pub fn peer_at(&self, protocol: Protocol, remote: SocketAddr) -> Option<Peer> {
         let find = |fits: &dyn Fn(SocketAddr) -> bool| {
-            let all = self.ids.iter().flatten().filter_map(|id| self.targets.get(*id));
-            let mut there = all.filter(|target| target.protocol() == protocol && target.addresses().any(fits));
+            let all = self.ids.iter().flatten().chain(&self.pbx_ids).filter_map(|id| self.targets.get(*id));
+            let is_there =
+                |target: &&Target| target.known().any(|place| place.protocol == protocol && fits(place.remote));
+            let mut there = all.filter(is_there);
             let first = there.next()?;
-            Some((first, there.all(|other| other.trunk == first.trunk)))
+            Some((first, there.all(|other| other.whose == first.whose)))
         };
         let found = find(&|address| address == remote).or_else(|| find(&|address| address.ip() == remote.ip()));
         found.filter(|(_, is_only)| *is_only).and_then(|(target, _)| self.peer_of(target))
     }
 
     fn peer_of(&self, target: &Target) -> Option<Peer> {
-        let trunk = self.config.trunk(target.trunk)?.name.clone();
+        let trunk = target.trunk().and_then(|trunk| self.config.trunk(trunk));
+        let trunk = trunk.map(|trunk| trunk.name.clone()).unwrap_or_default();
         Some(Peer { trunk, host: target.config.host.clone() })
     }
 
     /// True when a target has this address, whatever its transport.
     pub fn are_at(&self, address: SocketAddr) -> bool {
-        self.targets.values().any(|target| target.addresses().any(|known| known == address))
+        self.targets.values().any(|target| target.known().any(|known| known.remote == address))
     }
 
     /// No connection to `remote` could be made. What that means for its state is told by what was to be sent.
     pub fn failed(&mut self, protocol: Protocol, remote: SocketAddr, reason: &str) {
-        for target in self.targets.values_mut().filter(|target| target.protocol() == protocol) {
-            target.failed(remote, reason);
+        for target in self.targets.values_mut() {
+            target.failed(Place { protocol, remote }, reason);
         }
     }
 
@@ -230,48 +263,52 @@ impl Trunks {
 
     /// The trunk that may send calls from `source`; `None`: an outsider.
     pub fn accepts(&self, source: SocketAddr) -> Option<TrunkIdx> {
-        self.config.trunk_accepting(source)
+        self.config.trunk_accepting(source).or_else(|| self.registered_at(source))
     }
 
     /// When `handle_timeout` and `wants_resolve` want to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.targets.values().filter_map(Target::deadline).min()
+        let registrations = self.registrations.iter().flatten().filter_map(registration::Registration::deadline);
+        self.targets.values().filter_map(Target::deadline).chain(registrations).min()
     }
 
     /// The probes that are due.
     pub fn handle_timeout(&mut self, now: Instant, rng: &mut Rng) -> Vec<Probe> {
         let mut probes = Vec::new();
         for (id, target) in &mut self.targets {
-            probes.extend(target.probes(now, rng).into_iter().map(|remote| Probe { target: id, remote }));
+            probes.extend(target.probes(now, rng).into_iter().map(|place| Probe { target: id, place }));
         }
         probes
     }
 
     /// The next look-up that is due; to be called until `None`.
     pub fn wants_resolve(&mut self, now: Instant) -> Option<Query> {
-        let (id, target) =
-            self.targets.iter_mut().find_map(|(id, target)| target.starts_resolving(now).then_some((id, target)))?;
+        let (id, question) =
+            self.targets.iter_mut().find_map(|(id, target)| target.question(now).map(|question| (id, question)))?;
         self.last_query += 1;
         let query = QueryId(self.last_query);
-        let answer = Query { id: query, host: target.config.host.clone(), port: target.port() };
         self.queries.retain(|(_, asked)| *asked != id);
         self.queries.push_back((query, id));
-        Some(answer)
+        Some(Query { id: query, question })
     }
 
-    /// What DNS said; empty when it failed, which leaves the addresses known before. Answers to older queries are ignored.
-    pub fn resolved(&mut self, query: QueryId, addresses: &[SocketAddr], now: Instant) {
+    /// What DNS said; where it failed, the addresses known before stay. Answers to older queries are ignored.
+    pub fn resolved(&mut self, query: QueryId, found: &Found, now: Instant) {
         let Some(at) = self.queries.iter().position(|(asked, _)| *asked == query) else { return };
         let target = self.queries.remove(at).and_then(|(_, id)| self.targets.get_mut(id));
         if let Some(target) = target {
-            target.resolved(addresses, now);
+            target.resolved(found, now);
         }
     }
 
     pub fn views(&self) -> impl Iterator<Item = View<'_>> {
-        self.config.trunks.iter().zip(&self.ids).map(|(trunk, ids)| View {
-            name: &trunk.name,
-            targets: ids.iter().filter_map(|id| self.target(*id)).map(view).collect(),
+        let standing = |registration: &registration::Registration| (registration.standing, registration.last_status);
+        self.config.trunks.iter().zip(&self.ids).zip(&self.registrations).map(move |((trunk, ids), registration)| {
+            View {
+                name: &trunk.name,
+                targets: ids.iter().filter_map(|id| self.target(*id)).map(view).collect(),
+                registration: registration.as_ref().map(standing),
+            }
         })
     }
 }
@@ -279,7 +316,7 @@ impl Trunks {
 /// What moves a target behind the others.
 fn hopelessness(target: &Target) -> u8 {
     match target.state() {
-        _ if target.addresses().next().is_none() => 2,
+        _ if target.known().next().is_none() => 2,
         State::Up | State::Unknown => 0,
         State::Down => 1,
     }

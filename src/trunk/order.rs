@@ -7,7 +7,7 @@ use crate::base::Rng;
 pub(super) struct Choice<T> {
     pub item: T,
     /// Lower goes first.
-    pub priority: u16,
+    pub priority: u32,
     pub weight: u16,
 }
 
@@ -65,7 +65,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn none_is_lost_and_none_overtakes_a_better_priority(seed: u64, keys in prop::collection::vec((0u16..4, any::<u16>()), 0..20)) {
+        fn none_is_lost_and_none_overtakes_a_better_priority(seed: u64, keys in prop::collection::vec((0u32..4, any::<u16>()), 0..20)) {
             let choices: Vec<_> = keys.iter().zip(0usize..)
                 .map(|(&(priority, weight), item)| Choice { item, priority, weight })
                 .collect();

@@ -1,10 +1,13 @@
 //! One target of a trunk: its addresses, how they answer, when to ask them and DNS again.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Instant, Protocol, Rng};
-use crate::config::{self, TrunkIdx};
+use smallvec::SmallVec;
+
+use super::order::{self, Choice};
+use crate::base::{Instant, Protocol, Rng, limits};
+use crate::config::{self, PbxIdx, TrunkIdx};
+use crate::transport::{Found, Place, Question, Server};
 
 /// How long after a failure the target is asked again, and for one without probes: given another chance.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -12,8 +15,11 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const FORGIVENESS: Duration = Duration::from_secs(30);
 /// A probe without a report is given up after this: Timer F and a little (RFC 3261 §17.1.2.2).
 const PROBE_PATIENCE: Duration = Duration::from_secs(35);
-/// Between look-ups of a host name; the resolver caches by the TTL.
-const RESOLVE_EVERY: Duration = Duration::from_secs(60);
+/// A look-up without an answer is given up after this.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(60);
+/// However short its TTL, an answer is believed this long; however long, no longer than that.
+const SHORTEST_TTL: Duration = Duration::from_secs(5);
+const LONGEST_TTL: Duration = Duration::from_secs(3600);
 /// After a look-up that failed.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -37,11 +43,18 @@ pub enum State {
     Unknown,
 }
 
-/// Where calls of a trunk may go.
+/// Whose target it is, in the configuration now in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Trunk(TrunkIdx),
+    /// Where the callbacks of its users go.
+    Pbx(PbxIdx),
+}
+
+/// Where calls of a trunk, or callbacks to a PBX, may go.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// In the configuration now in force.
-    pub trunk: TrunkIdx,
+    pub whose: Whose,
     /// As configured.
     pub config: config::Target,
     pub last_ok: Option<Instant>,
@@ -59,7 +72,7 @@ pub struct Target {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Address {
-    remote: SocketAddr,
+    server: Server,
     state: State,
     probed_at: Option<Instant>,
 }
@@ -76,15 +89,16 @@ impl Sign {
 }
 
 impl Target {
-    pub(super) fn new(trunk: TrunkIdx, config: &config::Target, interval: Option<Duration>, now: Instant) -> Self {
-        let literal = config.literal();
+    pub(super) fn new(whose: Whose, config: &config::Target, interval: Option<Duration>, now: Instant) -> Self {
+        let literal =
+            config.literal().map(|remote| Place { protocol: config.protocol.unwrap_or(Protocol::Udp), remote });
         Self {
-            trunk,
+            whose,
             config: config.clone(),
             last_ok: None,
             last_status: None,
             last_error: None,
-            addresses: literal.map(Address::new).into_iter().collect(),
+            addresses: literal.map(Address::of_literal).into_iter().collect(),
             interval,
             due: interval.map(|_| now),
             resolve_at: if literal.is_some() { None } else { Some(now) },
@@ -94,12 +108,12 @@ impl Target {
     /// The same target under a new configuration: what was learnt of it stays.
     pub(super) fn carry_over(
         &mut self,
-        trunk: TrunkIdx,
+        whose: Whose,
         config: &config::Target,
         interval: Option<Duration>,
         now: Instant,
     ) {
-        self.trunk = trunk;
+        self.whose = whose;
         self.config = config.clone();
         if self.interval != interval {
             self.interval = interval;
@@ -107,8 +121,12 @@ impl Target {
         }
     }
 
-    pub fn protocol(&self) -> Protocol {
-        self.config.protocol.unwrap_or(Protocol::Udp) // RFC 3263 §4.1, without NAPTR
+    /// `None`: a PBX.
+    pub fn trunk(&self) -> Option<TrunkIdx> {
+        match self.whose {
+            Whose::Trunk(trunk) => Some(trunk),
+            Whose::Pbx(_) => None,
+        }
     }
 
     /// False when `options_interval` is zero: its state is only what calls have shown.
@@ -116,15 +134,31 @@ impl Target {
         self.interval.is_some()
     }
 
-    pub fn port(&self) -> u16 {
-        self.config.port.unwrap_or(self.protocol().default_port())
-    }
-
-    /// Where to send, to be tried in this order: those that failed come last. Empty until DNS has answered once.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    /// Every place known, those that failed last. Empty until DNS has answered once.
+    pub fn known(&self) -> impl Iterator<Item = Place> {
         let failed = |address: &&Address| address.state == State::Down;
         let working = self.addresses.iter().filter(move |address| !failed(address));
-        working.chain(self.addresses.iter().filter(failed)).map(|address| address.remote)
+        working.chain(self.addresses.iter().filter(failed)).map(|address| address.server.place)
+    }
+
+    /// Where to send, to be tried in this order: by priority, drawn by weight (RFC 3263 §4.2, RFC 2782); those that failed
+    /// come last.
+    pub fn places(&self, rng: &mut Rng) -> SmallVec<[Place; 2]> {
+        if let [only] = self.addresses.as_slice() {
+            return SmallVec::from_slice(&[only.server.place]);
+        }
+        let mut records: Vec<Choice<u16>> = Vec::new();
+        for Address { server, .. } in &self.addresses {
+            if !records.iter().any(|record| record.item == server.record) {
+                records.push(Choice { item: server.record, priority: server.priority, weight: server.weight });
+            }
+        }
+        let mut ordered: SmallVec<[&Address; 4]> = SmallVec::new();
+        for record in order::order(rng, records) {
+            ordered.extend(self.addresses.iter().filter(|address| address.server.record == record));
+        }
+        ordered.sort_by_key(|address| address.state == State::Down);
+        ordered.into_iter().map(|address| address.server.place).collect()
     }
 
     /// Up when one address is; down when all are.
@@ -139,12 +173,12 @@ impl Target {
         }
     }
 
-    pub(super) fn report(&mut self, now: Instant, remote: SocketAddr, sign: Sign) {
+    pub(super) fn report(&mut self, now: Instant, place: Place, sign: Sign) {
         let state = sign.means();
         if let Sign::Answered(code) = sign {
             self.last_status = Some(code);
         }
-        for address in self.addresses.iter_mut().filter(|address| address.remote == remote) {
+        for address in self.addresses.iter_mut().filter(|address| address.server.place == place) {
             address.state = state;
             address.probed_at = None;
         }
@@ -161,8 +195,8 @@ impl Target {
         }
     }
 
-    pub(super) fn failed(&mut self, remote: SocketAddr, reason: &str) {
-        if self.addresses.iter().any(|address| address.remote == remote) {
+    pub(super) fn failed(&mut self, place: Place, reason: &str) {
+        if self.addresses.iter().any(|address| address.server.place == place) {
             self.last_error = Some(reason.to_owned());
         }
     }
@@ -172,7 +206,7 @@ impl Target {
     }
 
     /// The addresses to send OPTIONS to, when it is time.
-    pub(super) fn probes(&mut self, now: Instant, rng: &mut Rng) -> Vec<SocketAddr> {
+    pub(super) fn probes(&mut self, now: Instant, rng: &mut Rng) -> Vec<Place> {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
@@ -195,25 +229,34 @@ impl Target {
         }
     }
 
-    /// True when it is time to look the host up; the next time is set.
-    pub(super) fn starts_resolving(&mut self, now: Instant) -> bool {
-        let due = self.resolve_at.is_some_and(|at| at <= now);
-        if due {
-            self.resolve_at = Some(now + RESOLVE_EVERY);
-        }
-        due
+    /// What to ask of DNS, when it is time; the next time is set.
+    pub(super) fn question(&mut self, now: Instant) -> Option<Question> {
+        self.resolve_at.filter(|at| *at <= now)?;
+        self.resolve_at = Some(now + RESOLVE_PATIENCE);
+        let config::Target { host, port, protocol, .. } = &self.config;
+        Some(Question { host: host.clone(), port: *port, protocol: *protocol })
     }
 
-    /// The answer of DNS. An empty one changes nothing: old addresses are better than none.
-    pub(super) fn resolved(&mut self, remotes: &[SocketAddr], now: Instant) {
-        if remotes.is_empty() {
+    /// The answer of DNS. One with holes changes nothing where there is an older one: stale addresses are better than none.
+    pub(super) fn resolved(&mut self, found: &Found, now: Instant) {
+        if found.servers.is_empty() || !(found.is_whole || self.addresses.is_empty()) {
             self.resolve_at = Some(now + RESOLVE_AGAIN);
             return;
         }
-        let known = |remote: &SocketAddr| self.addresses.iter().find(|address| address.remote == *remote).copied();
-        let fresh: Vec<Address> =
-            remotes.iter().map(|remote| known(remote).unwrap_or_else(|| Address::new(*remote))).collect();
-        if self.interval.is_some() && fresh.iter().any(|address| !self.addresses.contains(address)) {
+        let wait = if found.is_whole { found.ttl.clamp(SHORTEST_TTL, LONGEST_TTL) } else { RESOLVE_AGAIN };
+        self.resolve_at = Some(now + wait);
+        let known = |server: &Server| self.addresses.iter().find(|address| address.server.place == server.place);
+        let kept = |server: &Server| known(server).map_or((State::Unknown, None), |was| (was.state, was.probed_at));
+        let fresh: Vec<Address> = found
+            .servers
+            .iter()
+            .take(limits::ADDRESSES_PER_TARGET)
+            .map(|server| {
+                let (state, probed_at) = kept(server);
+                Address { server: *server, state, probed_at }
+            })
+            .collect();
+        if self.interval.is_some() && found.servers.iter().any(|server| known(server).is_none()) {
             self.due = Some(now);
         }
         self.addresses = fresh;
@@ -221,13 +264,14 @@ impl Target {
 }
 
 impl Address {
-    fn new(remote: SocketAddr) -> Self {
-        Self { remote, state: State::Unknown, probed_at: None }
+    fn of_literal(place: Place) -> Self {
+        let server = Server { place, record: 0, priority: 0, weight: 0 };
+        Self { server, state: State::Unknown, probed_at: None }
     }
 
-    fn probe(&mut self, now: Instant) -> SocketAddr {
+    fn probe(&mut self, now: Instant) -> Place {
         self.probed_at = Some(now);
-        self.remote
+        self.server.place
     }
 }
 

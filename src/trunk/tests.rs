@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
+use crate::base::limits;
 
 const START: Instant = Instant::from_millis(1_700_000_000_000);
 
@@ -38,6 +39,10 @@ fn address(uri: &str) -> SocketAddr {
     uri.strip_prefix("sip:").unwrap().parse().unwrap()
 }
 
+fn place(uri: &str) -> Place {
+    Place { protocol: crate::base::Protocol::Udp, remote: address(uri) }
+}
+
 fn uris(trunks: &Trunks, order: &[TargetId]) -> Vec<String> {
     order.iter().map(|id| trunks.target(*id).unwrap().config.uri.to_string()).collect()
 }
@@ -52,7 +57,7 @@ fn report(trunks: &mut Trunks, now: Instant, uri: &str, sign: Sign) {
     let all: Vec<TargetId> = trunks.ids.concat();
     for id in all {
         if trunks.target(id).unwrap().config.uri == uri {
-            trunks.report(now, id, address(uri), sign);
+            trunks.report(now, id, place(uri), sign);
         }
     }
 }
@@ -62,7 +67,7 @@ fn states(trunks: &Trunks) -> Vec<State> {
 }
 
 fn probed(trunks: &mut Trunks, now: Instant) -> Vec<SocketAddr> {
-    trunks.handle_timeout(now, &mut Rng::from_u64(1)).into_iter().map(|probe| probe.remote).collect()
+    trunks.handle_timeout(now, &mut Rng::from_u64(1)).into_iter().map(|probe| probe.place.remote).collect()
 }
 
 #[test]
@@ -101,9 +106,9 @@ fn what_a_sign_means() {
         let mut trunks = Trunks::new(config(&[("t", "", &[(A, 1, 1)])]), START);
         assert_eq!(states(&trunks), [State::Unknown]);
         let id = trunks.targets_of(TrunkIdx(0))[0];
-        trunks.report(after(1), id, address(A), sign);
+        trunks.report(after(1), id, place(A), sign);
         assert_eq!(trunks.take_changes(), [Change { target: id, from: State::Unknown, to: state }], "{sign:?}");
-        trunks.report(after(2), id, address(A), sign);
+        trunks.report(after(2), id, place(A), sign);
         assert_eq!(trunks.take_changes(), [], "told once");
         let view = trunks.views().next().unwrap().targets.remove(0);
         assert_eq!(view.last_ok.is_some(), state == State::Up, "{sign:?}");
@@ -148,51 +153,118 @@ fn without_probes_a_failure_is_forgiven() {
     );
 }
 
+fn tcp(address: &str) -> Place {
+    Place { protocol: crate::base::Protocol::Tcp, remote: address.parse().unwrap() }
+}
+
+fn found(servers: &[(Place, u16, u32, u16)], ttl: u64) -> Found {
+    let server = |&(place, record, priority, weight): &_| crate::transport::Server { place, record, priority, weight };
+    Found { servers: servers.iter().map(server).collect(), ttl: Duration::from_secs(ttl), is_whole: true }
+}
+
 #[test]
-fn names_are_resolved_and_old_answers_outlive_a_failing_dns() {
+fn na_7_old_answers_outlive_a_failing_dns() {
     let name = "sip:sbc.example.com;transport=tcp";
     let mut trunks = Trunks::new(config(&[("t", "", &[(name, 1, 1), (A, 2, 1)])]), START);
     assert_eq!(candidates(&trunks, &[0]), [A, name], "nowhere to send yet");
     let query = trunks.wants_resolve(START).unwrap();
-    assert_eq!((query.host.as_str(), query.port, trunks.wants_resolve(START)), ("sbc.example.com", 5060, None));
-    let addresses: [SocketAddr; 2] = ["10.1.0.1:5060".parse().unwrap(), "10.1.0.2:5060".parse().unwrap()];
-    trunks.resolved(query.id, &addresses, after(1));
+    let question = Question { host: "sbc.example.com".into(), port: None, protocol: Some(crate::base::Protocol::Tcp) };
+    assert_eq!((query.question, trunks.wants_resolve(START)), (question, None));
+    let places = [tcp("10.1.0.1:5060"), tcp("10.1.0.2:5060")];
+    trunks.resolved(query.id, &found(&[(places[0], 0, 0, 0), (places[1], 1, 1, 0)], 60), after(1));
     assert_eq!(candidates(&trunks, &[0]), [name, A]);
     let id = trunks.targets_of(TrunkIdx(0))[0];
-    let known = |trunks: &Trunks| trunks.target(id).unwrap().addresses().collect::<Vec<_>>();
-    assert_eq!(known(&trunks), addresses);
-    assert!(trunks.are_at(addresses[1]), "no phone is looked for there");
+    let known = |trunks: &Trunks| trunks.target(id).unwrap().places(&mut Rng::from_u64(1)).to_vec();
+    assert_eq!(known(&trunks), places);
+    assert!(trunks.are_at(places[1].remote), "no phone is looked for there");
 
-    trunks.report(after(2), id, addresses[0], Sign::Silent);
-    assert_eq!(known(&trunks), [addresses[1], addresses[0]]);
+    trunks.report(after(2), id, places[0], Sign::Silent);
+    assert_eq!(known(&trunks), [places[1], places[0]]);
     assert_eq!(trunks.target(id).unwrap().state(), State::Unknown, "the other address may live");
-    trunks.report(after(2), id, addresses[1], Sign::Unreachable);
-    assert_eq!((trunks.target(id).unwrap().state(), known(&trunks)), (State::Down, addresses.to_vec()));
+    trunks.report(after(2), id, places[1], Sign::Unreachable);
+    assert_eq!((trunks.target(id).unwrap().state(), known(&trunks)), (State::Down, places.to_vec()));
 
+    // The TTL is over: asked again, without an answer, and again soon.
+    assert!(trunks.wants_resolve(after(60)).is_none());
     let again = trunks.wants_resolve(after(61)).unwrap();
-    trunks.resolved(again.id, &[], after(62));
-    assert_eq!(known(&trunks), addresses);
+    trunks.resolved(again.id, &Found::nothing(), after(62));
+    assert_eq!(known(&trunks), places);
     assert!(trunks.wants_resolve(after(71)).is_none());
     let third = trunks.wants_resolve(after(72)).unwrap();
-    trunks.resolved(query.id, &[], after(72)); // answered long ago
-    trunks.resolved(third.id, &addresses[1..], after(72));
-    assert_eq!(known(&trunks), addresses[1..]);
+    trunks.resolved(query.id, &Found::nothing(), after(72)); // answered long ago
+    // Half an answer is worse than a whole old one.
+    let half = Found { is_whole: false, ..found(&[(places[1], 0, 0, 0)], 60) };
+    trunks.resolved(third.id, &half, after(72));
+    assert_eq!(known(&trunks), places);
+    let fourth = trunks.wants_resolve(after(82)).unwrap();
+    trunks.resolved(fourth.id, &found(&[(places[1], 0, 0, 0)], 0), after(82));
+    assert_eq!(known(&trunks), places[1..]);
     assert_eq!(trunks.target(id).unwrap().state(), State::Down, "what is known of an address stays");
+    assert!(trunks.wants_resolve(after(86)).is_none(), "not at once, whatever the TTL");
+    assert!(trunks.wants_resolve(after(87)).is_some());
+}
+
+#[test]
+fn na_7_half_an_answer_is_better_than_none() {
+    let mut trunks = Trunks::new(config(&[("t", "", &[("sip:sbc.example.com", 1, 1)])]), START);
+    let query = trunks.wants_resolve(START).unwrap();
+    let half = Found { is_whole: false, ..found(&[(tcp("10.1.0.1:5060"), 0, 0, 0)], 600) };
+    trunks.resolved(query.id, &half, START);
+    let id = trunks.targets_of(TrunkIdx(0))[0];
+    assert_eq!(trunks.target(id).unwrap().known().count(), 1);
+    assert!(trunks.wants_resolve(after(10)).is_some(), "and asked again soon");
+}
+
+#[test]
+fn na_7_records_by_priority_then_by_weight_and_each_with_all_its_addresses() {
+    let mut trunks = Trunks::new(config(&[("t", "", &[("sip:sbc.example.com", 1, 1)])]), START);
+    let query = trunks.wants_resolve(START).unwrap();
+    let (a, a6) = (tcp("10.0.0.1:5060"), tcp("[2001:db8::1]:5060"));
+    let (b, c) = (tcp("10.0.0.2:5060"), tcp("10.0.0.3:5060"));
+    trunks.resolved(query.id, &found(&[(c, 9, 20, 0), (a, 0, 10, 75), (a6, 0, 10, 75), (b, 1, 10, 25)], 60), START);
+    let id = trunks.targets_of(TrunkIdx(0))[0];
+    let mut rng = Rng::from_u64(3);
+    let mut first = 0;
+    for _ in 0..1000 {
+        let places = trunks.target(id).unwrap().places(&mut rng);
+        match places.as_slice() {
+            [one, two, three, last] if *last == c && [*one, *two] == [a, a6] && *three == b => first += 1,
+            [one, two, three, last] if *last == c && *one == b && [*two, *three] == [a, a6] => {}
+            other => assert_eq!(other, []),
+        }
+    }
+    assert!((700..800).contains(&first), "{first} of 1000 for a weight of 75 in 100");
+    // One that failed goes last, whatever its priority.
+    trunks.report(START, id, a, Sign::Silent);
+    assert_eq!(trunks.target(id).unwrap().places(&mut rng).last(), Some(&a));
+}
+
+#[test]
+fn na_7_addresses_of_a_target_are_bounded() {
+    let mut trunks = Trunks::new(config(&[("t", "", &[("sip:sbc.example.com", 1, 1)])]), START);
+    let query = trunks.wants_resolve(START).unwrap();
+    let many: Vec<_> = (0..200).map(|at| (tcp(&format!("10.0.0.{at}:5060")), at, 0, 0)).collect();
+    trunks.resolved(query.id, &found(&many, 60), START);
+    let id = trunks.targets_of(TrunkIdx(0))[0];
+    assert_eq!(trunks.target(id).unwrap().known().count(), limits::ADDRESSES_PER_TARGET);
 }
 
 #[test]
 fn a_reload_keeps_what_was_learnt() {
     let mut trunks = Trunks::new(config(&[("one", "", &[(A, 1, 1), (B, 2, 1)]), ("two", "", &[(A, 1, 1)])]), START);
     let before = trunks.ids.concat();
-    trunks.report(after(1), before[0], address(A), Sign::Answered(200));
-    trunks.report(after(1), before[2], address(A), Sign::Silent);
+    trunks.report(after(1), before[0], place(A), Sign::Answered(200));
+    trunks.report(after(1), before[2], place(A), Sign::Silent);
     trunks.reload(config(&[("new", "", &[(C, 1, 1)]), ("two", "", &[(A, 1, 1)]), ("one", "", &[(A, 9, 1)])]), after(2));
     assert_eq!(states(&trunks), [State::Unknown, State::Down, State::Up]);
     assert_eq!(trunks.targets_of(TrunkIdx(2)), [before[0]]);
-    assert_eq!(trunks.target(before[0]).map(|target| (target.trunk, target.config.priority)), Some((TrunkIdx(2), 9)));
+    assert_eq!(
+        trunks.target(before[0]).map(|target| (target.trunk(), target.config.priority)),
+        Some((Some(TrunkIdx(2)), 9))
+    );
     assert!(trunks.target(before[1]).is_none(), "gone from the config");
     trunks.take_changes();
-    trunks.report(after(3), before[1], address(B), Sign::Silent);
+    trunks.report(after(3), before[1], place(B), Sign::Silent);
     assert_eq!(trunks.take_changes(), []);
 }
 
@@ -233,15 +305,15 @@ proptest! {
         let mut all = trunks.ids.concat();
         for (which, kind) in signs {
             let id = all[which.index(all.len())];
-            let remote = trunks.target(id).unwrap().addresses().next().unwrap();
-            trunks.report(START, id, remote, a_sign(kind));
+            let place = trunks.target(id).unwrap().known().next().unwrap();
+            trunks.report(START, id, place, a_sign(kind));
         }
         let which: Vec<TrunkIdx> = (0..).take(shape.len()).map(TrunkIdx).collect();
         let mut rng = Rng::from_u64(seed);
         let order = trunks.candidates(&mut rng, &which);
         let key = |id: &TargetId| {
             let target = trunks.target(*id).unwrap();
-            (target.state() == State::Down, target.trunk, target.config.priority)
+            (target.state() == State::Down, target.trunk(), target.config.priority)
         };
         prop_assert!(order.is_sorted_by_key(key));
         let mut sorted = order.clone();

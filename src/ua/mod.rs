@@ -49,8 +49,8 @@ slotmap::new_key_type! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     Leg(LegId),
-    /// Not a leg's: an OPTIONS probe, numbered by the node.
-    Probe(u32),
+    /// Not a leg's: a request of the node itself, numbered by it.
+    Errand(u32),
 }
 
 /// What everything that acts needs: the time, chance, the transactions and the way out.

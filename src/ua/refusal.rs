@@ -17,11 +17,13 @@ pub struct Refusal {
     pub reason: Option<Bytes>,
     /// Seconds for Retry-After.
     pub retry_after: Option<u32>,
+    /// Where a 3xx points: the URI of its first Contact.
+    pub redirect: Option<Bytes>,
 }
 
 impl Refusal {
     pub const fn new(status: u16) -> Self {
-        Self { status, phrase: None, warning: None, reason: None, retry_after: None }
+        Self { status, phrase: None, warning: None, reason: None, retry_after: None, redirect: None }
     }
 
     pub fn warn(status: u16, warning: impl Into<String>) -> Self {
@@ -30,7 +32,13 @@ impl Refusal {
 
     /// What a peer's final response says.
     pub fn of(response: &Message) -> Self {
-        Self { reason: response.header(Name::Reason).map(Bytes::copy_from_slice), ..Self::new(response.code()) }
+        let is_redirect = (300..400).contains(&response.code());
+        let contact = response.contact().filter(|_| is_redirect);
+        Self {
+            reason: response.header(Name::Reason).map(Bytes::copy_from_slice),
+            redirect: contact.map(|contact| Bytes::copy_from_slice(contact.uri)),
+            ..Self::new(response.code())
+        }
     }
 
     /// The Reason value that carries this status to the other leg (RFC 3326 §2): the peer's own, or one made of the status.

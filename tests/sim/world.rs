@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sosbridge::admin::Metrics;
 use sosbridge::base::{Instant, Rng};
 use sosbridge::node::{Boot, Input, Node, Output, StoreFault, WriteId};
-use sosbridge::transport::ConnId;
+use sosbridge::transport::{ConnId, Found, Place, Question, Server};
 
 use crate::chance::{between, ms, percent, secs};
 use crate::model::Model;
@@ -31,7 +31,7 @@ pub enum Event {
     Closed { id: u64, to_node: bool },
     Unreachable { life: u32, remote: SocketAddr },
     Stored { life: u32, write: WriteId, result: Result<(), StoreFault> },
-    Resolved { life: u32, query: sosbridge::node::QueryId, port: u16 },
+    Resolved { life: u32, query: sosbridge::node::QueryId, question: Question },
     Tick { party: usize, tick: Tick },
     Restart,
 }
@@ -190,9 +190,9 @@ impl World {
                 }
             }
             Output::Persist { write, rows, urgent } => self.store.write(self.now, &mut self.rng, write, rows, urgent),
-            Output::Resolve { query, port, .. } => {
+            Output::Resolve { query, question } => {
                 let (life, after) = (self.life, between(&mut self.rng, 10, 500));
-                self.later(after, Event::Resolved { life, query, port });
+                self.later(after, Event::Resolved { life, query, question });
             }
         }
     }
@@ -273,11 +273,17 @@ impl World {
                 self.feed(Input::Unreachable { listener: UDP, remote });
             }
             Event::Stored { life, write, result } if life == self.life => self.feed(Input::Stored { write, result }),
-            Event::Resolved { life, query, port } if life == self.life => {
+            Event::Resolved { life, query, question } if life == self.life => {
                 let fails = !self.calm && percent(&mut self.rng, 30);
-                let address = SocketAddr::new("10.9.1.1".parse().unwrap(), port);
-                let addresses = if fails { Vec::new() } else { vec![address] };
-                self.feed(Input::Resolved { query, addresses });
+                let (protocol, port) = question.direct();
+                let place = Place { protocol, remote: SocketAddr::new("10.9.1.1".parse().unwrap(), port) };
+                let whole = Found {
+                    servers: vec![Server { place, record: 0, priority: 0, weight: 0 }],
+                    ttl: Duration::from_secs(60),
+                    is_whole: true,
+                };
+                let found = if fails { Found::nothing() } else { whole };
+                self.feed(Input::Resolved { query, found });
             }
             Event::Refused { .. } | Event::Unreachable { .. } | Event::Stored { .. } | Event::Resolved { .. } => {}
             Event::Tick { party, tick: Tick::Return { port } } => self.return_party(party, port),

@@ -10,6 +10,7 @@ mod callers;
 mod lease;
 mod numbers;
 mod other_calls;
+mod pbx;
 mod registering;
 mod rewrite;
 mod routing;

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use sosbridge::admin::{Metrics, Record};
 use sosbridge::base::{Instant, Protocol};
 use sosbridge::config::Config;
-use sosbridge::node::{Boot, Input, Node, Output, Row, StoreFault, StoreSin, WriteId};
-use sosbridge::transport::{ConnId, Flow, ListenerId};
+use sosbridge::node::{Boot, Input, Node, Output, QueryId, Row, StoreFault, StoreSin, WriteId};
+use sosbridge::transport::{ConnId, Flow, Found, ListenerId, Place, Question, Server};
 use sosbridge::trunk::Peer;
 
 pub use agent::{Agent, Dialog, description};
@@ -69,6 +69,11 @@ pub struct World {
     pub opened: Vec<Opened>,
     /// Connections that are WebSockets.
     web: Vec<ConnId>,
+    /// Questions to DNS that have no answer yet.
+    pub asked: Vec<(QueryId, Question)>,
+    /// Connections take this side of forever.
+    pub connects_hang: bool,
+    pub connecting: Vec<ConnId>,
     pub pongs: usize,
     /// STUN responses, and whom they went to.
     pub stun: Vec<(SocketAddr, Vec<u8>)>,
@@ -150,6 +155,9 @@ impl World {
             closed: Vec::new(),
             opened: Vec::new(),
             web: Vec::new(),
+            asked: Vec::new(),
+            connects_hang: false,
+            connecting: Vec::new(),
             pongs: 0,
             stun: Vec::new(),
             secrets: vec![
@@ -246,12 +254,13 @@ impl World {
                         Store::Silent => {}
                     }
                 }
+                Output::Connect { connection, .. } if self.connects_hang => self.connecting.push(connection),
                 Output::Connect { connection, protocol, remote, peer, .. } => {
                     self.opened.push(Opened { connection, protocol, remote, peer });
                     self.node.handle(self.now, Input::Connected { connection });
                 }
                 Output::Close { connection } => self.closed.push(connection),
-                Output::Resolve { .. } => panic!("no test has names to resolve"),
+                Output::Resolve { query, question } => self.asked.push((query, question)),
             }
         }
     }
@@ -281,6 +290,21 @@ impl World {
         }
         let at = u64::try_from(self.now.since(self.began).as_millis()).unwrap();
         self.wire.push(Sent { at, to, listener, connection, msg: Msg::read(&text), text });
+    }
+
+    /// DNS answers the question about `host`: places by priority and weight, each a record of its own.
+    #[track_caller]
+    pub fn answer_dns(&mut self, host: &str, servers: &[(Protocol, &str, u32, u16)]) {
+        let at = self.asked.iter().position(|(_, question)| question.host == host);
+        let (query, _) = self.asked.remove(at.unwrap_or_else(|| panic!("nobody asked for {host}: {:?}", self.asked)));
+        let server = |(&(protocol, remote, priority, weight), record): (&(Protocol, &str, u32, u16), u16)| {
+            let place = Place { protocol, remote: remote.parse().unwrap() };
+            Server { place, record, priority, weight }
+        };
+        let is_whole = !servers.is_empty();
+        let servers = servers.iter().zip(0..).map(server).collect();
+        let found = Found { servers, ttl: std::time::Duration::from_secs(60), is_whole };
+        self.input(Input::Resolved { query, found });
     }
 
     /// Lets time pass, timer by timer.

@@ -1,0 +1,87 @@
+//! The registrations at all trunks that want one.
+
+use std::net::SocketAddr;
+
+use smallvec::SmallVec;
+
+use super::registration::{Outcome, Register, Registration, Standing};
+use super::{TargetId, Trunks};
+use crate::base::{Instant, Rng};
+use crate::config::{Config, TrunkIdx};
+use crate::transport::{ConnId, Flow, Place};
+
+impl Trunks {
+    /// Those of the trunks in `config`; one that stays keeps its registration.
+    pub(super) fn reload_registrations(&mut self, was: &Config, now: Instant) {
+        let mut old = std::mem::take(&mut self.registrations);
+        for trunk in &self.config.trunks {
+            let before =
+                was.trunks.iter().position(|known| known.name == trunk.name && known.username == trunk.username);
+            let kept = before.and_then(|at| old.get_mut(at)?.take());
+            self.registrations.push(trunk.register.then(|| kept.unwrap_or_else(|| Registration::new(now))));
+        }
+    }
+
+    /// The REGISTERs that are due.
+    pub fn registers(&mut self, now: Instant, rng: &mut Rng) -> SmallVec<[Register; 1]> {
+        let mut due = SmallVec::new();
+        for at in 0..self.registrations.len() {
+            let is_due = |registration: &Registration| registration.deadline().is_some_and(|due| due <= now);
+            if !self.registrations.get(at).is_some_and(|registration| registration.as_ref().is_some_and(is_due)) {
+                continue;
+            }
+            let Ok(trunk) = u32::try_from(at).map(TrunkIdx) else { continue };
+            let mut places: SmallVec<[(TargetId, Place); 4]> = SmallVec::new();
+            for id in self.candidates(rng, &[trunk]) {
+                let target = self.target(id);
+                places.extend(target.into_iter().flat_map(|target| target.known()).map(|place| (id, place)));
+            }
+            if let Some(Some(registration)) = self.registrations.get_mut(at) {
+                due.extend(registration.next(now, rng, &places));
+            }
+        }
+        due
+    }
+
+    /// What became of the REGISTER to `target`, whose last number was `cseq`.
+    pub fn register_over(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        target: TargetId,
+        (flow, cseq): (Option<Flow>, u32),
+        outcome: Outcome,
+    ) {
+        let trunk = self.target(target).and_then(super::Target::trunk);
+        let at = trunk.and_then(|trunk| usize::try_from(trunk.0).ok());
+        if let Some(Some(registration)) = at.and_then(|at| self.registrations.get_mut(at)) {
+            registration.counted(cseq);
+            registration.over(now, rng, flow, outcome);
+        }
+    }
+
+    /// The trunk that we are registered at over a flow to `source`.
+    pub(super) fn registered_at(&self, source: SocketAddr) -> Option<TrunkIdx> {
+        let is_there = |registration: &Option<Registration>| {
+            registration
+                .as_ref()
+                .is_some_and(|registration| registration.flow.is_some_and(|flow| flow.remote == source))
+        };
+        let at = self.registrations.iter().position(is_there)?;
+        u32::try_from(at).ok().map(TrunkIdx)
+    }
+
+    /// Takes all registrations back.
+    pub fn leave(&mut self) {
+        self.registrations.iter_mut().flatten().for_each(Registration::leave);
+    }
+
+    /// True when none is left to be taken back.
+    pub fn has_left(&self) -> bool {
+        self.registrations.iter().flatten().all(|registration| registration.standing == Standing::Ended)
+    }
+
+    pub fn connection_lost(&mut self, now: Instant, connection: ConnId) {
+        self.registrations.iter_mut().flatten().for_each(|registration| registration.connection_lost(now, connection));
+    }
+}

@@ -1,0 +1,171 @@
+//! NA-7 against a real name server: what the resolver of the daemon makes of NAPTR, SRV, A and AAAA (RFC 3263 §4), served by
+//! dnsmasq on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sosbridge::admin::Metrics;
+use sosbridge::base::Protocol;
+use sosbridge::node::{Input, QueryId};
+use sosbridge::shell::dns::Resolver;
+use sosbridge::shell::events::Event;
+use sosbridge::transport::{Found, Place, Question};
+
+const ZONE: &[&str] = &[
+    "--naptr-record=full.test,20,10,s,SIP+D2U,,_sip._udp.full.test",
+    "--naptr-record=full.test,10,10,s,SIP+D2T,,_sip._tcp.full.test",
+    "--srv-host=_sip._tcp.full.test,a.full.test,5070,10,60",
+    "--srv-host=_sip._tcp.full.test,b.full.test,5071,10,40",
+    "--srv-host=_sip._tcp.full.test,c.full.test,5072,20,0",
+    "--srv-host=_sip._udp.full.test,a.full.test,5060,0,0",
+    "--host-record=a.full.test,192.0.2.1,2001:db8::1",
+    "--host-record=b.full.test,192.0.2.2",
+    "--host-record=c.full.test,192.0.2.3",
+    "--srv-host=_sip._udp.srv.test,b.full.test,5081,1,1",
+    "--srv-host=_sip._tcp.srv.test,b.full.test,5082,1,1",
+    "--host-record=srv.test,192.0.2.99",
+    "--host-record=plain.test,192.0.2.7",
+    "--srv-host=_sip._udp.holes.test,gone.elsewhere.invalid,5081,1,1",
+    "--srv-host=_sip._udp.holes.test,b.full.test,5082,2,1",
+];
+
+/// dnsmasq with these records; it answers for nothing else.
+struct Dnsmasq {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Dnsmasq {
+    fn start() -> Self {
+        let port = free_port();
+        let program = if std::path::Path::new("/usr/sbin/dnsmasq").exists() { "/usr/sbin/dnsmasq" } else { "dnsmasq" };
+        let child = Command::new(program)
+            .args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"])
+            .args(["--listen-address=127.0.0.1", "--pid-file=", "--user=", "--local=/test/", "--local-ttl=7"])
+            .arg(format!("--port={port}"))
+            .args(ZONE)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("dnsmasq runs (Debian package dnsmasq-base)");
+        Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
+    }
+}
+
+impl Drop for Dnsmasq {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free for UDP and TCP");
+}
+
+fn question(host: &str, port: Option<u16>, protocol: Option<Protocol>) -> Question {
+    Question { host: host.into(), port, protocol }
+}
+
+async fn ask(server: SocketAddr, question: Question) -> Found {
+    let (events, mut answers) = tokio::sync::mpsc::channel(1);
+    Resolver::new(&[server], events, Metrics::new()).unwrap().resolve(QueryId(1), question);
+    match answers.recv().await.unwrap() {
+        Event::Input(Input::Resolved { query: QueryId(1), found }) => found,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// As [`ask`], once the name server has begun to answer.
+async fn answer(dns: &Dnsmasq, asked: Question) -> Found {
+    let until = Instant::now() + Duration::from_secs(20);
+    while ask(dns.address, question("plain.test", Some(1), None)).await.servers.is_empty() {
+        assert!(Instant::now() < until, "dnsmasq does not answer");
+    }
+    ask(dns.address, asked).await
+}
+
+fn places(found: &Found) -> Vec<(Place, u32, u16)> {
+    found.servers.iter().map(|server| (server.place, server.priority, server.weight)).collect()
+}
+
+fn place(protocol: Protocol, remote: &str) -> Place {
+    Place { protocol, remote: remote.parse().unwrap() }
+}
+
+#[tokio::test]
+async fn na_7_naptr_leads_to_srv_and_srv_to_addresses_of_both_families() {
+    let dns = Dnsmasq::start();
+    let found = answer(&dns, question("full.test", None, None)).await;
+    assert!(found.is_whole);
+    assert!(found.ttl <= Duration::from_secs(7) && found.ttl > Duration::from_secs(3), "{:?}", found.ttl);
+    let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+    let mut expected = vec![
+        (place(tcp, "192.0.2.1:5070"), 10, 60),
+        (place(tcp, "[2001:db8::1]:5070"), 10, 60),
+        (place(tcp, "192.0.2.2:5071"), 10, 40),
+        (place(tcp, "192.0.2.3:5072"), 20, 0),
+        // What NAPTR likes less comes after all of that.
+        (place(udp, "192.0.2.1:5060"), 1 << 16, 0),
+        (place(udp, "[2001:db8::1]:5060"), 1 << 16, 0),
+    ];
+    let mut places = places(&found);
+    places.sort_by_key(|(place, priority, _)| (*priority, *place));
+    expected.sort_by_key(|(place, priority, _)| (*priority, *place));
+    assert_eq!(places, expected);
+    let of = |port: u16| found.servers.iter().filter(move |server| server.place.remote.port() == port);
+    let records: Vec<u16> = of(5070).map(|server| server.record).collect();
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0], records[1], "both addresses belong to one record");
+    assert_ne!(of(5071).next().unwrap().record, records[0]);
+}
+
+#[tokio::test]
+async fn na_7_without_naptr_srv_of_each_transport_and_without_srv_the_host_itself() {
+    let dns = Dnsmasq::start();
+    let found = answer(&dns, question("srv.test", None, None)).await;
+    let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+    let wanted = [(place(udp, "192.0.2.2:5081"), 1, 1), (place(tcp, "192.0.2.2:5082"), (1 << 16) + 1, 1)];
+    assert_eq!(places(&found), wanted);
+    let found = answer(&dns, question("srv.test", None, Some(tcp))).await;
+    assert_eq!(places(&found), [(place(tcp, "192.0.2.2:5082"), 1, 1)]);
+    // A port in the URI: neither NAPTR nor SRV.
+    let found = answer(&dns, question("srv.test", Some(5090), None)).await;
+    assert_eq!(places(&found), [(place(udp, "192.0.2.99:5090"), 0, 0)]);
+    let found = answer(&dns, question("plain.test", None, None)).await;
+    assert_eq!((places(&found), found.is_whole), (vec![(place(udp, "192.0.2.7:5060"), 0, 0)], true));
+    let found = answer(&dns, question("plain.test", None, Some(tcp))).await;
+    assert_eq!(places(&found), [(place(tcp, "192.0.2.7:5060"), 0, 0)]);
+}
+
+#[tokio::test]
+async fn na_7_half_an_answer_says_so_and_no_answer_comes_in_time() {
+    let dns = Dnsmasq::start();
+    let found = answer(&dns, question("holes.test", None, Some(Protocol::Udp))).await;
+    assert_eq!((found.servers.len(), found.is_whole), (1, false));
+    let found = answer(&dns, question("nobody.test", None, None)).await;
+    assert!(found.servers.is_empty() && !found.is_whole);
+    // A name server that is silent.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let began = Instant::now();
+    let found = ask(silent.local_addr().unwrap(), question("plain.test", None, None)).await;
+    assert!(found.servers.is_empty() && !found.is_whole);
+    assert!(began.elapsed() < Duration::from_secs(25));
+}
+
+#[tokio::test]
+async fn addresses_of_the_system_are_found_too() {
+    let (events, mut answers) = tokio::sync::mpsc::channel(1);
+    let resolver = Resolver::new(&[], events, Metrics::new()).unwrap();
+    resolver.resolve(QueryId(1), question("localhost", Some(5060), None));
+    let Event::Input(Input::Resolved { found, .. }) = answers.recv().await.unwrap() else { panic!() };
+    assert!(found.servers.iter().any(|server| server.place.remote.ip().is_loopback()), "{found:?}");
+}

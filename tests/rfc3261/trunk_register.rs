@@ -1,0 +1,216 @@
+//! `register = true`: our registration at a trunk (RFC 3261 §10.2), seen by its registrar.
+
+use crate::world::{Agent, Dialog, Msg, Toml, World, alice, outsider, param, psap};
+use sosbridge::admin::RegistrationState;
+use sosbridge::node::Input;
+
+fn toml() -> Toml {
+    Toml::default().psap("username = \"carrier-user\"\npassword = \"s3cret\"\nregister = true")
+}
+
+/// The trunk calls from nowhere that the file names.
+fn closed_toml() -> Toml {
+    toml().change("accept_from = [\"203.0.113.80:5080\"]", "accept_from = []")
+}
+
+fn digest(nonce: &str) -> String {
+    format!("Digest realm=\"trunk.example\", nonce=\"{nonce}\", qop=\"auth\", algorithm=MD5")
+}
+
+fn ok(register: &Msg, expires: u32) -> Msg {
+    let contact = format!("{};expires={expires}", register.header("Contact"));
+    let other = "<sip:somebody@198.51.100.250:5060>;expires=17";
+    psap().reply(register, 200).set("Contact", other).with("Contact", &contact)
+}
+
+/// A world whose registration stands.
+fn registered(toml: &Toml, expires: u32) -> World {
+    let mut world = World::of(toml);
+    world.run(0);
+    let first = world.take(&psap(), "REGISTER");
+    world.send(&psap(), &psap().reply(&first, 401).without("Contact").with("WWW-Authenticate", &digest("n1")));
+    let second = world.take(&psap(), "REGISTER");
+    world.send(&psap(), &ok(&second, expires));
+    assert_eq!(standing(&world), RegistrationState::Registered);
+    world
+}
+
+fn standing(world: &World) -> RegistrationState {
+    world.node.trunks_view()[0].registration.as_ref().unwrap().state
+}
+
+#[test]
+fn it_registers_with_its_credentials_and_renews_in_time() {
+    let mut world = World::of(&toml());
+    world.run(0);
+    let first = world.take(&psap(), "REGISTER");
+    assert_eq!(first.uri(), "sip:203.0.113.80:5080");
+    assert_eq!(first.header("To"), "<sip:carrier-user@203.0.113.80>");
+    assert_eq!(first.contact(), "sip:carrier-user@192.0.2.1:5060");
+    assert!(first.header("Expires").parse::<u32>().unwrap() >= 600 && !first.has("Authorization"));
+    world.send(&psap(), &psap().reply(&first, 401).without("Contact").with("WWW-Authenticate", &digest("n1")));
+    let second = world.take(&psap(), "REGISTER");
+    assert!(second.header("Authorization").contains("username=\"carrier-user\""));
+    assert_eq!((second.header("Call-ID"), second.cseq()), (first.header("Call-ID"), first.cseq() + 1));
+    world.send(&psap(), &ok(&second, 120));
+    assert_eq!(standing(&world), RegistrationState::Registered);
+    world.run(1_100);
+    assert_eq!(world.metric("sosbridge_trunk_registered{trunk=\"psap\"}") as u8, 1);
+    // Three quarters of what it was granted, with the nonce that is known.
+    world.run(87_000);
+    world.none(&psap(), "REGISTER");
+    world.run(3_000);
+    let renewed = world.take_all(&psap(), "REGISTER").remove(0).msg;
+    assert!(renewed.header("Authorization").contains("nc=00000002"), "{renewed}");
+    assert_eq!((renewed.header("Call-ID"), renewed.cseq()), (first.header("Call-ID"), second.cseq() + 1));
+    world.send(&psap(), &ok(&renewed, 120));
+    world.silent();
+}
+
+#[test]
+fn too_brief_is_asked_for_longer_and_a_refusal_backs_off() {
+    let mut world = World::of(&toml());
+    world.run(0);
+    let first = world.take(&psap(), "REGISTER");
+    world.send(&psap(), &psap().reply(&first, 423).with("Min-Expires", "7200"));
+    world.run(10);
+    let longer = world.take(&psap(), "REGISTER");
+    assert_eq!(longer.header("Expires"), "7200");
+    world.send(&psap(), &psap().reply(&longer, 403));
+    assert_eq!(standing(&world), RegistrationState::Failed);
+    let mut times = vec![world.clock()];
+    for _ in 0..6 {
+        while world.on_wire(&psap(), "REGISTER").is_empty() {
+            world.run(500);
+        }
+        let sent = world.take_all(&psap(), "REGISTER");
+        assert_eq!(sent.len(), 1);
+        times.push(sent[0].at);
+        world.send(&psap(), &psap().reply(&sent[0].msg, 403));
+    }
+    let pauses: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses[0] <= 5_500 && pauses[5] > 60_000, "{pauses:?}");
+    assert_eq!(world.node.trunks_view()[0].registration.as_ref().unwrap().last_status, Some(403));
+    // Wrong credentials are not repeated within one attempt.
+    let mut world = World::of(&toml());
+    world.run(0);
+    for nonce in ["n1", "n2"] {
+        let asked = world.take(&psap(), "REGISTER");
+        world.send(&psap(), &psap().reply(&asked, 401).with("WWW-Authenticate", &digest(nonce)));
+    }
+    world.silent();
+}
+
+#[test]
+fn a_callback_over_the_registration_is_the_trunks_and_from_nowhere_else() {
+    let mut world = registered(&closed_toml(), 3600);
+    world.register(&alice());
+    let (_, offered) = world.dialled();
+    let number = world.node.leases_view(0).rows[0].number.to_string();
+    world.send(&psap(), &psap().reply(&offered, 486));
+    world.take_all(&psap(), "*");
+    world.run(100);
+    for stranger in [outsider(), Agent::new("psap", "203.0.113.80:5999")] {
+        let invite = stranger.invite(&format!("sip:{number}@192.0.2.1"));
+        assert_eq!(world.ask(&stranger, &invite).code(), 403, "{}", stranger.address);
+    }
+    // The number in the Request-URI, or our Contact there and the number in To or P-Called-Party-ID.
+    let to_contact = || psap().invite("sip:carrier-user@192.0.2.1:5060");
+    let calls = [
+        psap().invite(&format!("sip:{number}@192.0.2.1")),
+        to_contact().set("To", &format!("<sip:{number}@trunk.example>")),
+        to_contact().with("P-Called-Party-ID", &format!("<sip:{number}@trunk.example>")),
+    ];
+    for call in calls {
+        world.send(&psap(), &call);
+        let ring = world.take(&alice(), "INVITE");
+        assert_eq!(ring.header("Priority"), "psap-callback");
+        world.send(&psap(), &call.cancel());
+        world.take_all(&psap(), "*");
+        world.send(&alice(), &alice().reply(&ring, 180));
+        world.take_all(&alice(), "*");
+    }
+}
+
+#[test]
+fn without_the_registration_its_calls_are_those_of_a_stranger() {
+    let mut world = registered(&closed_toml(), 60);
+    world.register(&alice());
+    world.dialled();
+    let number = world.node.leases_view(0).rows[0].number.to_string();
+    // It ends: the registrar is silent.
+    world.run(62_000);
+    let invite = psap().invite(&format!("sip:{number}@192.0.2.1"));
+    assert_eq!(world.ask(&psap(), &invite).code(), 403);
+}
+
+#[test]
+fn a_drain_ends_with_the_registration_taken_back() {
+    let mut world = registered(&toml(), 3600);
+    world.register(&alice());
+    let mut call = world.talking();
+    world.input(Input::Drain);
+    world.none(&psap(), "REGISTER");
+    let bye = call.phone.request("BYE");
+    world.ask(&alice(), &bye);
+    let bye = world.take(&psap(), "BYE");
+    world.send(&psap(), &psap().reply(&bye, 200));
+    let last = world.take(&psap(), "REGISTER");
+    assert_eq!(last.header("Expires"), "0");
+    assert!(last.header("Authorization").contains("nc="));
+    assert!(!world.node.is_drained());
+    world.send(&psap(), &psap().reply(&last, 200).without("Contact"));
+    assert!(world.node.is_drained());
+    assert_eq!(standing(&world), RegistrationState::Ended);
+    // Nobody waits long for a registrar that is gone.
+    let mut world = registered(&toml(), 3600);
+    world.input(Input::Drain);
+    world.take(&psap(), "REGISTER");
+    world.run(2_500);
+    assert!(world.node.is_drained());
+}
+
+#[test]
+fn a_reload_keeps_the_registration_and_may_end_it() {
+    let mut world = registered(&toml(), 120);
+    world.reload(&toml().add("[other_calls]\nusers = false\n"));
+    assert_eq!(standing(&world), RegistrationState::Registered);
+    world.reload(&Toml::default());
+    assert!(world.node.trunks_view()[0].registration.is_none());
+    world.run(300_000);
+    world.none(&psap(), "REGISTER");
+}
+
+#[test]
+fn au_3_a_probe_is_answered_too() {
+    let mut world = World::of(&toml().change("options_interval = \"0s\"", "options_interval = \"30s\""));
+    world.run(0);
+    let probe = world.take(&psap(), "OPTIONS");
+    world.send(&psap(), &psap().reply(&probe, 401).with("WWW-Authenticate", &digest("n1")));
+    let again = world.take(&psap(), "OPTIONS");
+    assert!(again.header("Authorization").contains("response="), "{again}");
+    assert_eq!((again.cseq(), param(again.header("Via"), "branch") == probe.branch()), (2, false));
+    world.send(&psap(), &psap().reply(&again, 200));
+    assert_eq!(world.node.trunks_view()[0].targets[0].last_status, Some(200));
+}
+
+#[test]
+fn a_dialog_of_a_call_over_the_registration_lives_on_after_it() {
+    let mut world = registered(&closed_toml(), 3600);
+    world.register(&alice());
+    let (_, offered) = world.dialled();
+    let number = world.node.leases_view(0).rows[0].number.to_string();
+    world.send(&psap(), &psap().reply(&offered, 486));
+    world.take_all(&psap(), "*");
+    let cb = psap().invite(&format!("sip:{number}@192.0.2.1"));
+    world.send(&psap(), &cb);
+    let ring = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&ring, 200).sdp(&alice().offer()));
+    let ok = world.take(&psap(), "200");
+    let mut trunk = Dialog::caller(psap(), &cb, &ok);
+    let ack = trunk.request("ACK");
+    world.send(&psap(), &ack);
+    world.reload(&Toml::default().change("accept_from = [\"203.0.113.80:5080\"]", "accept_from = []"));
+    let bye = trunk.request("BYE");
+    assert_eq!(world.ask(&psap(), &bye).code(), 200);
+}
