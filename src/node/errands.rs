@@ -116,9 +116,13 @@ impl Node {
 
     fn run_errand(&mut self, target: TargetId, place: Place, purpose: Purpose, heading: &Heading<'_>) {
         let Some(flow) = flow_to(&self.config, place) else {
-            if let Purpose::Register(_) = purpose {
-                let sent = (None, heading.cseq);
-                self.trunks.register_over(self.now, &mut self.rng, target, sent, Outcome::Lost(503));
+            match purpose {
+                // No listener of its address family, or none over UDP: a place like one where nobody listens.
+                Purpose::Probe => self.trunks.report(self.now, target, place, Sign::Unreachable),
+                Purpose::Register(_) => {
+                    let sent = (None, heading.cseq);
+                    self.trunks.register_over(self.now, &mut self.rng, target, sent, Outcome::Lost(503));
+                }
             }
             return;
         };
