@@ -71,9 +71,6 @@ pub struct World {
     web: Vec<ConnId>,
     /// Questions to DNS that have no answer yet.
     pub asked: Vec<(QueryId, Question)>,
-    /// Connections take this side of forever.
-    pub connects_hang: bool,
-    pub connecting: Vec<ConnId>,
     pub pongs: usize,
     /// STUN responses, and whom they went to.
     pub stun: Vec<(SocketAddr, Vec<u8>)>,
@@ -156,8 +153,6 @@ impl World {
             opened: Vec::new(),
             web: Vec::new(),
             asked: Vec::new(),
-            connects_hang: false,
-            connecting: Vec::new(),
             pongs: 0,
             stun: Vec::new(),
             secrets: vec![
@@ -254,7 +249,6 @@ impl World {
                         Store::Silent => {}
                     }
                 }
-                Output::Connect { connection, .. } if self.connects_hang => self.connecting.push(connection),
                 Output::Connect { connection, protocol, remote, peer, .. } => {
                     self.opened.push(Opened { connection, protocol, remote, peer });
                     self.node.handle(self.now, Input::Connected { connection });
