@@ -64,6 +64,7 @@ pub fn all() -> Vec<(String, Cast)> {
             Center::Challenging,
             trunks.map(|both| (both, both)).to_vec(),
         ),
+        ("behind-kamailio", Make::Pjsip, Home::Pbx, Center::Phone, ["udp", "tcp"].map(|both| (both, both)).to_vec()),
     ];
     let named = |(name, make, home, center, pairs): (&str, _, _, _, Vec<(&'static str, &'static str)>)| {
         let cast = move |transports| Cast { make, home, center, transports };
@@ -225,6 +226,8 @@ fn addresses(cast: Cast) -> Outcome<Vars> {
     let (of_phone, of_trunk) = cast.transports;
     vars.set("phone_transport", of_phone);
     vars.set("trunk_transport", of_trunk);
+    // Where nobody is a PBX, one stands in the configuration all the same.
+    vars.set("pbx_transport", if cast.home == Home::Pbx { of_phone } else { "udp" });
     let psap = ports::free(ports::TRUNK)?;
     vars.set_address("psap", psap);
     vars.set_address("pbx", ports::free(ports::PBX)?);
@@ -249,6 +252,7 @@ fn addresses(cast: Cast) -> Outcome<Vars> {
 fn changes() -> toml::Table {
     toml! {
         users = [{ aor = "sip:alice@example.com", password = "secret", resource = "contoso", inbound = false, country = "US" }]
+        resources = [{ name = "contoso", numbers = [{ number = "+14255550100", make_calls = true }], unknown_country = "US" }]
         [sip]
         listen = [
             { transport = "udp", address = "{udp}" },
@@ -266,5 +270,10 @@ fn changes() -> toml::Table {
         options_interval = "0s"
         username = "{trunk_username}"
         password = "{trunk_password}"
+        [[pbxs]]
+        name = "hq-pbx"
+        resource = "contoso"
+        addresses = ["127.0.0.24/32"]
+        target = "sip:{pbx};transport={pbx_transport}"
     }
 }
