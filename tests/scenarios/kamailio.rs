@@ -1,6 +1,7 @@
 //! Kamailio as a process: the edge of a call center, or a PBX. Its phones are registered with it.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -48,14 +49,15 @@ impl Kamailio {
             command.args(["-A", "CHALLENGES"]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let mut running = Running::start("kamailio", &mut command)?;
+        // Its processes are one group, so that none is left over.
+        let mut kamailio = Self(Running::start("kamailio", command.process_group(0))?);
         let listens = || [own, secure].iter().all(|address| ports::is_bound(*address, true));
-        let ready = until(Duration::from_secs(10), || match running.has_ended() {
+        let ready = until(Duration::from_secs(10), || match kamailio.0.has_ended() {
             true => Some(false),
             false => listens().then_some(true),
         });
         match ready {
-            Some(true) => Ok(Self(running)),
+            Some(true) => Ok(kamailio),
             _ => Err(format!(
                 "kamailio does not start (it needs kamailio-tls-modules and kamailio-websocket-modules too); its log is {}",
                 home.join("log").display()
@@ -65,9 +67,10 @@ impl Kamailio {
 }
 
 impl Drop for Kamailio {
-    /// It takes its children along when it is asked to go.
+    /// It takes its children along when it is asked to go; those it does not are killed.
     fn drop(&mut self) {
         self.0.signal("TERM");
         let _ = self.0.finish(Duration::from_secs(5));
+        self.0.kill_group();
     }
 }

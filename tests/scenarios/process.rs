@@ -1,7 +1,7 @@
 //! Child processes: found or named by their Debian package, waited for no longer than told, and stopped by their id whatever happens.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,12 @@ impl Running {
     /// Sends a signal by its short name.
     pub fn signal(&self, name: &str) {
         let _ = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
+    }
+
+    /// SIGKILL to a child that leads a group, and to all of the group; the group's id stays taken while any of it lives.
+    pub fn kill_group(&self) {
+        let group = format!("-{}", self.id());
+        let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status();
     }
 
     /// SIGKILL.

@@ -43,7 +43,7 @@ class Browser:
             os.dup2(pair[1], 4)
 
         self.process = subprocess.Popen(
-            [BROWSER, *FLAGS, *flags, f"--user-data-dir={profile}"],
+            [BROWSER, *FLAGS, *flags, f"--user-data-dir={os.path.abspath(profile)}"],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             preexec_fn=third_and_fourth,
@@ -114,7 +114,8 @@ def main():
     installed = pathlib.Path(sys.argv[1])
     who = json.loads(sys.stdin.buffer.raw.readline())
     flags = [f"--ignore-certificate-errors-spki-list={who['server_key']}"]
-    with tempfile.TemporaryDirectory() as profile:
+    # In the folder of the trial, which goes with it.
+    with tempfile.TemporaryDirectory(dir=".") as profile:
         browser = Browser(flags, profile)
         try:
             browser.open(pathlib.Path(__file__).with_name("jssip.html").resolve())
