@@ -141,6 +141,13 @@ impl<'a> Uri<'a> {
         }
     }
 
+    /// The value of a header in the URI, without its escapes (§19.1.1); the first of that name.
+    pub fn header(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        let named =
+            |header: &'a [u8]| split_once(header, b'=').filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+        self.headers.split(|byte| *byte == b'&').find_map(named).map(|(_, value)| unescape(value))
+    }
+
     pub fn is_sip(&self) -> bool {
         matches!(self.scheme, Scheme::Sip | Scheme::Sips)
     }
