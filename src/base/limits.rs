@@ -44,6 +44,8 @@ pub const STORE_QUEUE: usize = 200_000;
 pub const RECORDS_KEPT: usize = 10_000;
 /// Attempts (legs towards trunks or phones) of one call.
 pub const ATTEMPTS_PER_CALL: usize = 64;
+/// How long the target of a transfer may ring.
+pub const TRANSFER: Duration = Duration::from_secs(180);
 /// Early dialogs of one forked INVITE of ours beside its first; reliable provisional responses of further ones are dropped.
 pub const FORKS: usize = 8;
 /// Provisional responses of one call that wait for the PRACK of the one before; further ones are dropped.

@@ -37,6 +37,9 @@ impl Calls {
         flow: Flow,
     ) {
         let method = request.method();
+        if method == Method::Refer {
+            return self.refer(parts, id, from, server, &request, flow);
+        }
         let refuse = |parts: &mut Parts<'_>, refusal: Refusal| {
             parts.ua.refuse_carried(&mut parts.context, from, server, &request, flow, &refusal);
         };
@@ -216,6 +219,7 @@ impl Calls {
             Cause::Expired => (Outcome::Answered, 408),
             Cause::NoPrack => return self.caller_failed(parts, id, reason, 504),
         };
+        self.drop_transfer(parts, id, 487);
         match self.other(id, leg) {
             Some(other) => {
                 let hides = cause == Cause::Bye && self.calls.get(id).is_some_and(|call| call.hides_user_from(other));

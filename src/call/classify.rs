@@ -359,7 +359,7 @@ fn callee_of<'a>(parts: &'a Parts<'_>, invite: &Message) -> Option<Callee<'a>> {
 }
 
 /// Digits as dialled, visual separators removed; `None` for names.
-fn digits_of(uri: &Uri<'_>) -> Option<CompactString> {
+pub(super) fn digits_of(uri: &Uri<'_>) -> Option<CompactString> {
     if matches!(uri.scheme, Scheme::Urn | Scheme::Other) {
         return None;
     }

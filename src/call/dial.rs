@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
 
+use super::callback::is_refusal_of_a_person;
 use super::history::{Attempt, Kind, Outcome, Report};
+use super::refer_to::Callee;
 use super::rewrite::{self, Secrets};
 use super::routing::{flow_to, hostport};
 use super::{Alarm, Branch, Call, Calls, Parts, Stage, classify};
-use crate::base::Instant;
-use crate::config::{RequestUri, Trunk, TrunkIdx};
+use crate::base::{E164, Instant};
+use crate::config::{Config, RequestUri, Trunk, TrunkIdx};
 use crate::lease::Shown;
 use crate::sip::{Message, Uri};
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
 use crate::trunk::{Sign, Target, TargetId, Trunks};
-use crate::ua::{CallId, Invitation, LegId, Refusal};
+use crate::ua::{CallId, Content, Invitation, LegId, Refusal, Ua, Unacceptable};
 
 /// The pause between two rounds over all trunks: the first, doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -24,8 +26,10 @@ const LAST_PAUSE: Duration = Duration::from_secs(4);
 
 /// A call on its way over trunks.
 pub(super) struct Dialling {
-    /// The caller's INVITE, which every attempt is made from.
-    invite: Message,
+    /// The caller's INVITE, which every attempt is made from; on a transfer there may be none.
+    invite: Option<Message>,
+    /// A transfer: what takes the place of what was dialled.
+    referred: Option<Box<Referred>>,
     /// Who the trunk sees: the temporary number, or on a call that is no emergency the user itself.
     identity: CompactString,
     /// What the trunk is asked for.
@@ -42,6 +46,22 @@ pub(super) struct Dialling {
     last: Option<Refusal>,
 }
 
+/// What a REFER makes of an attempt.
+pub(super) struct Referred {
+    /// The Request-URI; `None`: the emergency number, as the trunk wants to be asked for it.
+    pub wanted: Option<Wanted>,
+    /// The caller's session description, as the target is to see it.
+    pub description: Vec<u8>,
+    pub lines: Vec<(&'static [u8], Box<[u8]>)>,
+}
+
+/// Whom a REFER asks for.
+pub(super) enum Wanted {
+    Uri(CompactString),
+    /// The number at whatever target is tried.
+    Number,
+}
+
 struct Hop {
     target: TargetId,
     place: Place,
@@ -49,7 +69,7 @@ struct Hop {
 
 impl Dialling {
     pub(super) fn emergency(
-        parts: &Parts<'_>,
+        parts: &mut Parts<'_>,
         shown: Shown,
         emergency: classify::Emergency,
         invite: Message,
@@ -62,7 +82,53 @@ impl Dialling {
             number: emergency.service.number,
             service: Some(emergency.service.urn),
             give_up: parts.context.now + parts.config.routing.retry,
-            ..Self::new(invite, trunks, parts.context.now)
+            ..Self::new(Some(invite), trunks, parts.context.now)
+        }
+    }
+
+    /// A transfer under `shown`, the number the trunks of the call have seen already (SPEC §5); `invite` is what is left of the
+    /// caller's.
+    pub(super) fn transfer(
+        parts: &mut Parts<'_>,
+        shown: E164,
+        callee: Callee,
+        referred: Referred,
+        invite: Option<Message>,
+    ) -> Self {
+        Self {
+            identity: format_compact!("{shown}"),
+            number: callee.number,
+            service: callee.service,
+            referred: Some(Box::new(referred)),
+            hops: hops(parts, &callee.trunks),
+            ..Self::new(invite, callee.trunks, parts.context.now)
+        }
+    }
+
+    /// The caller's INVITE, where a transfer will want something of it.
+    pub(super) fn kept_invite(&self, config: &Config) -> Option<Box<[u8]>> {
+        let invite = self.invite.as_ref().filter(|_| self.secrets.is_some())?;
+        rewrite::is_telling(config, invite).then(|| invite.bytes().as_ref().into())
+    }
+
+    /// Takes note of a failure. What a person says to a transfer is its end: the call taker knows whom else to ask.
+    pub(super) fn failed(&mut self, refusal: Refusal) {
+        if self.referred.is_some() && is_refusal_of_a_person(refusal.status) {
+            self.hops.clear();
+        }
+        self.last = Some(refusal);
+    }
+
+    /// What an attempt over `leg` offers.
+    fn content(&self, ua: &mut Ua, leg: LegId) -> Result<Option<Content>, Unacceptable> {
+        let edit = |description: &[u8]| self.secrets.as_ref().and_then(|secrets| secrets.remove_from(description));
+        match (&self.referred, &self.invite) {
+            (None, Some(invite)) => ua.relayed(leg, invite, edit),
+            (Some(referred), Some(invite)) if crate::sip::sdp::of(invite).is_some() => {
+                ua.relayed(leg, invite, |_| Some(referred.description.clone()))
+            }
+            (Some(referred), _) => Ok(ua.described(leg, &referred.description, |_| None)),
+            (None, None) => Ok(None),
         }
     }
 
@@ -86,9 +152,10 @@ impl Dialling {
         &mut self.trunks
     }
 
-    fn new(invite: Message, trunks: Vec<TrunkIdx>, now: Instant) -> Self {
+    fn new(invite: Option<Message>, trunks: Vec<TrunkIdx>, now: Instant) -> Self {
         Self {
             invite,
+            referred: None,
             identity: CompactString::default(),
             number: CompactString::default(),
             service: None,
@@ -119,7 +186,7 @@ impl Calls {
         let dialling = Dialling {
             identity,
             number: outbound.number.clone(),
-            ..Dialling::new(invite.clone(), vec![outbound.trunk], now)
+            ..Dialling::new(Some(invite.clone()), vec![outbound.trunk], now)
         };
         let call = Call { user: Some(aor), dialled: outbound.number, ..Call::new(Kind::Outbound, now) };
         let id = self.admit(parts, call, server, invite, flow, pbx.is_some());
@@ -137,10 +204,10 @@ impl Calls {
     pub(super) fn next_target(&mut self, parts: &mut Parts<'_>, id: CallId) {
         loop {
             let Some(call) = self.calls.get_mut(id) else { return };
-            let Stage::Dialling(dialling) = &mut call.stage else { return };
+            let (attempts, Some(dialling)) = (call.attempts.len(), call.dialling_mut()) else { return };
             let Some(hop) = dialling.hops.pop_front() else { break };
             dialling.trying = Some(hop.target);
-            if call.attempts.len() < crate::base::limits::ATTEMPTS_PER_CALL && self.attempt(parts, id, &hop) {
+            if attempts < crate::base::limits::ATTEMPTS_PER_CALL && self.attempt(parts, id, &hop) {
                 return;
             }
         }
@@ -150,7 +217,10 @@ impl Calls {
     fn round_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let now = parts.context.now;
         let Some(call) = self.calls.get_mut(id) else { return };
-        let Stage::Dialling(dialling) = &mut call.stage else { return };
+        let Stage::Dialling(dialling) = &mut call.stage else {
+            let last = call.dialling_mut().and_then(|dialling| dialling.last.take());
+            return self.transfer_failed(parts, id, last.map_or(503, |last| crossing(last.status)));
+        };
         if now + dialling.pause <= dialling.give_up && call.attempts.len() < crate::base::limits::ATTEMPTS_PER_CALL {
             let at = now + dialling.pause;
             dialling.pause = (dialling.pause * 2).min(LAST_PAUSE);
@@ -184,8 +254,7 @@ impl Calls {
         let Some(flow) = flow_to(&config, hop.place) else { return false };
         let flow = parts.context.streams.toward(flow, hop.target.number());
         let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return false };
-        let Some(call) = self.calls.get(id) else { return false };
-        let Stage::Dialling(dialling) = &call.stage else { return false };
+        let Some(dialling) = self.calls.get(id).and_then(Call::dialling) else { return false };
 
         let request_uri = request_uri(dialling, trunk, target, flow);
         let from = format_compact!("<{}>", rewrite::sip_identity(&dialling.identity, &local.host));
@@ -201,21 +270,24 @@ impl Calls {
             account: parts.ua.accounts().of_trunk(index),
         };
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
-        let edit = |description: &[u8]| dialling.secrets.as_ref().and_then(|secrets| secrets.remove_from(description));
-        let Ok(content) = parts.ua.relayed(leg, &dialling.invite, edit) else {
+        let Ok(content) = dialling.content(parts.ua, leg) else {
             parts.ua.discard(leg);
             return false;
         };
-        let lines = rewrite::lines_for(trunk, &dialling.identity, &local.host, &dialling.invite);
+        let mut lines = rewrite::lines_for(trunk, &dialling.identity, &local.host, dialling.invite.as_ref());
+        for (name, value) in dialling.referred.iter().flat_map(|referred| &referred.lines) {
+            lines.push(name, value);
+        }
         let attempt = Attempt {
             trunk: trunk.name.clone(),
-            target: target.config.uri.clone(),
+            target: if dialling.referred.is_some() { request_uri.clone() } else { target.config.uri.clone() },
             status: 0,
             started_at: parts.context.now,
             ended_at: None,
         };
         let wait = trunk.answer_wait;
-        let answers_early = content.is_none() && dialling.invite.extensions().reliable;
+        let takes_reliable = |invite: &Message| invite.extensions().reliable;
+        let answers_early = content.is_none() && dialling.invite.as_ref().is_some_and(takes_reliable);
         self.launch(parts, id, leg, attempt, wait, Some((hop.target, hop.place)));
         parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref(), answers_early);
         true
@@ -278,8 +350,15 @@ impl Calls {
         let Some(_) = self.branch(id, leg).filter(|branch| branch.heard && !branch.alerting) else { return };
         self.close_branch(parts, id, leg, 408);
         parts.ua.hang_up(&mut parts.context, leg, Some(b"SIP;cause=408;text=\"No progress\""));
-        if let Some(Call { stage: Stage::Dialling(dialling), .. }) = self.calls.get_mut(id) {
-            dialling.last = Some(Refusal::new(408));
+        self.try_another(parts, id, Refusal::new(408));
+    }
+
+    fn try_another(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: Refusal) {
+        if let Some(dialling) = self.calls.get_mut(id).and_then(Call::dialling_mut) {
+            if let Some(uri) = &refusal.redirect {
+                dialling.follow(parts.trunks, uri);
+            }
+            dialling.failed(refusal);
         }
         self.next_target(parts, id);
     }
@@ -309,19 +388,13 @@ impl Calls {
     fn tried(&mut self, parts: &mut Parts<'_>, id: CallId, branch: Option<Branch>, refusal: &Refusal) {
         let Some(call) = self.calls.get_mut(id) else { return };
         match &mut call.stage {
-            Stage::Dialling(dialling) => {
-                if let Some(uri) = &refusal.redirect {
-                    dialling.follow(parts.trunks, uri);
-                }
-                dialling.last = Some(refusal.clone());
-                self.next_target(parts, id);
-            }
+            Stage::Dialling(_) | Stage::Bridged => self.try_another(parts, id, refusal.clone()),
             Stage::Ringing(_) => {
                 let attempt = branch.and_then(|branch| call.attempts.get(branch.attempt));
                 let device = attempt.map(|attempt| attempt.target.clone());
                 self.device_failed(parts, id, &device.unwrap_or_default(), refusal);
             }
-            Stage::Granting(_) | Stage::TestLine | Stage::Bridged => {}
+            Stage::Granting(_) | Stage::TestLine => {}
         }
     }
 }
@@ -337,9 +410,13 @@ fn hops(parts: &mut Parts<'_>, trunks: &[TrunkIdx]) -> VecDeque<Hop> {
 }
 
 fn request_uri(dialling: &Dialling, trunk: &Trunk, target: &crate::trunk::Target, flow: Flow) -> CompactString {
+    let wanted = dialling.referred.as_ref().and_then(|referred| referred.wanted.as_ref());
+    if let Some(Wanted::Uri(uri)) = wanted {
+        return uri.clone();
+    }
     match (trunk.request_uri, &dialling.service) {
         (RequestUri::Urn, Some(service)) => service.clone(),
-        _ if !target.config.user.is_empty() => target.config.uri.clone(),
+        _ if !target.config.user.is_empty() && wanted.is_none() => target.config.uri.clone(),
         _ if target.config.is_sips() => format_compact!("sips:{}@{}", dialling.number, flow.remote),
         _ => format_compact!("sip:{}@{}", dialling.number, hostport(flow.remote, flow.protocol)),
     }

@@ -131,6 +131,9 @@ impl Calls {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.callee = Some(leg);
         call.answered_at = Some(now);
+        if let Stage::Dialling(dialling) = &call.stage {
+            call.invite = dialling.kept_invite(parts.config);
+        }
         call.stage = Stage::Bridged;
         call.branches.shrink_to_fit();
         call.attempts.shrink_to_fit();
@@ -144,7 +147,7 @@ impl Calls {
     /// ACK of one leg: where it brings the answer to a delayed offer, the other leg's ACK takes it along (CONFORMANCE OA-2).
     pub(super) fn acknowledged(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, ack: &Message) {
         let Some(other) = self.other(id, leg) else { return };
-        if parts.ua.leg(other).is_some_and(crate::ua::Leg::is_inviting) {
+        if parts.ua.leg(other).is_some_and(crate::ua::Leg::awaits_ack) {
             // Nobody can be told of a bad answer in an ACK; the session stays as it was (CONFORMANCE OA-8).
             let content = self.relayed(parts, id, other, ack).unwrap_or_default();
             // A caller that answered in its PRACK already has no description in its ACK.

@@ -30,6 +30,10 @@ impl Call {
             early: None,
             unconfirmed: SmallVec::new(),
             alignment: super::align::Alignment::default(),
+            transfer: None,
+            invite: None,
+            joined: Vec::new(),
+            without_trunk: false,
             silent: None,
             branches: SmallVec::new(),
             attempts: Vec::new(),
@@ -126,9 +130,10 @@ impl Calls {
     /// Ends the call: its lease begins to run out, its history is told.
     pub(super) fn finish(&mut self, parts: &mut Parts<'_>, id: CallId, outcome: Outcome, status: u16) {
         self.stop_waiting(id);
+        self.drop_transfer(parts, id, 487);
         let Some(history) = self.history(id) else { return };
         let Some(call) = self.calls.remove(id) else { return };
-        if let Some(number) = call.number {
+        for number in call.number.into_iter().chain(call.joined) {
             parts.leases.call_down(parts.context.now, number);
         }
         let history = Box::new(history);

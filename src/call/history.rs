@@ -197,13 +197,7 @@ impl Calls {
             country: call.country,
             country_source: call.country_source,
             dialled: call.dialled.clone(),
-            trunk: call
-                .attempts
-                .iter()
-                .rev()
-                .map(|attempt| attempt.trunk.clone())
-                .find(|name| !name.is_empty())
-                .unwrap_or_default(),
+            trunk: trunk_of(call),
             state: state_of(call),
             started_at: call.started_at,
             answered_at: call.answered_at,
@@ -211,6 +205,13 @@ impl Calls {
             callback_of: call.callback_of.clone(),
         })
     }
+}
+
+/// The trunk that answered last, else the one tried last.
+fn trunk_of(call: &Call) -> CompactString {
+    let named = || call.attempts.iter().rev().filter(|attempt| !attempt.trunk.is_empty());
+    let answered = named().find(|attempt| matches!(attempt.status, 200..=299));
+    answered.or_else(|| named().next()).map(|attempt| attempt.trunk.clone()).unwrap_or_default()
 }
 
 fn state_of(call: &Call) -> State {

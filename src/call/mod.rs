@@ -2,7 +2,7 @@
 //!
 //! What arrives is classified (`classify`), an emergency call gets its number and its trunk (`emergency`, `dial`), a callback finds
 //! its phone (`callback`, `ring`), an answered call is carried in both directions (`bridge`), and every call ends in one
-//! place (`end`) with its history told. The legs themselves, their dialogs and timers are the business of `ua`.
+//! place (`end`) with its history told. A trunk may hand its caller on (`transfer`, `refer_to`, `handover`, `replace`). The legs themselves, their dialogs and timers are the business of `ua`.
 
 mod align;
 mod bridge;
@@ -12,14 +12,18 @@ mod dial;
 mod early;
 mod emergency;
 mod end;
+mod handover;
 mod history;
 mod identify;
 mod pbx;
+mod refer_to;
 mod reload;
+mod replace;
 mod rewrite;
 pub(crate) mod ring;
 pub(crate) mod routing;
 mod test_line;
+mod transfer;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -35,7 +39,7 @@ use crate::config::{Aor, Config, Country};
 use crate::geo::Countries;
 use crate::lease::{self, Leases};
 use crate::registrar::{Auth, Registrar};
-use crate::sip::Message;
+use crate::sip::{Message, Name};
 use crate::transaction::{ClientId, ServerId};
 use crate::transport::{Flow, Place};
 use crate::trunk::{TargetId, Trunks};
@@ -98,6 +102,8 @@ enum Alarm {
     Overdue(ClientId),
     /// The two legs tell of different media: try again.
     Align,
+    /// Something is due of a transfer.
+    Transfer,
     /// The test line has said what it says.
     TestOver,
 }
@@ -122,6 +128,14 @@ struct Call {
     /// Early offers that wait for what the caller will say of itself, in the PRACK it owes.
     unconfirmed: SmallVec<[ua::Confirms; 1]>,
     alignment: align::Alignment,
+    /// The trunk hands the caller on.
+    transfer: Option<Box<transfer::Transfer>>,
+    /// The caller's INVITE, where it told more than who and with which media: for whom the call is transferred to.
+    invite: Option<Box<[u8]>>,
+    /// Leased numbers of calls that were joined to this one.
+    joined: Vec<E164>,
+    /// Its trunk has joined it to another user.
+    without_trunk: bool,
     /// The leg whose peer did not answer when it was asked.
     silent: Option<LegId>,
     /// Legs that were called and have neither answered nor failed.
@@ -181,7 +195,15 @@ impl Calls {
 
     /// An INVITE outside any dialog.
     pub fn incoming(&mut self, parts: &mut Parts<'_>, server: ServerId, invite: &Message, flow: Flow) {
+        let replaces = invite.header(Name::Replaces).is_some();
+        if replaces && self.replace(parts, server, invite, flow) {
+            return;
+        }
         let decision = classify::classify(parts, invite, flow);
+        if replaces && decision.is_call() && !decision.is_urgent() {
+            parts.ua.reply(&mut parts.context, server, invite, flow, &ua::Refusal::new(481));
+            return;
+        }
         if decision.is_call() && ua::Content::is_malformed(invite) {
             let refusal = ua::Refusal::warn(488, "Malformed session description");
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
@@ -219,6 +241,7 @@ impl Calls {
 
     /// Something happened on a leg of a call.
     pub fn event(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, event: Event) {
+        let Some(event) = self.of_transfer(parts, id, leg, event) else { return };
         match event {
             Event::Progress { message, reliable, described } => {
                 self.progressed(parts, id, leg, &message, reliable, described);
@@ -229,6 +252,7 @@ impl Calls {
                     self.unsettle(parts, id, other);
                 }
             }
+            Event::Notified => {}
             Event::Alive => self.alive(id, leg),
             Event::Silent { refresh } => self.silent(parts, id, leg, refresh),
             Event::Answered { message } => self.answered(parts, id, leg, &message),
@@ -267,6 +291,7 @@ impl Calls {
                 Alarm::Stalled(leg) => self.branch_stalled(parts, id, leg),
                 Alarm::Overdue(client) => self.crossing_overdue(parts, id, client),
                 Alarm::Align => self.align(parts, id),
+                Alarm::Transfer => self.transfer_due(parts, id),
                 Alarm::TestOver => self.test_over(parts, id),
             }
         }

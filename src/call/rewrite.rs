@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 
 use crate::base::E164;
-use crate::config::{Aor, Identity, Trunk};
+use crate::config::{Aor, Config, Identity, Trunk};
 use crate::sip::{Lines, Message, Name, NameAddr, Uri};
 use crate::ua::Leg;
 
@@ -155,7 +155,7 @@ fn contains_word(line: &[u8], word: &[u8]) -> bool {
 }
 
 /// The header lines an INVITE to `trunk` carries beyond those every INVITE has: identity and what the allow list lets pass.
-pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: &Message) -> Lines {
+pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: Option<&Message>) -> Lines {
     let mut lines = Lines::default();
     let is_number = user.starts_with('+');
     if matches!(trunk.identity, Identity::Sip | Identity::Both) || !is_number {
@@ -164,6 +164,7 @@ pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: &Message)
     if matches!(trunk.identity, Identity::Tel | Identity::Both) && is_number {
         lines.push(b"P-Asserted-Identity", format!("<tel:{user}>").as_bytes());
     }
+    let Some(invite) = invite else { return lines };
     for header in invite.headers() {
         match header.name {
             Name::Geolocation | Name::GeolocationRouting | Name::AcceptLanguage => {
@@ -185,6 +186,19 @@ pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: &Message)
         }
     }
     lines
+}
+
+/// True when an INVITE carries more than its identity and its media to a trunk, which a transfer has to take along.
+pub(super) fn is_telling(config: &Config, invite: &Message) -> bool {
+    const KEPT: [Name; 4] = [Name::Geolocation, Name::GeolocationRouting, Name::AcceptLanguage, Name::CallInfo];
+    let is_multipart = || {
+        let kind = invite.content_type().unwrap_or(b"application/sdp");
+        !kind.get(..15).is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/sdp"))
+    };
+    let listed = || config.trunks.iter().flat_map(|trunk| &trunk.allow_headers);
+    KEPT.iter().any(|name| invite.header(*name).is_some())
+        || is_multipart()
+        || listed().any(|name| invite.header_named(name).is_some())
 }
 
 /// A phone's Reason as a trunk may see it: protocol and cause. Its text is for people, and may name some (RFC 3326 §2).

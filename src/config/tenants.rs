@@ -131,18 +131,10 @@ fn resource_number(mut keys: Keys<'_>, claims: &mut Claims) -> Option<ResourceNu
 }
 
 fn direct_route(mut keys: Keys<'_>, trunks: &Names) -> Option<DirectRoute> {
-    let pattern = keys.required("pattern", |text| {
-        let error = |error: regex::Error| format!("is not a regular expression: {}", last_line(&error.to_string()));
-        regex::Regex::new(text).map_err(|failed| error(failed).into())
-    });
+    let pattern = keys.required("pattern", values::pattern);
     let trunks = super::traffic::trunk_list(&mut keys, trunks);
     keys.finish();
     Some(DirectRoute { pattern: pattern?.value, trunks })
-}
-
-/// The reason at the end of the picture that `regex` draws.
-fn last_line(text: &str) -> &str {
-    text.lines().last().unwrap_or(text).trim().trim_start_matches("error: ")
 }
 
 /// Users with the place of each in the file.

@@ -544,6 +544,21 @@ fn pools_know_their_numbers() {
     assert_eq!(pool.numbers.iter().flat_map(NumberRange::iter).count(), 101);
 }
 
+#[test]
+fn where_a_trunk_may_transfer_to() {
+    let with = |list: &str| BASE.replacen("accept_from", &format!("transfer_to = {list}\naccept_from"), 1);
+    assert!(good(BASE).config.trunks[0].transfer_to.is_none());
+    assert!(good(&with("[]")).config.trunks[0].transfer_to.as_ref().is_some_and(Vec::is_empty));
+    let config = good(&with(r#"["^\\+1206", "sip:Desk@PSAP.example:5080", "sip:[2001:db8::1]"]"#)).config;
+    let shown = format!("{:?}", config.trunks[0].transfer_to);
+    for part in ["^\\\\+1206", "\"Desk\"", "\"psap.example\"", "Some(5080)", "\"[2001:db8::1]\""] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    for bad in [r#"["("]"#, r#"["sip:"]"#, r#"["sip:x?y=z"]"#] {
+        assert!(load(&with(bad)).is_err(), "{bad}");
+    }
+}
+
 /// 100,000 users and a pool of as many, and the same with a fault in each: neither is slow.
 #[test]
 fn a_hundred_thousand_users() {

@@ -63,6 +63,7 @@ fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> Option<(At<CompactString>, Tru
         username: keys.parsed("username", values::line).map(|at| at.value),
         password: keys.parsed("password", values::line).map(|at| Hidden(at.value)),
         register: keys.flag("register", false),
+        transfer_to: transfer_to(keys),
         media: keys.parsed("media", values::media_mode).map(|at| at.value),
         tls: security::trunk(keys, base_dir),
     };
@@ -75,6 +76,13 @@ fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> Option<(At<CompactString>, Tru
         keys.fault("register", &keys.span_of("register"), Fault::helped("needs to know as whom", help));
     }
     Some((name?, trunk))
+}
+
+/// The key `transfer_to`; an empty list allows emergency numbers alone.
+fn transfer_to(keys: &mut Keys<'_>) -> Option<Vec<TransferTo>> {
+    let is_set = keys.has("transfer_to");
+    let listed = keys.list("transfer_to", values::transfer_to).into_iter().map(|at| at.value).collect();
+    is_set.then_some(listed)
 }
 
 fn target(mut keys: Keys<'_>) -> Option<Target> {

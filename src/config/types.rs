@@ -337,6 +337,8 @@ pub struct Trunk {
     pub username: Option<CompactString>,
     pub password: Option<Hidden>,
     pub register: bool,
+    /// Where its call takers may transfer a caller; `None`: to its own targets and those of the emergency routes.
+    pub transfer_to: Option<Vec<TransferTo>>,
     /// Overrides `[media] mode`.
     pub media: Option<MediaMode>,
     pub tls: TrunkTls,
@@ -376,6 +378,15 @@ impl Target {
             self.port.unwrap_or(self.protocol.unwrap_or(Protocol::Udp).default_port()),
         ))
     }
+}
+
+/// One place callers may be transferred to.
+#[derive(Clone, Debug)]
+pub enum TransferTo {
+    /// On the digits of the number.
+    Number(regex::Regex),
+    /// Host and port, and where it is not empty the user part.
+    Address { user: CompactString, host: CompactString, port: Option<u16> },
 }
 
 /// One way to recognise calls of a trunk or a PBX.

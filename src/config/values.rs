@@ -2,7 +2,7 @@
 
 use super::aor::is_host;
 use super::read::Fault;
-use super::types::{AcceptFrom, MediaMode, NumberRange, Target};
+use super::types::{AcceptFrom, MediaMode, NumberRange, Target, TransferTo};
 use super::{Aor, Country};
 use crate::base::{E164, Protocol};
 use crate::sip::{Host, Scheme, Uri};
@@ -148,6 +148,22 @@ pub(super) fn target(text: &str) -> Parsed<Target> {
     };
     let user = CompactString::from_utf8_lossy(uri.user);
     Ok(Target { uri: text.into(), user, host, port: uri.port, protocol, priority: 1, weight: 1 })
+}
+
+/// `sip:[user@]host[:port]`, or a regular expression on digits.
+pub(super) fn transfer_to(text: &str) -> Parsed<TransferTo> {
+    if text.starts_with("sip:") {
+        return target(text).map(|Target { user, host, port, .. }| TransferTo::Address { user, host, port });
+    }
+    pattern(text).map(TransferTo::Number)
+}
+
+/// A regular expression on dialled digits.
+pub(super) fn pattern(text: &str) -> Parsed<regex::Regex> {
+    // The reason is at the end of the picture that `regex` draws.
+    let last_line = |text: &str| text.lines().last().unwrap_or(text).trim().trim_start_matches("error: ").to_owned();
+    regex::Regex::new(text)
+        .map_err(|error| format!("is not a regular expression: {}", last_line(&error.to_string())).into())
 }
 
 /// As it stands in a URI: IPv6 in brackets.

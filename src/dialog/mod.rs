@@ -8,7 +8,7 @@ mod session_timer;
 
 use std::fmt;
 
-use crate::sip::{Message, Name, Writer};
+use crate::sip::{Message, Name, Replaces, Writer};
 
 pub use offers::{Exchange, Offers};
 pub use route::RouteSet;
@@ -142,6 +142,11 @@ impl Dialog {
         *request.call_id() == *self.call_id
             && request.to_tag() == Some(&*self.local_tag)
             && *request.from_tag().unwrap_or_default() == *self.remote_tag
+    }
+
+    /// True when these are its identifiers (RFC 3891 §3).
+    pub fn is_named(&self, name: &Replaces<'_>) -> bool {
+        *self.call_id == *name.call_id && *self.local_tag == *name.to_tag && *self.remote_tag == *name.from_tag
     }
 
     /// Checks and takes the CSeq of a request inside the dialog (§12.2.2).

@@ -44,6 +44,11 @@ impl Offers {
         &self.theirs
     }
 
+    /// The offer that waits for its answer; empty without one.
+    pub fn pending(&self) -> &Bytes {
+        &self.open
+    }
+
     /// A description of ours goes out: an offer, or the answer to theirs.
     pub fn sent(&mut self, description: &Bytes) {
         match self.exchange {

@@ -139,10 +139,10 @@ impl Node {
                 let (_, mut parts) = self.parts();
                 parts.ua.reply_ok(&mut parts.context, server, request, flow);
             }
-            Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
+            Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify | Method::Refer => {
                 self.refuse(server, request, flow, &Refusal::new(481));
             }
-            Method::Message | Method::Refer | Method::Subscribe | Method::Publish | Method::Ack | Method::Cancel => {
+            Method::Message | Method::Subscribe | Method::Publish | Method::Ack | Method::Cancel => {
                 self.refuse(server, request, flow, &Refusal::new(405));
             }
             Method::Other => self.refuse(server, request, flow, &Refusal::new(501)),
@@ -243,8 +243,9 @@ fn knows(request: &Message, extension: &[u8]) -> bool {
     let known: &[&[u8]] = match request.method() {
         Method::Register => &[b"outbound", b"path", b"gruu"],
         // RFC 3262 §4: 100rel is for INVITE alone.
-        Method::Invite => &[b"100rel", b"timer"],
+        Method::Invite => &[b"100rel", b"timer", b"replaces"],
         Method::Update => &[b"timer"],
+        Method::Refer => &[b"norefersub"],
         _ => &[],
     };
     known.iter().any(|known| known.eq_ignore_ascii_case(extension))

@@ -75,6 +75,12 @@ impl Content {
         Self { content_type, lines: Lines::default(), description: body.clone(), body }
     }
 
+    /// What a NOTIFY tells of a response (RFC 3420, RFC 3515 §2.4.5).
+    pub(super) fn fragment(body: Bytes) -> Self {
+        let content_type = Bytes::from_static(b"message/sipfrag;version=2.0");
+        Self { content_type, lines: Lines::default(), description: Bytes::new(), body }
+    }
+
     /// `description` of a peer, well-formed, for the leg that `origin` belongs to.
     pub(super) fn describe(description: &[u8], origin: &mut Origin, address: IpAddr) -> Self {
         Self::own(sdp::rewrite_origin(description, &origin.next(&[Cow::Borrowed(description)], address)))

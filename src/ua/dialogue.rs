@@ -39,7 +39,7 @@ impl Ua {
             Method::Invite => self.reinvited(context, id, server, request, flow),
             Method::Update => self.updated(context, id, server, request, flow),
             Method::Prack => self.pracked(context, id, server, request, flow),
-            Method::Info | Method::Message => self.carried(context, id, server, request, flow),
+            Method::Info | Method::Message | Method::Refer => self.carried(context, id, server, request, flow),
             Method::Options => self.reply_ok(context, server, request, flow),
             method => {
                 let status = if method == Method::Other { 501 } else { 405 };
@@ -224,7 +224,7 @@ impl Ua {
         if let Some(description) = description {
             dialog.offers.sent(description);
         }
-        if matches!(method, Method::Info | Method::Message | Method::Update) {
+        if matches!(method, Method::Info | Method::Message | Method::Update | Method::Notify) {
             self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user, leg.secure)));
         }
         if method == Method::Update {
@@ -276,18 +276,23 @@ impl Ua {
             leg.stage = Stage::Ending;
             // The answers to older requests no longer matter; the leg waits for the BYE alone.
             leg.requests.clear();
-            leg.uas = None;
+            (leg.uas, leg.notifier) = (None, None);
         }
         if self.request(context, id, Method::Bye, &lines, None).is_none() {
             self.legs.remove(id);
         }
     }
 
-    /// Drops a leg whose peer has hung up; an unfinished INVITE of ours on it is taken back.
+    /// Drops a leg whose peer has hung up; an unfinished INVITE of ours on it is taken back. One that still has something to
+    /// notify stays for that.
     fn forget(&mut self, context: &mut Context<'_>, id: LegId) {
-        let Some(leg) = self.legs.remove(id) else { return };
-        if let Some(uac) = leg.uac.as_ref().filter(|uac| !uac.answered) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        if let Some(uac) = leg.uac.take_if(|uac| !uac.answered) {
             context.transactions.cancel(context.now, leg.current(uac.client), None, context.out);
+        }
+        (leg.stage, leg.uas) = (Stage::Ending, None);
+        if leg.notifier.is_none() {
+            self.legs.remove(id);
         }
     }
 
@@ -388,7 +393,7 @@ impl Ua {
             if let Some(local) = self.settings.locals.get(usize::from(leg.flow.listener.0)) {
                 self.writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user, leg.secure)));
             }
-            self.writer.header("Allow", super::uas::ALLOW);
+            self.writer.header("Allow", super::uas::allow(leg));
             let granted = self.settings.session.grant(&request.extensions());
             print_grant(&mut self.writer, granted);
             timer = Some(self.settings.session.of_answer(context.now, granted));

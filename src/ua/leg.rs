@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::CallId;
 use super::content::Origin;
+use super::notifier::Notifier;
 use super::reliable::Reliable;
 use super::signing::Signing;
 use crate::base::{Instant, Protocol};
@@ -62,6 +63,8 @@ pub struct Leg {
     /// The one among them that only asks whether the peer is there, or refreshes the session.
     pub(super) asking: Option<ClientId>,
     pub(super) timer: Option<SessionTimer>,
+    /// The subscription of a REFER on this leg.
+    pub(super) notifier: Option<Box<Notifier>>,
     /// The largest Min-SE the peer named, in seconds (RFC 4028 §7.4).
     pub(super) min_se: u32,
     pub(super) origin: Origin,
@@ -117,6 +120,16 @@ pub(super) struct Uac {
 }
 
 impl Leg {
+    /// The call it belongs to.
+    pub fn call(&self) -> Option<CallId> {
+        self.call
+    }
+
+    /// True toward a trunk or a PBX, false toward a phone.
+    pub fn is_server(&self) -> bool {
+        self.follows_target
+    }
+
     pub fn side(&self) -> Side {
         self.side
     }
@@ -129,9 +142,9 @@ impl Leg {
         self.flow
     }
 
-    /// True while a re-INVITE of ours on this leg has no final answer, or the ACK to its 2xx still waits for the other leg.
-    pub fn is_inviting(&self) -> bool {
-        self.uac.is_some()
+    /// True while the ACK to the 2xx to our INVITE waits for the other leg.
+    pub fn awaits_ack(&self) -> bool {
+        self.uac.as_ref().is_some_and(|uac| uac.answered)
     }
 
     /// True while the caller's INVITE, or ours, is not answered.
@@ -156,6 +169,11 @@ impl Leg {
     /// True when `description` is what the peer was told of the other side, but for the origin line.
     pub fn holds(&self, description: &[u8]) -> bool {
         super::content::is_same(self.dialog.offers.ours(), description)
+    }
+
+    /// The peer's offer that we have not answered.
+    pub fn offer(&self) -> Option<&Bytes> {
+        (self.exchange() == Exchange::OfferReceived).then(|| self.dialog.offers.pending())
     }
 
     /// The peer's description that holds; empty when none is known.

@@ -9,6 +9,7 @@ mod content;
 mod dialogue;
 mod leg;
 mod local;
+mod notifier;
 mod refresh;
 mod refusal;
 mod reliable;
@@ -79,7 +80,7 @@ pub enum Event {
     Cancelled { reason: Option<Bytes> },
     /// ACK to our 2xx.
     Acknowledged { message: Message },
-    /// A request inside the dialog that the other leg has to hear of: re-INVITE, UPDATE with an offer, INFO, MESSAGE.
+    /// A request inside the dialog that the other leg has to hear of: re-INVITE, UPDATE with an offer, INFO, MESSAGE, REFER.
     Request { server: ServerId, message: Message, flow: Flow },
     /// The peer took back a re-INVITE; it has its 487.
     Withdrawn { server: ServerId },
@@ -87,6 +88,8 @@ pub enum Event {
     Reply { client: ClientId, message: Result<Message, u16> },
     /// A refresh of ours was answered with another description than the peer had; the other leg has to hear of it.
     Changed,
+    /// The last NOTIFY of a REFER was answered, or the subscriber is gone.
+    Notified,
     /// The peer answered a request that asked whether it is there.
     Alive,
     /// It did not, or missed its own refresh (RFC 4028 §10): the call decides what becomes of it.

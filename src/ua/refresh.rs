@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::leg::{Leg, Stage};
-use super::uas::ALLOW;
+use super::uas::allow;
 use super::{Content, Context, Event, LegId, Settings, Ua};
 use crate::base::{Instant, Rng, limits};
 use crate::dialog::{Exchange, Keeper, SessionTimer};
@@ -157,8 +157,14 @@ fn glare_wait(rng: &mut Rng, owns_call_id: bool) -> Duration {
 /// Supported, Session-Expires and Min-SE of an INVITE or UPDATE of ours (RFC 4028 §7.1, §7.4). `reliable`: the peer may send
 /// reliable provisional responses.
 pub(super) fn print_terms(writer: &mut Writer, settings: &Settings, leg: &Leg, reliable: bool) {
-    writer.header("Allow", ALLOW);
-    writer.header("Supported", if reliable { b"100rel, timer" } else { b"timer" });
+    writer.header("Allow", allow(leg));
+    let supported: &[u8] = match (reliable, leg.is_server()) {
+        (true, true) => b"100rel, timer, replaces, norefersub",
+        (false, true) => b"timer, replaces, norefersub",
+        (true, false) => b"100rel, timer",
+        (false, false) => b"timer",
+    };
+    writer.header("Supported", supported);
     let own = settings.session;
     let (seconds, refresher) = match leg.timer {
         Some(SessionTimer { seconds, keeper: Keeper::Us, .. }) => (seconds, ";refresher=uac"),

@@ -74,6 +74,7 @@ impl Ua {
                 requests: smallvec::SmallVec::new(),
                 asking: None,
                 timer: None,
+                notifier: None,
                 min_se: 0,
                 origin: Origin::new(session),
                 farewell: None,
@@ -390,11 +391,12 @@ impl Ua {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Some(at) = leg.requests.iter().position(|request| request.client == client) else { return };
         let Asking { method, offered, .. } = leg.requests.remove(at);
+        if method == Method::Notify {
+            self.notified(context, id, client, response);
+            return self.bury(id);
+        }
         if leg.stage == Stage::Ending {
-            if leg.requests.is_empty() {
-                self.legs.remove(id);
-            }
-            return;
+            return self.bury(id);
         }
         if leg.asking == Some(client) {
             if let Some(response) = response.ok().filter(|response| response.code() < 300 && method == Method::Update) {

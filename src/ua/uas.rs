@@ -17,6 +17,8 @@ use crate::transport::Flow;
 
 /// Methods a peer may use toward us (RFC 3261 §20.5).
 pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, PRACK";
+/// A trunk may transfer its caller too.
+pub(super) const ALLOW_TRUNK: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, PRACK, REFER";
 
 impl Ua {
     /// Takes a first INVITE: the caller's leg of `call`. Nothing is answered yet.
@@ -48,6 +50,7 @@ impl Ua {
             requests: smallvec::SmallVec::new(),
             asking: None,
             timer: None,
+            notifier: None,
             min_se: asked.min_se.unwrap_or(0),
             origin: Origin::new(session),
             farewell: None,
@@ -195,6 +198,11 @@ fn is_secure(invite: &Message) -> bool {
     is_sips(invite.request_uri()) || hop.is_some_and(is_sips)
 }
 
+/// What the peer of a leg may send.
+pub(super) fn allow(leg: &Leg) -> &'static [u8] {
+    if leg.is_server() { ALLOW_TRUNK } else { ALLOW }
+}
+
 fn user_of(uri: &[u8]) -> compact_str::CompactString {
     let user = Uri::parse(uri).map(|uri| uri.user).unwrap_or_default();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._".contains(byte);
@@ -213,7 +221,7 @@ pub(super) fn start_dialog_reply(
     writer.copy(request, Name::RecordRoute);
     let Some(local) = settings.locals.get(usize::from(leg.flow.listener.0)) else { return };
     writer.header_fmt("Contact", format_args!("{}", local.contact(&leg.contact_user, leg.secure)));
-    writer.header("Allow", ALLOW);
+    writer.header("Allow", allow(leg));
     writer.header("Server", settings.product.as_bytes());
 }
 
