@@ -220,7 +220,7 @@ fn di_13_unknown_and_unsupported_methods() {
         ("MESSAGE", 405),
         ("SUBSCRIBE", 405),
         ("PUBLISH", 405),
-        ("REFER", 405),
+        ("REFER", 481),
         ("FROBNICATE", 501),
         ("invite", 501),
         ("NOTIFY", 481),

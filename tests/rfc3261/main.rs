@@ -23,6 +23,8 @@ mod reliable;
 mod secure;
 mod session_timers;
 mod transactions;
+mod transfer;
+mod transfer_races;
 mod trunk_auth;
 mod trunk_register;
 mod update;

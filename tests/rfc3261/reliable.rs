@@ -204,7 +204,7 @@ fn pr_3_repeated_and_overtaken_responses_of_the_trunk() {
 fn pr_4_offer_in_the_response_answer_in_prack() {
     let mut world = World::with_alice();
     let (invite, offered) = dialled_with(&mut world, SUPPORTED, false);
-    assert_eq!(offered.header("Supported"), "100rel, timer");
+    assert_eq!(offered.header("Supported"), "100rel, timer, replaces, norefersub");
     world.send(&psap(), &rings(&offered, 183, 5, "t1").sdp(&psap().offer()));
     let shown = world.take(&alice(), "183");
     assert_eq!(media(&shown), media_of(&psap().offer()));
@@ -227,7 +227,7 @@ fn pr_4_offer_in_the_response_answer_in_prack() {
 fn pr_4_no_early_offer_is_invited_that_the_phone_could_not_answer() {
     let mut world = World::with_alice();
     let (_, offered) = dialled_with(&mut world, &[], false);
-    assert_eq!(offered.header("Supported"), "timer");
+    assert_eq!(offered.header("Supported"), "timer, replaces, norefersub");
 }
 
 #[test]

@@ -43,7 +43,10 @@ fn st_1_each_leg_has_its_own() {
         &[("Supported", "timer"), ("Session-Expires", "600"), ("Allow", ALLOW)],
         &[("Require", "timer"), ("Session-Expires", "300;refresher=uac"), ("Allow", ALLOW)],
     );
-    assert_eq!((call.offered.header("Session-Expires"), call.offered.header("Supported")), ("1800", "100rel, timer"));
+    assert_eq!(
+        (call.offered.header("Session-Expires"), call.offered.header("Supported")),
+        ("1800", "100rel, timer, replaces, norefersub")
+    );
     assert_eq!((call.ok.header("Session-Expires"), call.ok.header("Require")), ("600;refresher=uas", "timer"));
     // We refresh both, each at half its interval.
     world.run(149_000);
