@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sosbridge::base::Rng;
+
 use crate::chance::{between, ms, percent, pick, secs};
 use crate::extensions::Early;
 use crate::party::{Act, Client, Effect, Moment, Mood, Party, Path, Tick, with_body};
@@ -435,6 +437,14 @@ impl Party {
         if self.modern {
             self.live_longer(moment, call_id);
         }
+        let was_called = self.legs.get(call_id).is_some_and(|leg| !leg.answer.is_empty());
+        if self.is_trunk() && was_called && percent(moment.rng, 20) {
+            // Twice, and at times while somebody hangs up.
+            let refer = between(moment.rng, 200, 4200);
+            moment.act(refer, call_id, Act::Refer);
+            let again = refer + between(moment.rng, 0, 4000);
+            moment.act(again, call_id, Act::Refer);
+        }
         // Nearly the same times on both sides: offer meets offer, BYE crosses BYE.
         if percent(moment.rng, 20) {
             let hold = secs(1) + between(moment.rng, 0, 200);
@@ -478,6 +488,10 @@ impl Party {
             (Act::Update, State::Up) => self.update(moment, call_id, true),
             (Act::Refresh, State::Up) => self.update(moment, call_id, false),
             (Act::Info, State::Up) => self.within(moment, call_id, "INFO", "", ""),
+            (Act::Refer, State::Up) => {
+                let lines = refer_line(moment.rng);
+                self.within(moment, call_id, "REFER", lines, "");
+            }
             (Act::HangUp, State::Up) => self.within(moment, call_id, "BYE", "Reason: Q.850;cause=16\r\n", ""),
             (_, _) => {}
         }
@@ -494,6 +508,17 @@ impl Party {
             }
         }
     }
+}
+
+/// Somebody at a trunk that may be asked, with and without a subscription, or at one that may not.
+fn refer_line(rng: &mut Rng) -> &'static str {
+    const LINES: [&str; 4] = [
+        "Refer-To: <sip:desk@10.9.0.1:5080>\r\n",
+        "Refer-To: <sip:desk@10.9.0.2:5080;transport=tcp>\r\n",
+        "Refer-To: <tel:911>\r\nRefer-Sub: false\r\n",
+        "Refer-To: <sip:desk@198.51.100.1>\r\n",
+    ];
+    pick::<&'static str>(rng, &LINES)
 }
 
 /// Who a message is from, by the user part of its From.

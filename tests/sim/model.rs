@@ -19,6 +19,8 @@ pub struct Promise {
     pub user: usize,
     /// The phone that called.
     pub phone: usize,
+    /// When that phone dialled.
+    pub dialled: Instant,
     /// When it was last shown.
     pub shown: Instant,
     /// Last time that it is certain that the lease was renewed.
@@ -50,14 +52,24 @@ impl Model {
         Self { rules, promises: BTreeMap::new(), fresh: Vec::new() }
     }
 
-    /// A trunk was sent an emergency call of this user's phone under this number.
-    pub fn shown(&mut self, at: Instant, number: &str, user: usize, phone: usize, sound: bool) -> Result<(), String> {
+    /// A trunk was sent an emergency call of this user's phone under this number: one just `dialled`, or one that another
+    /// trunk hands on.
+    pub fn shown(
+        &mut self,
+        at: Instant,
+        number: &str,
+        user: usize,
+        (phone, dialled): (usize, Instant),
+        sound: bool,
+    ) -> Result<(), String> {
         self.may_show(at, number, user)?;
         let held = self.promises.get(number).filter(|held| held.user == user);
         let weak = !sound && held.is_none_or(|held| held.weak);
         let durable = held.filter(|held| !sound && !held.weak).map(|held| held.renewed);
         let renewed = durable.unwrap_or(at);
-        self.promises.insert(number.to_owned(), Promise { user, phone, shown: at, renewed, weak });
+        let later = held.filter(|held| held.dialled > dialled);
+        let (phone, dialled) = later.map_or((phone, dialled), |later| (later.phone, later.dialled));
+        self.promises.insert(number.to_owned(), Promise { user, phone, dialled, shown: at, renewed, weak });
         Ok(())
     }
 

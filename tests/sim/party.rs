@@ -91,6 +91,7 @@ pub enum Act {
     Info,
     Update,
     Refresh,
+    Refer,
     HangUp,
 }
 

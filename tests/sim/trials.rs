@@ -65,7 +65,7 @@ impl World {
     /// The phone that called can be reached and is where it was.
     fn is_at_home(&self, promise: &Promise) -> bool {
         let party = &self.parties[promise.phone];
-        let stayed = party.moved_at.is_none_or(|at| at < promise.shown);
+        let stayed = party.moved_at.is_none_or(|at| at < promise.dialled);
         self.is_reachable(promise.phone)
             && (stayed
                 || party.inner.is_some()

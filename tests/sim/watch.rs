@@ -217,7 +217,7 @@ impl World {
         if sound && number != OVERFLOW {
             assert_eq!(self.store.holder(&number), Some(holder.as_str()), "{number} is shown but not on the disk");
         }
-        if let Err(broken) = self.model.shown(self.now, &number, user, made.party, sound) {
+        if let Err(broken) = self.model.shown(self.now, &number, user, (made.party, made.at), sound) {
             panic!("{broken}");
         }
     }
