@@ -16,6 +16,7 @@
 //! | [`lease`] | temporary numbers: free, active, held, quarantined |
 //! | [`registrar`] | bindings, REGISTER, digest |
 //! | [`geo`] | countries and emergency numbers |
+//! | [`media`] | ports, session descriptions of a relay, orders to the data plane |
 //! | [`ua`] | legs: one dialog with an INVITE usage each |
 //! | [`dialog`] | identifiers, numbering, route sets, offers, session timers |
 //! | [`transaction`] | the four machines of RFC 3261 §17 |
@@ -61,6 +62,7 @@ pub mod config;
 pub mod dialog;
 pub mod geo;
 pub mod lease;
+pub mod media;
 pub mod node;
 pub mod registrar;
 pub mod shell;
