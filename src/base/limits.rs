@@ -44,6 +44,8 @@ pub const STORE_QUEUE: usize = 200_000;
 pub const RECORDS_KEPT: usize = 10_000;
 /// Attempts (legs towards trunks or phones) of one call.
 pub const ATTEMPTS_PER_CALL: usize = 64;
+/// Pairs of media ports that are bound ahead of need, of each address family.
+pub const PORTS_READY: usize = 256;
 /// How long the target of a transfer may ring.
 pub const TRANSFER: Duration = Duration::from_secs(180);
 /// Early dialogs of one forked INVITE of ours beside its first; reliable provisional responses of further ones are dropped.

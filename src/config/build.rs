@@ -64,7 +64,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
         routing: sections::routing(root.section("routing")),
         callback: sections::callback(root.section("callback")),
         other_calls: traffic::other_calls(root.section("other_calls"), &trunks.names),
-        media: sections::media(root.section("media"), listeners.first().map(|listener| listener.address.ip())),
+        media: sections::media(root.section("media"), &listeners),
         notify: sections::notify(root.section("notify")),
         admin: sections::admin(root.section("admin")),
         index: Index::new(&users.list, &trunks.list),

@@ -211,6 +211,12 @@ impl<'a> Keys<'a> {
         self.checked(key, entry, in_range).map_or(default, |at| at.value)
     }
 
+    /// A string, or a list of them, each as the type it means. An empty string is the same as no key.
+    pub fn one_or_more<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, Fault>) -> Vec<At<T>> {
+        let is_list = self.table.and_then(|table| table.get(key)).is_some_and(|value| value.get_ref().is_array());
+        if is_list { self.list(key, parse) } else { self.parsed(key, parse).into_iter().collect() }
+    }
+
     /// A list of strings, each as the type it means.
     pub fn list<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, Fault>) -> Vec<At<T>> {
         let Some(entry) = self.get(key) else { return Vec::new() };

@@ -194,14 +194,25 @@ pub(super) fn callback(mut keys: Keys<'_>) -> Callback {
     callback
 }
 
-/// `default_address` is the one of the first listener.
-pub(super) fn media(mut keys: Keys<'_>, default_address: Option<IpAddr>) -> Media {
-    let default_address = default_address.filter(|address| !address.is_unspecified());
+pub(super) fn media(mut keys: Keys<'_>, listeners: &[Listener]) -> Media {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for at in keys.one_or_more("address", values::media_address) {
+        match addresses.iter().any(|known| known.is_ipv4() == at.value.is_ipv4()) {
+            true => keys.fault("address", &at.span, "is a second address of its family, and only one is used".into()),
+            false => addresses.push(at.value),
+        }
+    }
+    if addresses.is_empty() {
+        let ips = || listeners.iter().map(|listener| listener.address.ip()).filter(|ip| !ip.is_unspecified());
+        addresses.extend(ips().find(IpAddr::is_ipv4));
+        addresses.extend(ips().find(IpAddr::is_ipv6));
+    }
+    if addresses.is_empty() {
+        addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
     let media = Media {
         mode: keys.parsed("mode", values::media_mode).map_or(MediaMode::default(), |at| at.value),
-        address: keys
-            .parsed("address", values::ip)
-            .map_or(default_address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), |at| at.value),
+        addresses,
         ports: keys.parsed("ports", values::ports).map_or((20_000, 29_999), |at| at.value),
         rtpengine: keys
             .parsed("rtpengine", values::rtpengine)

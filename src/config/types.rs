@@ -488,8 +488,8 @@ pub struct OtherCalls {
 #[derive(Clone, Debug)]
 pub struct Media {
     pub mode: MediaMode,
-    /// Address in SDP. Default: the address of the first listener.
-    pub address: IpAddr,
+    /// Addresses in SDP, at most one of each family. Default: those of the first listeners of each family.
+    pub addresses: Vec<IpAddr>,
     /// First and last RTP port. Default 20000 and 29999.
     pub ports: (u16, u16),
     /// The ng socket of rtpengine. Default 127.0.0.1:2223.

@@ -82,6 +82,16 @@ pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
     text.parse().map_err(|_| "is not an IP address".into())
 }
 
+/// An address that others can send to.
+pub(super) fn media_address(text: &str) -> Parsed<IpAddr> {
+    match ip(text)? {
+        address if address.is_unspecified() || address.is_multicast() => {
+            Err("is not an address that media can be sent to".into())
+        }
+        address => Ok(address),
+    }
+}
+
 pub(super) fn network(text: &str) -> Parsed<IpNet> {
     let single = text.parse::<IpAddr>().map(IpNet::from);
     text.parse()

@@ -1,6 +1,8 @@
 //! Media as far as signalling must know it (SPEC §8): which ports stand for which leg, what a session description says about
 //! them, and the orders that the data plane carries out. RTP itself never enters the node; its counters do.
 
+mod bank;
 pub mod order;
 
+pub use bank::Bank;
 pub use order::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Voice};

@@ -8,6 +8,7 @@ use compact_str::CompactString;
 
 use crate::base::Protocol;
 use crate::config::Config;
+use crate::media;
 use crate::node::rows::{Row, StoreFault, WriteId};
 use crate::transport::{ConnId, Found, ListenerId, Question, Transmit};
 use crate::trunk::Peer;
@@ -66,6 +67,7 @@ pub enum Input {
         query: QueryId,
         found: Found,
     },
+    Media(media::News),
     /// Wall clock minus node clock, in milliseconds; for showing times to people only.
     Wall {
         offset_ms: i64,
@@ -99,6 +101,7 @@ pub enum Output {
         query: QueryId,
         question: Question,
     },
+    Media(media::Order),
 }
 
 /// Whose deadline comes next; shown in traces of the simulator.

@@ -9,6 +9,7 @@ mod dispatch;
 mod errands;
 pub mod io;
 mod keepalive;
+mod media;
 mod persist;
 mod register;
 mod report;
@@ -27,6 +28,7 @@ use crate::call::{Calls, GrantId, Parts};
 use crate::config::{Config, MediaMode};
 use crate::geo::Countries;
 use crate::lease::{self, Leases};
+use crate::media::Bank;
 use crate::registrar::{self, Auth, Registrar};
 use crate::transaction::{Timers, Transactions};
 use crate::transport::{Outbox, Streams};
@@ -63,6 +65,7 @@ pub struct Node {
     registrar: Registrar,
     auth: Auth,
     countries: Countries,
+    ports: Bank,
 
     /// Newest last.
     records: VecDeque<Arc<Record>>,
@@ -110,6 +113,7 @@ impl Node {
             registrar,
             auth: Auth::new(&config, &mut rng),
             countries: Countries::new(&config),
+            ports: Bank::default(),
             records: records.into_iter().map(Arc::new).collect(),
             writes: BTreeMap::new(),
             last_write: 0,
@@ -153,6 +157,7 @@ impl Node {
                 self.trunks.resolved(crate::trunk::QueryId(query.0), &found, self.now);
                 self.tell_places();
             }
+            Input::Media(news) => self.media_news(news),
             Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
             Input::Reload(config) => self.reload(config),
             Input::Drain => {

@@ -314,6 +314,7 @@ impl Loop {
                     }
                 }
                 Output::Resolve { query, question } => self.resolver.resolve(query, question),
+                Output::Media(_) => {}
             }
         }
     }

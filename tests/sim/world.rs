@@ -190,6 +190,7 @@ impl World {
                 }
             }
             Output::Persist { write, rows, urgent } => self.store.write(self.now, &mut self.rng, write, rows, urgent),
+            Output::Media(_) => {}
             Output::Resolve { query, question } => {
                 let (life, after) = (self.life, between(&mut self.rng, 10, 500));
                 self.later(after, Event::Resolved { life, query, question });

@@ -71,6 +71,8 @@ pub struct World {
     web: Vec<ConnId>,
     /// Questions to DNS that have no answer yet.
     pub asked: Vec<(QueryId, Question)>,
+    /// What the data plane was told.
+    pub orders: Vec<sosbridge::media::Order>,
     pub pongs: usize,
     /// STUN responses, and whom they went to.
     pub stun: Vec<(SocketAddr, Vec<u8>)>,
@@ -153,6 +155,7 @@ impl World {
             opened: Vec::new(),
             web: Vec::new(),
             asked: Vec::new(),
+            orders: Vec::new(),
             pongs: 0,
             stun: Vec::new(),
             secrets: vec![
@@ -255,6 +258,7 @@ impl World {
                 }
                 Output::Close { connection } => self.closed.push(connection),
                 Output::Resolve { query, question } => self.asked.push((query, question)),
+                Output::Media(order) => self.orders.push(order),
             }
         }
     }
