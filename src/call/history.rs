@@ -134,6 +134,8 @@ pub struct History {
     pub answered_at: Option<Instant>,
     pub attempts: Vec<Attempt>,
     pub callback_of: Option<CompactString>,
+    /// The pattern of the direct route the call took, or took first (SPEC §5).
+    pub direct_route: Option<CompactString>,
 }
 
 /// Something the node counts, records or raises an alarm about.
@@ -175,6 +177,12 @@ pub enum Report {
         is_caller: bool,
         missed_refresh: bool,
     },
+    /// No trunk of a direct route took the call: the emergency service takes it.
+    DirectFailed {
+        dialled: CompactString,
+        from: Kind,
+        to: Kind,
+    },
     /// No trunk took an emergency call.
     NoPath {
         dialled: CompactString,
@@ -203,6 +211,7 @@ impl Calls {
             answered_at: call.answered_at,
             attempts: call.attempts.clone(),
             callback_of: call.callback_of.clone(),
+            direct_route: call.direct_route.clone(),
         })
     }
 }

@@ -113,6 +113,10 @@ impl Node {
                 let party = if is_caller { "caller" } else { "called" };
                 tracing::warn!(kind = %kind, party, missed_refresh, "a party does not answer: the call stays up while the other does");
             }
+            Report::DirectFailed { dialled, from, to } => {
+                self.metrics.call_turned(from, to);
+                tracing::error!(%dialled, "no trunk of the direct route took the call: the emergency service does");
+            }
             Report::NoPath { dialled } => tracing::error!(%dialled, "no trunk took an emergency call"),
         }
     }
