@@ -3,6 +3,10 @@
 
 mod bank;
 pub mod order;
+mod rewrite;
+mod streams;
 
 pub use bank::Bank;
 pub use order::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Voice};
+pub use rewrite::{Way, rewrite};
+pub use streams::{Kind, Stream};

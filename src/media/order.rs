@@ -85,7 +85,7 @@ pub enum Order {
     /// Plays to the peer of the pair, in place of what another pair would send it. A [`News::Played`] tells its end.
     Play(PairId, Voice),
     Silence(PairId),
-    /// Not needed any more. Its ports rest a while before they are bound again, for what is still on its way.
+    /// Not needed any more, and joined with nobody. Its ports rest a while before they are bound again, for what is still on its way.
     Release(PairId),
 }
 
