@@ -90,6 +90,7 @@ struct Inner {
     /// By outcome.
     callbacks: Vec<Counter>,
     dropped: Vec<Counter>,
+    ports_short: Counter,
     handshakes_failed: Family<[Label; 1], Counter>,
 }
 
@@ -158,7 +159,8 @@ impl Metrics {
         registry.register("callbacks", "Callbacks from trunks, by outcome", callbacks.clone());
         let dropped: Family<[Label; 1], Counter> = Family::default();
         registry.register("dropped", "Thrown away at a bound of the daemon, by what", dropped.clone());
-
+        let ports_short = Counter::default();
+        registry.register("media_ports_short", "Streams for which no media port was free", ports_short.clone());
         let handshakes_failed = Family::default();
         registry.register("handshakes_failed", "TLS and WebSocket handshakes that failed", handshakes_failed.clone());
 
@@ -174,6 +176,7 @@ impl Metrics {
                 .map(|outcome| callbacks.get_or_create_owned(&[("outcome", outcome.as_str())]))
                 .collect(),
             dropped: Dropped::ALL.iter().map(|what| dropped.get_or_create_owned(&[("what", what.as_str())])).collect(),
+            ports_short,
             registry,
             setup,
             leases,
@@ -193,14 +196,6 @@ impl Metrics {
         if let Some(gauge) = self.0.active.get(kind as usize) {
             gauge.inc();
         }
-    }
-
-    /// A call that is up is of another kind from now on.
-    pub fn call_turned(&self, from: CallKind, to: CallKind) {
-        if let Some(gauge) = self.0.active.get(from as usize) {
-            gauge.dec();
-        }
-        self.call_started(to);
     }
 
     pub fn call_ended(&self, kind: CallKind, outcome: Outcome) {
@@ -260,6 +255,10 @@ impl Metrics {
         if let Some(counter) = self.0.dropped.get(what as usize) {
             counter.inc();
         }
+    }
+
+    pub fn ports_short(&self) {
+        self.0.ports_short.inc();
     }
 
     pub fn registrations(&self, count: usize) {

@@ -9,6 +9,7 @@ pub mod views;
 pub use metrics::{Direction, Dropped, Metrics, PoolGauges, TargetGauge};
 pub use stamp::Stamp;
 pub use views::{
-    Answer, Attempt, CallKind, CallState, CallView, LeaseState, LeaseView, Outcome, PAGE_ROWS, Page, Query, Readiness,
-    Record, RegistrationState, RegistrationView, TargetState, TargetView, TrunkRegistration, TrunkView,
+    Answer, Attempt, CallKind, CallState, CallView, LeaseState, LeaseView, MediaView, Outcome, PAGE_ROWS, Page, Party,
+    Query, Readiness, Record, RegistrationState, RegistrationView, TargetState, TargetView, TrunkRegistration,
+    TrunkView,
 };

@@ -78,6 +78,28 @@ pub struct LeaseView {
     pub test: bool,
 }
 
+words! {
+    /// The side of a call whose packets are told of.
+    Party { Caller = "caller", Called = "called" }
+}
+
+/// What has arrived from one party on one stream, by the relay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaView {
+    pub leg: Party,
+    pub kind: crate::media::Kind,
+    pub packets: u64,
+    pub bytes: u64,
+    /// Missing by their numbers.
+    pub lost: u64,
+    pub jitter_ms: u32,
+    /// What the party says of what it hears: percent lost.
+    pub reported_lost: Option<u8>,
+    pub reported_jitter_ms: Option<u32>,
+    /// Since its last packet.
+    pub silent_s: u64,
+}
+
 /// One row of `/api/v1/calls`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallView {
@@ -92,6 +114,9 @@ pub struct CallView {
     pub state: CallState,
     pub started_at: Stamp,
     pub answered_at: Option<Stamp>,
+    /// Empty where media go between the parties.
+    #[serde(default)]
+    pub media: Vec<MediaView>,
 }
 
 /// One try to reach a trunk target or a phone.
@@ -122,9 +147,6 @@ pub struct Record {
     /// For a callback: the id of the emergency call it answers, as far as it is known.
     #[serde(default)]
     pub callback_of: Option<CompactString>,
-    /// The pattern of the direct route the call took, or took first; then it is a regular call, unless its kind says otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub direct_route: Option<CompactString>,
 }
 
 /// One row of `/api/v1/registrations`.
@@ -244,6 +266,7 @@ mod tests {
                 state: CallState::Ended,
                 started_at: stamp(0),
                 answered_at: None,
+                media: Vec::new(),
             },
             ended_at: stamp(1500),
             outcome: Outcome::Cancelled,
@@ -257,7 +280,6 @@ mod tests {
             }],
             country_source: Some("header".into()),
             callback_of: None,
-            direct_route: None,
         }
     }
 
@@ -278,6 +300,7 @@ mod tests {
                 "ended_at",
                 "id",
                 "kind",
+                "media",
                 "number",
                 "outcome",
                 "started_at",

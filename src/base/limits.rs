@@ -46,6 +46,10 @@ pub const RECORDS_KEPT: usize = 10_000;
 pub const ATTEMPTS_PER_CALL: usize = 64;
 /// Pairs of media ports that are bound ahead of need, of each address family.
 pub const PORTS_READY: usize = 256;
+/// Streams (m= lines) of one leg that are relayed; further ones are refused.
+pub const STREAMS_PER_LEG: usize = 16;
+/// Streams of legs that have left a call, whose health its record tells.
+pub const PAST_STREAMS: usize = 32;
 /// How long the target of a transfer may ring.
 pub const TRANSFER: Duration = Duration::from_secs(180);
 /// Early dialogs of one forked INVITE of ours beside its first; reliable provisional responses of further ones are dropped.

@@ -47,8 +47,8 @@ impl Calls {
         };
         let (told, rounds) = (*told, *rounds);
         let known = self.other(id, told).and_then(|teller| self.known(parts, id, teller, told));
-        let Some((description, secrets)) = known.filter(|_| rounds < ROUNDS) else { return self.settled(id) };
-        let edit = |description: &[u8]| secrets.as_ref()?.remove_from(description);
+        let Some((description, edits)) = known.filter(|_| rounds < ROUNDS) else { return self.settled(id) };
+        let edit = |description: &[u8]| edits.edit(description);
         let edited = edit(&description);
         if parts.ua.leg(told).is_some_and(|leg| leg.holds(edited.as_deref().unwrap_or(&description))) {
             return self.settled(id);
@@ -106,13 +106,14 @@ impl Calls {
     }
 
     /// A leg's peer did not answer, or missed its refresh. An ordinary call is over. An emergency call or a callback stays up,
-    /// with an alarm, as long as the other leg's peer is there: media may flow, and whoever hears nothing hangs up.
+    /// with an alarm, as long as the other leg's peer is there, or packets of either arrive: whoever hears nothing hangs up.
     pub(super) fn silent(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, missed_refresh: bool) {
         let Some(call) = self.calls.get_mut(id) else { return };
         let is_urgent = matches!(call.kind, Kind::Emergency | Kind::Callback);
         let both = call.silent.is_some_and(|silent| silent != leg);
         let Some(other) = self.other(id, leg) else { return self.expired(parts, id, leg) };
-        if !is_urgent || (both && !missed_refresh) {
+        // Nobody is cut off who is heard, whatever signalling says.
+        if !is_urgent || (both && !missed_refresh && !self.flows(id)) {
             return self.expired(parts, id, leg);
         }
         if let Some(call) = self.calls.get_mut(id) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::history::{Kind, Outcome};
+use super::media::Passage;
 use super::rewrite::{Secrets, bare_reason};
 use super::{Alarm, Call, Calls, Crossing, Parts, Stage};
 use crate::sip::sdp::{self, Sdp};
@@ -13,6 +14,19 @@ use crate::ua::{CallId, Cause, Content, LegId, Refusal, Unacceptable};
 
 /// An UPDATE whose offer became a re-INVITE on the other leg has its answer by then, before its sender gives up (Timer F).
 const PROMPT: Duration = Duration::from_secs(20);
+
+/// What is changed of a description between two legs.
+pub(super) struct Edits {
+    secrets: Option<Secrets>,
+    passage: Passage,
+}
+
+impl Edits {
+    pub(super) fn edit(&self, description: &[u8]) -> Option<Vec<u8>> {
+        let bare = self.secrets.as_ref().and_then(|secrets| secrets.remove_from(description));
+        self.passage.edit(bare.as_deref().unwrap_or(description)).or(bare)
+    }
+}
 
 impl Call {
     /// True when `to` is the trunk of an emergency: it must not learn from the phone who its user is (SPEC §4).
@@ -45,7 +59,7 @@ impl Calls {
         };
         let Some(to) = self.counterpart(id, from) else {
             return match self.calls.get(id).map(|call| &call.stage) {
-                Some(Stage::TestLine) => self.asked_of_test_line(parts, from, server, &request, flow),
+                Some(Stage::TestLine) => self.asked_of_test_line(parts, id, from, server, &request, flow),
                 _ => refuse(parts, Refusal::new(481)),
             };
         };
@@ -63,7 +77,7 @@ impl Calls {
         if self.is_unwanted_hold(parts, id, to, &request) {
             return refuse(parts, Refusal::warn(488, "An emergency call is not put on hold"));
         }
-        let Ok(content) = self.relayed(parts, id, to, &request) else {
+        let Ok(content) = self.relayed(parts, id, from, to, &request) else {
             return refuse(parts, Refusal::warn(488, "Malformed session description"));
         };
         let content = content.as_ref();
@@ -138,7 +152,7 @@ impl Calls {
             return self.not_awaited(parts, id, leg, client, response);
         };
         let status = response.map_or_else(|status| status, Message::code);
-        let relayed = response.ok().map(|response| self.relayed(parts, id, crossing.from, response));
+        let relayed = response.ok().map(|response| self.relayed(parts, id, leg, crossing.from, response));
         match (crossing.request.method(), relayed, status) {
             (Method::Invite, Some(Ok(content)), 200..=299) => {
                 parts.ua.answer(&mut parts.context, crossing.from, content.as_ref());
@@ -266,43 +280,47 @@ impl Calls {
         super::dial::for_caller(Refusal { reason, ..refusal })
     }
 
-    /// The body of `message` for the leg `to`. What the phone of an emergency says never tells a trunk who it is (SPEC §4).
+    /// The body of `message` of `from` for the leg `to`. What the phone of an emergency says never tells a trunk who it is
+    /// (SPEC §4).
     pub(super) fn relayed(
-        &self,
+        &mut self,
         parts: &mut Parts<'_>,
         id: CallId,
+        from: LegId,
         to: LegId,
         message: &Message,
     ) -> Result<Option<Content>, Unacceptable> {
         let Some(call) = self.calls.get(id) else { return Ok(None) };
-        let to_trunk = call.hides_user_from(to);
-        let secrets = to_trunk.then(|| {
+        let secrets = call.hides_user_from(to).then(|| {
             let number = call.user.as_ref().and_then(|user| parts.config.user(user)?.number);
             Secrets::of(message, call.user.as_ref(), number)
         });
-        parts.ua.relayed(to, message, |description| secrets.as_ref()?.remove_from(description))
+        let passage = self.passage_of(parts, from, to, message);
+        let edits = Edits { secrets, passage };
+        parts.ua.relayed(to, message, |description| edits.edit(description))
     }
 
     /// What the peer of `from` last said of its media, for the leg `to`; `None` when nothing is known.
-    pub(super) fn heard(&self, parts: &mut Parts<'_>, id: CallId, from: LegId, to: LegId) -> Option<Content> {
-        let (description, secrets) = self.known(parts, id, from, to)?;
-        parts.ua.described(to, &description, |description| secrets.as_ref()?.remove_from(description))
+    pub(super) fn heard(&mut self, parts: &mut Parts<'_>, id: CallId, from: LegId, to: LegId) -> Option<Content> {
+        let (description, edits) = self.known(parts, id, from, to)?;
+        parts.ua.described(to, &description, |description| edits.edit(description))
     }
 
-    /// The description that holds for the peer of `from`, and what of it must not reach `to`.
+    /// The description that holds for the peer of `from`, and what of it is changed on its way to `to`.
     pub(super) fn known(
-        &self,
+        &mut self,
         parts: &Parts<'_>,
         id: CallId,
         from: LegId,
         to: LegId,
-    ) -> Option<(bytes::Bytes, Option<Secrets>)> {
+    ) -> Option<(bytes::Bytes, Edits)> {
         let call = self.calls.get(id)?;
         let leg = parts.ua.leg(from)?;
         let description = Some(leg.theirs().clone()).filter(|description| Sdp::new(description).well_formed())?;
         let number = call.user.as_ref().and_then(|user| parts.config.user(user)?.number);
         let secrets = call.hides_user_from(to).then(|| Secrets::of_peer(leg, call.user.as_ref(), number));
-        Some((description, secrets))
+        let passage = self.passage(parts, from, to, &description);
+        Some((description, Edits { secrets, passage }))
     }
 
     fn take_crossing(&mut self, id: CallId, is_it: impl Fn(&Crossing) -> bool) -> Option<Crossing> {

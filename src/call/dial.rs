@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use compact_str::{CompactString, format_compact};
 
 use super::callback::is_refusal_of_a_person;
-use super::direct::Fallback;
 use super::history::{Attempt, Kind, Outcome, Report};
+use super::media::Passage;
 use super::refer_to::Callee;
 use super::rewrite::{self, Secrets};
 use super::routing::{flow_to, hostport};
@@ -36,8 +37,6 @@ pub(super) struct Dialling {
     /// What the trunk is asked for.
     number: CompactString,
     service: Option<CompactString>,
-    /// A direct route: what comes after its trunks.
-    fallback: Option<Box<Fallback>>,
     secrets: Option<Secrets>,
     trunks: Vec<TrunkIdx>,
     hops: VecDeque<Hop>,
@@ -123,15 +122,28 @@ impl Dialling {
     }
 
     /// What an attempt over `leg` offers.
-    fn content(&self, ua: &mut Ua, leg: LegId) -> Result<Option<Content>, Unacceptable> {
-        let edit = |description: &[u8]| self.secrets.as_ref().and_then(|secrets| secrets.remove_from(description));
+    fn content(&self, ua: &mut Ua, leg: LegId, passage: &Passage) -> Result<Option<Content>, Unacceptable> {
+        let edit = |description: &[u8]| {
+            let bare = self.secrets.as_ref().and_then(|secrets| secrets.remove_from(description));
+            passage.edit(bare.as_deref().unwrap_or(description)).or(bare)
+        };
         match (&self.referred, &self.invite) {
             (None, Some(invite)) => ua.relayed(leg, invite, edit),
             (Some(referred), Some(invite)) if crate::sip::sdp::of(invite).is_some() => {
-                ua.relayed(leg, invite, |_| Some(referred.description.clone()))
+                let described = || passage.edit(&referred.description).unwrap_or_else(|| referred.description.clone());
+                ua.relayed(leg, invite, |_| Some(described()))
             }
-            (Some(referred), _) => Ok(ua.described(leg, &referred.description, |_| None)),
+            (Some(referred), _) => Ok(ua.described(leg, &referred.description, edit)),
             (None, None) => Ok(None),
+        }
+    }
+
+    /// The description an attempt offers, before anything is changed of it.
+    fn described(&self) -> Option<Bytes> {
+        match (&self.referred, &self.invite) {
+            (Some(referred), _) => Some(referred.description.clone().into()),
+            (None, Some(invite)) => Some(invite.slice(invite.body().get(crate::sip::sdp::locate(invite)?)?)),
+            (None, None) => None,
         }
     }
 
@@ -155,26 +167,6 @@ impl Dialling {
         &mut self.trunks
     }
 
-    /// An emergency number over the resource's own trunks, as any other call goes out; `urn` is what it means (SPEC §5).
-    pub(super) fn direct(
-        identity: CompactString,
-        number: CompactString,
-        urn: CompactString,
-        fallback: Option<Box<Fallback>>,
-        give_up: Instant,
-        invite: Message,
-        trunks: Vec<TrunkIdx>,
-    ) -> Self {
-        let service = Some(urn);
-        Self { identity, number, service, fallback, give_up, ..Self::new(Some(invite), trunks, give_up) }
-    }
-
-    /// What a direct route falls back to, and the INVITE it goes on with; once.
-    pub(super) fn fall_back(&mut self) -> Option<(Box<Fallback>, Message)> {
-        let fallback = self.fallback.take()?;
-        Some((fallback, self.invite.clone()?))
-    }
-
     fn new(invite: Option<Message>, trunks: Vec<TrunkIdx>, now: Instant) -> Self {
         Self {
             invite,
@@ -182,7 +174,6 @@ impl Dialling {
             identity: CompactString::default(),
             number: CompactString::default(),
             service: None,
-            fallback: None,
             secrets: None,
             trunks,
             hops: VecDeque::new(),
@@ -235,9 +226,7 @@ impl Calls {
                 return;
             }
         }
-        if !self.fall_back(parts, id) {
-            self.round_over(parts, id);
-        }
+        self.round_over(parts, id);
     }
 
     fn round_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
@@ -255,8 +244,7 @@ impl Calls {
         }
         let last = dialling.last.take();
         let refusal = match call.kind {
-            Kind::Outbound if call.direct_route.is_none() => for_caller(last.unwrap_or(Refusal::new(503))),
-            Kind::Emergency | Kind::Test | Kind::Outbound => {
+            Kind::Emergency | Kind::Test => {
                 self.reports.push(Report::NoPath { dialled: call.dialled.clone() });
                 let reason = last.map(|last| last.as_reason());
                 Refusal { reason, retry_after: Some(5), ..Refusal::warn(503, "No trunk took the call") }
@@ -297,7 +285,13 @@ impl Calls {
             account: parts.ua.accounts().of_trunk(index),
         };
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
-        let Ok(content) = dialling.content(parts.ua, leg) else {
+        let described = dialling.described();
+        self.open_media(id, leg, trunk.media);
+        let Some(call) = self.calls.get(id) else { return false };
+        let from = call.callee.and(call.sides()).map_or(call.caller, |(_, phone)| phone);
+        let passage = described.map(|described| self.passage(parts, from, leg, &described)).unwrap_or_default();
+        let Some(dialling) = self.calls.get(id).and_then(Call::dialling) else { return false };
+        let Ok(content) = dialling.content(parts.ua, leg, &passage) else {
             parts.ua.discard(leg);
             return false;
         };

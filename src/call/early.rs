@@ -38,7 +38,7 @@ impl Calls {
         let is_told = parts.ua.leg(caller).is_some_and(crate::ua::Leg::is_negotiated);
         let content = match described && !is_told {
             // A malformed early description is dropped alone; the answer will bring another.
-            true => self.relayed(parts, id, caller, message).unwrap_or_default(),
+            true => self.relayed(parts, id, leg, caller, message).unwrap_or_default(),
             false => None,
         };
         let confirms = reliable.then(|| Box::new((leg, message.clone())));
@@ -87,7 +87,7 @@ impl Calls {
             return;
         };
         let (to, response) = *confirms;
-        let content = self.relayed(parts, id, to, &prack).unwrap_or_default();
+        let content = self.relayed(parts, id, leg, to, &prack).unwrap_or_default();
         let client = parts.ua.confirm(&mut parts.context, to, &response, content.as_ref());
         match (asks, client) {
             (Some((server, flow)), Some(client)) => self.cross(id, leg, server, client, prack, flow),
@@ -110,7 +110,7 @@ impl Calls {
         let content = match (is_told, is_known) {
             (true, _) => Ok(None),
             (false, true) => Ok(self.heard(parts, id, leg, caller)),
-            (false, false) => self.relayed(parts, id, caller, message),
+            (false, false) => self.relayed(parts, id, leg, caller, message),
         };
         let malformed = is_told && !is_known && crate::ua::Content::is_malformed(message);
         let Some(content) = content.ok().filter(|_| !malformed) else {
@@ -146,10 +146,10 @@ impl Calls {
 
     /// ACK of one leg: where it brings the answer to a delayed offer, the other leg's ACK takes it along (CONFORMANCE OA-2).
     pub(super) fn acknowledged(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, ack: &Message) {
-        let Some(other) = self.other(id, leg) else { return };
+        let Some(other) = self.other(id, leg) else { return self.speak(parts, id) };
         if parts.ua.leg(other).is_some_and(crate::ua::Leg::awaits_ack) {
             // Nobody can be told of a bad answer in an ACK; the session stays as it was (CONFORMANCE OA-8).
-            let content = self.relayed(parts, id, other, ack).unwrap_or_default();
+            let content = self.relayed(parts, id, leg, other, ack).unwrap_or_default();
             // A caller that answered in its PRACK already has no description in its ACK.
             let content = content.or_else(|| self.heard(parts, id, leg, other));
             parts.ua.acknowledge(&mut parts.context, other, content.as_ref());

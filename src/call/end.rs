@@ -25,9 +25,10 @@ impl Call {
             started_at: now,
             answered_at: None,
             callback_of: None,
-            direct_route: None,
             caller: LegId::default(),
             callee: None,
+            legs: SmallVec::new(),
+            past_media: Vec::new(),
             early: None,
             unconfirmed: SmallVec::new(),
             alignment: super::align::Alignment::default(),
@@ -61,14 +62,16 @@ impl Calls {
         if let Some(call) = self.calls.get_mut(id) {
             call.caller = caller;
         }
+        self.open_media(id, caller, None);
         id
     }
 
     /// Our requests toward a trunk that calls are answered for with the account there.
-    pub(super) fn sign_caller(&self, parts: &mut Parts<'_>, id: CallId, trunk: Option<TrunkIdx>) {
+    pub(super) fn sign_caller(&mut self, parts: &mut Parts<'_>, id: CallId, trunk: Option<TrunkIdx>) {
         let account = trunk.and_then(|trunk| parts.ua.accounts().of_trunk(trunk));
-        if let Some(call) = self.calls.get(id) {
-            parts.ua.sign_as(call.caller, account);
+        if let Some(caller) = self.calls.get(id).map(|call| call.caller) {
+            parts.ua.sign_as(caller, account);
+            self.set_media_mode(caller, trunk.and_then(|trunk| parts.config.trunk(trunk)?.media));
         }
     }
 
@@ -134,6 +137,7 @@ impl Calls {
         self.drop_transfer(parts, id, 487);
         let Some(history) = self.history(id) else { return };
         let Some(call) = self.calls.remove(id) else { return };
+        self.close_all_media(&call);
         for number in call.number.into_iter().chain(call.joined) {
             parts.leases.call_down(parts.context.now, number);
         }

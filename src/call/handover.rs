@@ -42,7 +42,8 @@ impl Calls {
         };
         let client = match parts.ua.may_reinvite(phone) {
             true => {
-                let content = parts.ua.described(phone, &description, |_| None);
+                let passage = self.passage(parts, to.leg(), phone, &description);
+                let content = parts.ua.described(phone, &description, |description| passage.edit(description));
                 parts.ua.reinvite(&mut parts.context, phone, content.as_ref())
             }
             false => None,

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use super::{Call, Calls, Stage, name_of};
+use super::{Call, Calls, MediaHealth, Stage, name_of};
 use crate::base::{E164, Instant};
 use crate::config::{Aor, Country};
 use crate::transport::Flow;
@@ -134,8 +134,7 @@ pub struct History {
     pub answered_at: Option<Instant>,
     pub attempts: Vec<Attempt>,
     pub callback_of: Option<CompactString>,
-    /// The pattern of the direct route the call took, or took first (SPEC §5).
-    pub direct_route: Option<CompactString>,
+    pub media: Vec<MediaHealth>,
 }
 
 /// Something the node counts, records or raises an alarm about.
@@ -177,11 +176,18 @@ pub enum Report {
         is_caller: bool,
         missed_refresh: bool,
     },
-    /// No trunk of a direct route took the call: the emergency service takes it.
-    DirectFailed {
-        dialled: CompactString,
-        from: Kind,
-        to: Kind,
+    /// No pair of media ports of that address family was ready: streams go between the parties.
+    PortsShort {
+        is_ipv4: bool,
+    },
+    /// Nothing was heard on a stream for `[media] idle`; the call stays up.
+    NoMedia {
+        /// As in `calls`.
+        id: CompactString,
+        kind: Kind,
+        is_caller: bool,
+        stream: crate::media::Kind,
+        silent: std::time::Duration,
     },
     /// No trunk took an emergency call.
     NoPath {
@@ -211,7 +217,7 @@ impl Calls {
             answered_at: call.answered_at,
             attempts: call.attempts.clone(),
             callback_of: call.callback_of.clone(),
-            direct_route: call.direct_route.clone(),
+            media: self.health(call),
         })
     }
 }

@@ -9,13 +9,13 @@ mod bridge;
 mod callback;
 mod classify;
 mod dial;
-mod direct;
 mod early;
 mod emergency;
 mod end;
 mod handover;
 mod history;
 mod identify;
+mod media;
 mod pbx;
 mod refer_to;
 mod reload;
@@ -47,6 +47,7 @@ use crate::trunk::{TargetId, Trunks};
 use crate::ua::{self, CallId, Event, LegId, Ua};
 
 pub use history::{Attempt, CountrySource, History, Kind, Outcome, Report, State};
+pub use media::MediaHealth;
 
 /// Everything a call acts on, borrowed from the node for one step.
 pub struct Parts<'a> {
@@ -78,6 +79,7 @@ pub struct Calls {
     writes: Vec<(GrantId, lease::Row)>,
     /// Callbacks that hold for a phone, by user.
     waiting: BTreeMap<Aor, SmallVec<[CallId; 2]>>,
+    media: media::Media,
     /// Calls at once, beyond which only emergency calls and callbacks are taken.
     bound: usize,
 }
@@ -121,11 +123,13 @@ struct Call {
     started_at: Instant,
     answered_at: Option<Instant>,
     callback_of: Option<CompactString>,
-    /// The pattern of the direct route it takes, or took first.
-    direct_route: Option<CompactString>,
     caller: LegId,
     /// The leg the caller is bridged with.
     callee: Option<LegId>,
+    /// Those that have media of this call.
+    legs: SmallVec<[LegId; 4]>,
+    /// How the streams of legs fared that are gone.
+    past_media: Vec<MediaHealth>,
     /// The branch whose description the caller was told reliably before the answer.
     early: Option<LegId>,
     /// Early offers that wait for what the caller will say of itself, in the PRACK it owes.
@@ -192,6 +196,7 @@ impl Calls {
             reports: Vec::new(),
             writes: Vec::new(),
             waiting: BTreeMap::new(),
+            media: media::Media::default(),
             bound: limits::CALLS,
         }
     }
@@ -231,7 +236,6 @@ impl Calls {
                 self.start_callback(parts, server, invite, flow, trunk, number)
             }
             classify::Decision::Ordinary(ordinary) => self.start_ordinary(parts, server, invite, flow, *ordinary),
-            classify::Decision::Direct(direct) => self.start_direct(parts, server, invite, flow, *direct),
             classify::Decision::Outbound(outbound) => self.start_outbound(parts, server, invite, flow, *outbound),
             classify::Decision::Challenge { stale } => {
                 challenge(parts, server, invite, flow, stale);
@@ -245,6 +249,7 @@ impl Calls {
 
     /// Something happened on a leg of a call.
     pub fn event(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, event: Event) {
+        self.media.touch(id);
         let Some(event) = self.of_transfer(parts, id, leg, event) else { return };
         match event {
             Event::Progress { message, reliable, described } => {
@@ -285,6 +290,7 @@ impl Calls {
             if !self.calls.contains_key(id) {
                 continue;
             }
+            self.media.touch(id);
             match alarm {
                 Alarm::Write => self.write_overdue(parts, id),
                 Alarm::Silent(leg) => self.branch_silent(parts, id, leg),

@@ -65,6 +65,7 @@ impl Calls {
     ) {
         let Some((_, phone)) = self.calls.get(id).and_then(super::Call::sides) else { return };
         let leg = parts.ua.accept(&mut parts.context, id, server, invite, flow, true);
+        self.open_media(id, leg, parts.config.trunk(trunk).and_then(|trunk| trunk.media));
         let account = parts.ua.accounts().of_trunk(trunk);
         parts.ua.sign_as(leg, account);
         self.note_attempt(parts, id, trunk, &format!("sip:{}", flow.remote));
@@ -72,9 +73,8 @@ impl Calls {
             return self.offer(parts, id, agent, Newcomer::Replacing(leg));
         }
         let known = self.known(parts, id, phone, leg);
-        let content = known.and_then(|(description, secrets)| {
-            let edit = |description: &[u8]| secrets.as_ref()?.remove_from(description);
-            parts.ua.described(leg, &resumed(&description), edit)
+        let content = known.and_then(|(description, edits)| {
+            parts.ua.described(leg, &resumed(&description), |description| edits.edit(description))
         });
         parts.ua.answer(&mut parts.context, leg, content.as_ref());
         if let Some(call) = self.calls.get_mut(id) {
@@ -116,6 +116,7 @@ impl Calls {
             call.joined.push(number);
         }
         parts.ua.adopt(leg, id);
+        self.move_media(leg, id);
         if let Some(call) = self.calls.get_mut(id) {
             call.without_trunk = true;
         }

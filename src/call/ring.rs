@@ -166,16 +166,19 @@ impl Calls {
             account: None,
         };
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
-        let Ok(content) = parts.ua.relayed(leg, &ringing.invite, |_| None) else {
+        let (invite, kind, from) = (ringing.invite.clone(), call.kind, call.caller);
+        self.open_media(id, leg, None);
+        let passage = self.passage_of(parts, from, leg, &invite);
+        let Ok(content) = parts.ua.relayed(leg, &invite, |description| passage.edit(description)) else {
             parts.ua.discard(leg);
             return;
         };
         let mut lines = Lines::default();
-        if call.kind == Kind::Callback {
+        if kind == Kind::Callback {
             // RFC 7090 §5: the leased number proves what this call is (SPEC §6).
             lines.push(b"Priority", b"psap-callback");
         }
-        let answers_early = content.is_none() && ringing.invite.extensions().reliable;
+        let answers_early = content.is_none() && invite.extensions().reliable;
         let attempt = Attempt {
             trunk: CompactString::default(),
             target: device.contact.clone(),

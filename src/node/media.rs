@@ -1,20 +1,30 @@
-//! What the data plane tells, and what it has to know.
+//! Between the calls and the data plane.
 
-use super::Node;
+use super::{Node, Output};
 use crate::media::News;
 
 impl Node {
     /// Pairs of one address family that are bound and wait for their use; the shell binds more below
     /// [`crate::base::limits::PORTS_READY`].
     pub fn ports_ready(&self, is_ipv4: bool) -> usize {
-        self.ports.ready(is_ipv4)
+        self.calls.ports_ready(is_ipv4)
+    }
+
+    /// Pairs that legs have, for invariants.
+    pub fn ports_in_use(&self) -> usize {
+        self.calls.ports_in_use()
     }
 
     pub(super) fn media_news(&mut self, news: News) {
-        match news {
-            News::Bound(pairs) => pairs.into_iter().for_each(|ports| self.ports.put(ports)),
-            News::Scarce { reason } => tracing::warn!(reason, "media ports cannot be bound"),
-            News::Played(_) | News::Counted(_) => {}
-        }
+        let (calls, mut parts) = self.parts();
+        calls.media_news(&mut parts, news);
+    }
+
+    /// Before anything is sent: who answers at once is heard.
+    pub(super) fn settle_media(&mut self) {
+        let (calls, parts) = self.parts();
+        calls.settle_media(&parts);
+        let orders = self.calls.take_orders();
+        self.outputs.extend(orders.into_iter().map(Output::Media));
     }
 }

@@ -28,7 +28,6 @@ use crate::call::{Calls, GrantId, Parts};
 use crate::config::{Config, MediaMode};
 use crate::geo::Countries;
 use crate::lease::{self, Leases};
-use crate::media::Bank;
 use crate::registrar::{self, Auth, Registrar};
 use crate::transaction::{Timers, Transactions};
 use crate::transport::{Outbox, Streams};
@@ -65,7 +64,6 @@ pub struct Node {
     registrar: Registrar,
     auth: Auth,
     countries: Countries,
-    ports: Bank,
 
     /// Newest last.
     records: VecDeque<Arc<Record>>,
@@ -80,6 +78,8 @@ pub struct Node {
     /// When the gauges are brought up to date next; `None`: they are.
     gauges_due: Option<Instant>,
     store_is_failing: bool,
+    /// When the want of media ports was told last.
+    ports_alarm: Option<Instant>,
 
     outbox: Outbox,
     outputs: VecDeque<Output>,
@@ -113,7 +113,6 @@ impl Node {
             registrar,
             auth: Auth::new(&config, &mut rng),
             countries: Countries::new(&config),
-            ports: Bank::default(),
             records: records.into_iter().map(Arc::new).collect(),
             writes: BTreeMap::new(),
             last_write: 0,
@@ -123,6 +122,7 @@ impl Node {
             gauges: report::Gauges::new(&metrics, &config),
             gauges_due: Some(now),
             store_is_failing: false,
+            ports_alarm: None,
             metrics,
             outbox: Outbox::new(),
             outputs: VecDeque::new(),
@@ -258,6 +258,7 @@ impl Node {
         while !self.connect() {
             self.events();
         }
+        self.settle_media();
         self.tell_reports();
         self.tell_trunks();
         self.persist();

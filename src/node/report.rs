@@ -14,6 +14,9 @@ use crate::trunk;
 /// How often gauges follow what changed.
 const GAUGES: Duration = Duration::from_secs(1);
 
+/// How often the want of media ports is told.
+const PORTS_ALARM: Duration = Duration::from_secs(60);
+
 /// Gauges with names from the configuration.
 pub(super) struct Gauges {
     pools: Vec<(String, PoolGauges)>,
@@ -113,11 +116,23 @@ impl Node {
                 let party = if is_caller { "caller" } else { "called" };
                 tracing::warn!(kind = %kind, party, missed_refresh, "a party does not answer: the call stays up while the other does");
             }
-            Report::DirectFailed { dialled, from, to } => {
-                self.metrics.call_turned(from, to);
-                tracing::error!(%dialled, "no trunk of the direct route took the call: the emergency service does");
+            Report::PortsShort { is_ipv4 } => self.ports_short(is_ipv4),
+            Report::NoMedia { id, kind, is_caller, stream, silent } => {
+                let party = if is_caller { "caller" } else { "called" };
+                let seconds = silent.as_secs();
+                tracing::warn!(%id, kind = %kind, party, ?stream, seconds, "nothing is heard of a party: the call stays up");
             }
             Report::NoPath { dialled } => tracing::error!(%dialled, "no trunk took an emergency call"),
+        }
+    }
+
+    /// An alarm a minute; the metric counts them all.
+    fn ports_short(&mut self, is_ipv4: bool) {
+        self.metrics.ports_short();
+        if self.ports_alarm.is_none_or(|last| self.now.since(last) >= PORTS_ALARM) {
+            self.ports_alarm = Some(self.now);
+            let family = if is_ipv4 { "IPv4" } else { "IPv6" };
+            tracing::error!(family, "no media port is free: media goes between the parties");
         }
     }
 

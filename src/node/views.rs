@@ -6,11 +6,11 @@ use compact_str::{CompactString, format_compact};
 
 use super::Node;
 use crate::admin::{
-    Attempt, CallView, LeaseState, LeaseView, PAGE_ROWS, Page, Readiness, Record, RegistrationState, RegistrationView,
-    Stamp, TargetState, TargetView, TrunkRegistration, TrunkView,
+    Attempt, CallView, LeaseState, LeaseView, MediaView, PAGE_ROWS, Page, Party, Readiness, Record, RegistrationState,
+    RegistrationView, Stamp, TargetState, TargetView, TrunkRegistration, TrunkView,
 };
 use crate::base::{E164, Instant};
-use crate::call::{History, Outcome, State};
+use crate::call::{History, MediaHealth, Outcome, State};
 use crate::config::RouteAction;
 use crate::lease;
 use crate::registrar;
@@ -149,7 +149,6 @@ pub(super) fn record_of(
         attempts: history.attempts.iter().map(attempt).collect(),
         country_source: history.country_source.map(|source| source.as_str().into()),
         callback_of: history.callback_of.clone(),
-        direct_route: history.direct_route.clone(),
     }
 }
 
@@ -165,6 +164,27 @@ fn call_view(history: &History, wall_offset_ms: i64) -> CallView {
         state: history.state,
         started_at: stamp(history.started_at, wall_offset_ms),
         answered_at: history.answered_at.map(|at| stamp(at, wall_offset_ms)),
+        media: history.media.iter().map(media_view).collect(),
+    }
+}
+
+fn media_view(health: &MediaHealth) -> MediaView {
+    let MediaHealth { is_caller, kind, counters, clock_rate } = health;
+    let millis = |ticks: u32| {
+        let millis = u64::from(ticks) * 1000 / u64::from((*clock_rate).max(1));
+        u32::try_from(millis).unwrap_or(u32::MAX)
+    };
+    MediaView {
+        leg: if *is_caller { Party::Caller } else { Party::Called },
+        kind: *kind,
+        packets: counters.packets,
+        bytes: counters.bytes,
+        lost: counters.lost,
+        jitter_ms: millis(counters.jitter),
+        // From 256ths.
+        reported_lost: counters.reported_lost.map(|lost| u8::try_from(u32::from(lost) * 100 / 256).unwrap_or(100)),
+        reported_jitter_ms: counters.reported_jitter.map(millis),
+        silent_s: counters.silent.as_secs(),
     }
 }
 

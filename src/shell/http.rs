@@ -320,6 +320,7 @@ mod tests {
             state: CallState::Trying,
             started_at: Stamp::from_unix_millis(0),
             answered_at: None,
+            media: Vec::new(),
         }
     }
 

@@ -176,6 +176,11 @@ impl Leg {
         (self.exchange() == Exchange::OfferReceived).then(|| self.dialog.offers.pending())
     }
 
+    /// Our description that holds; empty when there is none.
+    pub fn ours(&self) -> &Bytes {
+        self.dialog.offers.ours()
+    }
+
     /// The peer's description that holds; empty when none is known.
     pub fn theirs(&self) -> &Bytes {
         self.dialog.offers.theirs()

@@ -1,0 +1,275 @@
+//! The media of calls (SPEC §8): each leg has a pair of ports for each of its streams, which its peer sends to. What one leg says
+//! of its media reaches another leg in one place (`passage`); what the data plane has to know follows from what the legs have
+//! said, after every step (`settle`); what it tells of packets is kept with the leg (`health`).
+//!
+//! A pair is taken when the first description that names it is written, and given back when the leg is no longer of its
+//! call, or names it no more. It is never in two legs.
+
+mod health;
+mod passage;
+mod settle;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::history::Report;
+use super::{Call, Calls, Parts};
+use crate::base::limits;
+use crate::config::MediaMode;
+use crate::media::{Bank, Counters, Kind, News, Order, PairId, Peer, Ports, Voice};
+use crate::ua::{CallId, LegId};
+
+pub use health::MediaHealth;
+pub(super) use passage::Passage;
+
+/// The pairs, and whose they are.
+#[derive(Default)]
+pub(super) struct Media {
+    bank: Bank,
+    /// Not in a map of slots: the key of a leg that is gone is soon the key of another, but for its version.
+    legs: BTreeMap<LegId, LegMedia>,
+    /// Who has a pair.
+    legs_by_pair: BTreeMap<PairId, LegId>,
+    orders: Vec<Order>,
+    /// Calls in which something may have changed.
+    touched: SmallVec<[CallId; 4]>,
+}
+
+/// The media of one leg.
+struct LegMedia {
+    call: CallId,
+    /// Of its trunk, where that says.
+    mode: Option<MediaMode>,
+    /// By the order of m= lines.
+    slots: Vec<Option<Slot>>,
+    /// The last offer to its peer names our pairs, so what it answers is relayed too.
+    is_relayed: bool,
+    /// The leg whose description its peer was told last.
+    told_of: Option<LegId>,
+    /// Which streams its peer was told with rtcp-mux.
+    told_mux: SmallVec<[bool; 4]>,
+    /// What its peer said last before anything that counts.
+    preview: Bytes,
+}
+
+/// A pair in use.
+struct Slot {
+    ports: Ports,
+    peer: Option<Peer>,
+    /// As ordered.
+    joined: Option<PairId>,
+    /// What is to be heard there, and whether it is.
+    voice: Option<Voice>,
+    is_playing: bool,
+    kind: Kind,
+    clock_rate: u32,
+    /// Its peer has said that it sends.
+    sends: bool,
+    counters: Counters,
+    /// Its silence was told.
+    is_told: bool,
+}
+
+impl Media {
+    /// Pairs of one family that wait for their use.
+    pub fn ready(&self, is_ipv4: bool) -> usize {
+        self.bank.ready(is_ipv4)
+    }
+
+    /// Streams that have a pair, for invariants.
+    pub fn in_use(&self) -> usize {
+        self.legs_by_pair.len()
+    }
+
+    fn slot(&self, leg: LegId, at: usize) -> Option<&Slot> {
+        self.legs.get(&leg)?.slots.get(at)?.as_ref()
+    }
+
+    fn slot_mut(&mut self, leg: LegId, at: usize) -> Option<&mut Slot> {
+        self.legs.get_mut(&leg)?.slots.get_mut(at)?.as_mut()
+    }
+
+    fn slot_of(&mut self, pair: PairId) -> Option<&mut Slot> {
+        let leg = *self.legs_by_pair.get(&pair)?;
+        self.legs.get_mut(&leg)?.slots.iter_mut().flatten().find(|slot| slot.ports.pair == pair)
+    }
+
+    /// The pair of stream `at` of a leg, taken from the bank where it has none; `None`: the bank is empty.
+    fn ensure(&mut self, leg: LegId, at: usize, is_ipv4: bool) -> Option<Ports> {
+        if let Some(slot) = self.slot(leg, at) {
+            return Some(slot.ports);
+        }
+        if at >= limits::STREAMS_PER_LEG || !self.legs.contains_key(&leg) {
+            return None;
+        }
+        let ports = self.bank.take(is_ipv4)?;
+        let media = self.legs.get_mut(&leg)?;
+        media.slots.resize_with(media.slots.len().max(at + 1), || None);
+        if let Some(place) = media.slots.get_mut(at) {
+            *place = Some(Slot::new(ports));
+        }
+        self.legs_by_pair.insert(ports.pair, leg);
+        Some(ports)
+    }
+
+    fn release(&mut self, leg: LegId, at: usize) {
+        let Some(slot) = self.legs.get_mut(&leg).and_then(|media| media.slots.get_mut(at)?.take()) else { return };
+        if let Some(other) = slot.joined.and_then(|other| self.slot_of(other))
+            && other.joined == Some(slot.ports.pair)
+        {
+            other.joined = None;
+        }
+        self.legs_by_pair.remove(&slot.ports.pair);
+        self.orders.push(Order::Release(slot.ports.pair));
+    }
+
+    pub(super) fn touch(&mut self, call: CallId) {
+        if self.touched.last() != Some(&call) {
+            self.touched.push(call);
+        }
+    }
+}
+
+impl Slot {
+    const fn new(ports: Ports) -> Self {
+        Self {
+            ports,
+            peer: None,
+            joined: None,
+            voice: None,
+            is_playing: false,
+            kind: Kind::Other,
+            clock_rate: 8000,
+            sends: false,
+            counters: Counters {
+                packets: 0,
+                bytes: 0,
+                lost: 0,
+                jitter: 0,
+                strange: 0,
+                reported_lost: None,
+                reported_jitter: None,
+                silent: std::time::Duration::ZERO,
+            },
+            is_told: false,
+        }
+    }
+}
+
+impl Calls {
+    /// A leg is of a call; `mode`: what its trunk says of media.
+    pub(super) fn open_media(&mut self, id: CallId, leg: LegId, mode: Option<MediaMode>) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.legs.push(leg);
+        let media = LegMedia {
+            call: id,
+            mode,
+            slots: Vec::new(),
+            is_relayed: false,
+            told_of: None,
+            told_mux: SmallVec::new(),
+            preview: Bytes::new(),
+        };
+        self.media.legs.insert(leg, media);
+        self.media.touch(id);
+    }
+
+    /// What the trunk of a leg says of media.
+    pub(super) fn set_media_mode(&mut self, leg: LegId, mode: Option<MediaMode>) {
+        if let Some(media) = self.media.legs.get_mut(&leg) {
+            media.mode = mode;
+        }
+    }
+
+    /// A leg goes over to another call, and its pairs with it.
+    pub(super) fn move_media(&mut self, leg: LegId, to: CallId) {
+        let Some(from) = self.media.legs.get_mut(&leg).map(|media| std::mem::replace(&mut media.call, to)) else {
+            return;
+        };
+        if let Some(call) = self.calls.get_mut(from) {
+            call.legs.retain(|known| *known != leg);
+        }
+        if let Some(call) = self.calls.get_mut(to) {
+            call.legs.push(leg);
+        }
+        self.media.touch(to);
+    }
+
+    /// A leg is not of its call any more: its pairs are given back.
+    fn close_media(&mut self, leg: LegId) {
+        for at in 0..self.media.legs.get(&leg).map_or(0, |media| media.slots.len()) {
+            self.media.release(leg, at);
+        }
+        self.media.legs.remove(&leg);
+    }
+
+    /// The call is over.
+    pub(super) fn close_all_media(&mut self, call: &Call) {
+        for leg in &call.legs {
+            self.close_media(*leg);
+        }
+    }
+
+    /// The pair of one stream of a leg that talks to nobody but us; `None`: the bank is empty.
+    pub(super) fn own_ports(&mut self, parts: &Parts<'_>, leg: LegId, at: usize, mux: bool) -> Option<Ports> {
+        let is_ipv4 = self.is_ipv4(parts, leg, None);
+        let ports = self.media.ensure(leg, at, is_ipv4);
+        let media = self.media.legs.get_mut(&leg)?;
+        media.told_mux.resize(media.told_mux.len().max(at + 1), false);
+        if let Some(told) = media.told_mux.get_mut(at) {
+            *told = mux;
+        }
+        let call = media.call;
+        self.media.touch(call);
+        if ports.is_none() {
+            self.reports.push(Report::PortsShort { is_ipv4 });
+        }
+        ports
+    }
+
+    /// What is to be heard on a stream of a leg: a voice of ours, or the other leg again.
+    pub(super) fn say(&mut self, leg: LegId, at: usize, voice: Option<Voice>) {
+        let Some(slot) = self.media.slot_mut(leg, at) else { return };
+        slot.is_playing &= slot.voice == voice;
+        let was_playing = std::mem::replace(&mut slot.voice, voice).is_some();
+        if was_playing && slot.voice.is_none() {
+            let pair = slot.ports.pair;
+            self.media.orders.push(Order::Silence(pair));
+        }
+        if let Some(call) = self.media.legs.get(&leg).map(|media| media.call) {
+            self.media.touch(call);
+        }
+    }
+
+    /// Pairs of one family that wait for their use.
+    pub fn ports_ready(&self, is_ipv4: bool) -> usize {
+        self.media.ready(is_ipv4)
+    }
+
+    /// Pairs that legs have, for invariants.
+    pub fn ports_in_use(&self) -> usize {
+        self.media.in_use()
+    }
+
+    /// What the data plane has to do, since the last call.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.media.orders)
+    }
+
+    /// What the data plane tells.
+    pub fn media_news(&mut self, parts: &mut Parts<'_>, news: News) {
+        match news {
+            News::Bound(pairs) => pairs.into_iter().for_each(|ports| self.media.bank.put(ports)),
+            News::Scarce { reason } => tracing::warn!(reason, "media ports cannot be bound"),
+            News::Played(pair) => {
+                let call = self.media.legs_by_pair.get(&pair).and_then(|leg| self.media.legs.get(leg));
+                if let Some(id) = call.map(|media| media.call) {
+                    self.test_over(parts, id);
+                }
+            }
+            News::Counted(counted) => self.counted(parts, counted),
+        }
+    }
+}

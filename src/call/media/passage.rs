@@ -1,0 +1,159 @@
+//! From one leg to another: the one place where a description crosses. Who answers is relayed as the offer was that it answers.
+
+use std::net::IpAddr;
+
+use crate::base::limits;
+use crate::call::history::Report;
+use crate::call::{Calls, Parts};
+use crate::config::MediaMode;
+use crate::dialog::Exchange;
+use crate::media::{Stream, Way, rewrite};
+use crate::sip::{Message, sdp};
+use crate::ua::LegId;
+
+/// What becomes of a description on its way between two legs.
+#[derive(Default)]
+pub(in crate::call) struct Passage {
+    /// By the order of m= lines, and an address of ours; `None`: it passes as it is.
+    ways: Option<(Vec<Way>, IpAddr)>,
+}
+
+impl Passage {
+    /// The description as the other leg's peer is to see it, but for its origin line; `None`: unchanged.
+    pub fn edit(&self, description: &[u8]) -> Option<Vec<u8>> {
+        let (ways, own) = self.ways.as_ref()?;
+        Some(rewrite(description, ways, *own))
+    }
+}
+
+impl Calls {
+    /// The way of `description`, which the peer of `from` gave, to the peer of `to`: pairs are taken where it needs them.
+    pub(in crate::call) fn passage(
+        &mut self,
+        parts: &Parts<'_>,
+        from: LegId,
+        to: LegId,
+        description: &[u8],
+    ) -> Passage {
+        let Some(is_offer) = parts.ua.leg(to).map(|leg| leg.exchange() != Exchange::OfferReceived) else {
+            return Passage::default();
+        };
+        let is_early = parts.ua.leg(from).is_some_and(|leg| leg.is_early() && leg.theirs().is_empty());
+        let relays = match is_offer {
+            true => self.relays(parts, from, to),
+            false => self.media.legs.get(&from).is_some_and(|media| media.is_relayed),
+        };
+        let streams = Stream::all(description);
+        for leg in [from, to] {
+            if let Some(call) = self.media.legs.get(&leg).map(|media| media.call) {
+                self.media.touch(call);
+            }
+        }
+        if let Some(media) = self.media.legs.get_mut(&from).filter(|_| is_early) {
+            media.preview = bytes::Bytes::copy_from_slice(description);
+        }
+        if let Some(media) = self.media.legs.get_mut(&to) {
+            media.told_of = Some(from);
+            media.told_mux = streams.iter().map(|stream| stream.mux).collect();
+            if is_offer {
+                media.is_relayed = relays;
+            }
+        }
+        if !relays {
+            return Passage::default();
+        }
+        let ways = self.ways(parts, from, to, is_offer, &streams);
+        let is_any = |wanted: fn(&Way) -> bool| ways.iter().any(wanted);
+        if is_any(|way| *way == Way::Direct) && !is_any(|way| matches!(way, Way::Relayed(_))) {
+            // No port for any of it: as it is (SPEC §10).
+            if let Some(media) = self.media.legs.get_mut(&to).filter(|_| is_offer) {
+                media.is_relayed = false;
+            }
+            return Passage::default();
+        }
+        let is_ipv4 = self.is_ipv4(parts, to, None);
+        let own = address_of(parts, is_ipv4).or_else(|| address_of(parts, !is_ipv4));
+        Passage { ways: own.map(|own| (ways, own)) }
+    }
+
+    /// The same of the description in `message`; nothing to do without one that can be read.
+    pub(in crate::call) fn passage_of(
+        &mut self,
+        parts: &Parts<'_>,
+        from: LegId,
+        to: LegId,
+        message: &Message,
+    ) -> Passage {
+        let description = sdp::locate(message).and_then(|place| message.body().get(place));
+        match description.filter(|description| sdp::Sdp::new(description).well_formed()) {
+            Some(description) => self.passage(parts, from, to, description),
+            None => Passage::default(),
+        }
+    }
+
+    /// True when the two are joined by the relay and not by each other's address: a trunk that says `pass` gets the description
+    /// as it is.
+    fn relays(&self, parts: &Parts<'_>, from: LegId, to: LegId) -> bool {
+        let named = |leg: LegId| self.media.legs.get(&leg).and_then(|media| media.mode);
+        let modes = [named(from), named(to)];
+        let mode = match modes {
+            _ if modes.contains(&Some(MediaMode::Pass)) => MediaMode::Pass,
+            [None, None] => parts.config.media.mode,
+            [one, other] => one.or(other).unwrap_or_default(),
+        };
+        mode != MediaMode::Pass
+    }
+
+    fn ways(&mut self, parts: &Parts<'_>, from: LegId, to: LegId, is_offer: bool, streams: &[Stream<'_>]) -> Vec<Way> {
+        let first = streams.iter().find(|stream| stream.port != 0).and_then(Stream::address);
+        let (from_ipv4, to_ipv4) = (self.is_ipv4(parts, from, first), self.is_ipv4(parts, to, None));
+        let mut ways = Vec::with_capacity(streams.len());
+        let mut short = None;
+        for (at, stream) in streams.iter().enumerate() {
+            ways.push(match self.media.slot(from, at).is_some() {
+                _ if stream.port == 0 || !stream.is_rtp() || at >= limits::STREAMS_PER_LEG => Way::Refused,
+                // Its peer has the other one's own address, and must be told of as the same.
+                false if !is_offer => Way::Direct,
+                has_own => {
+                    let own = if has_own {
+                        Ok(())
+                    } else {
+                        self.media.ensure(from, at, from_ipv4).ok_or(from_ipv4).map(drop)
+                    };
+                    match own.and_then(|()| self.media.ensure(to, at, to_ipv4).ok_or(to_ipv4)) {
+                        Ok(ports) => Way::Relayed(ports),
+                        Err(is_ipv4) => {
+                            short = Some(is_ipv4);
+                            Way::Direct
+                        }
+                    }
+                }
+            });
+        }
+        if let Some(is_ipv4) = short {
+            self.reports.push(Report::PortsShort { is_ipv4 });
+        }
+        ways
+    }
+
+    /// The address family of a leg's media: of the pairs it has, else of what its peer says of its own, else of its signalling.
+    pub(super) fn is_ipv4(&self, parts: &Parts<'_>, leg: LegId, says: Option<IpAddr>) -> bool {
+        let own = self.media.legs.get(&leg).and_then(|media| media.slots.iter().flatten().next());
+        if let Some(slot) = own {
+            return slot.ports.address.is_ipv4();
+        }
+        let peer = parts.ua.leg(leg);
+        let said = || {
+            let peer = peer?;
+            let said = peer.offer().unwrap_or(peer.theirs());
+            Stream::all(said).iter().find_map(Stream::address)
+        };
+        let place = || peer.map(|peer| peer.flow().remote.ip().to_canonical());
+        let family = says.filter(|said| !said.is_unspecified()).or_else(said).or_else(place);
+        family.is_none_or(|address| address.is_ipv4())
+    }
+}
+
+fn address_of(parts: &Parts<'_>, is_ipv4: bool) -> Option<IpAddr> {
+    parts.config.media.addresses.iter().copied().find(|address| address.is_ipv4() == is_ipv4)
+}

@@ -1,0 +1,134 @@
+//! What the data plane has to know, from what the legs have said: peers, joins, voices, and the pairs nobody needs. Only what
+//! has changed is ordered.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::call::transfer::{Newcomer, Step, Transfer};
+use crate::call::{Call, Calls, Parts};
+use crate::dialog::Exchange;
+use crate::media::{Order, Stream};
+use crate::ua::{CallId, LegId, Ua};
+
+impl Call {
+    /// The legs whose media are this call's. A call taker who is leaving is none of them.
+    fn media_legs(&self) -> SmallVec<[LegId; 8]> {
+        let newcomer = self.transfer.as_deref().and_then(|transfer| match transfer {
+            Transfer { step: Step::Offering { to: Newcomer::Called(leg) | Newcomer::Replacing(leg), .. }, .. } => {
+                Some(*leg)
+            }
+            _ => None,
+        });
+        let branches = self.branches.iter().map(|branch| branch.leg);
+        std::iter::once(self.caller).chain(self.callee).chain(branches).chain(newcomer).collect()
+    }
+}
+
+impl Calls {
+    /// Orders what the last step has changed.
+    pub fn settle_media(&mut self, parts: &Parts<'_>) {
+        let mut touched = std::mem::take(&mut self.media.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for id in touched {
+            self.settle_media_of(parts, id);
+        }
+    }
+
+    fn settle_media_of(&mut self, parts: &Parts<'_>, id: CallId) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let present = call.media_legs();
+        let (kept, gone): (SmallVec<[LegId; 4]>, SmallVec<[LegId; 4]>) =
+            call.legs.iter().copied().partition(|leg| present.contains(leg));
+        call.legs = kept;
+        let (caller, callee) = (call.caller, call.callee);
+        let told_of = self.media.legs.get(&caller).and_then(|media| media.told_of);
+        let early = told_of.filter(|told| call.branches.iter().any(|branch| branch.leg == *told));
+        for leg in gone {
+            self.keep_health(id, leg);
+            self.close_media(leg);
+        }
+        for leg in &present {
+            self.settle_leg(parts.ua, *leg);
+        }
+        self.join(caller, callee.or(early));
+        for leg in present {
+            self.play(leg);
+        }
+    }
+
+    /// The peer of a leg, and which of its pairs it still needs.
+    fn settle_leg(&mut self, ua: &Ua, id: LegId) {
+        let Some(media) = self.media.legs.get_mut(&id).filter(|media| !media.slots.is_empty()) else { return };
+        let Some(leg) = ua.leg(id) else { return };
+        let is_open = leg.is_early() || leg.exchange() != Exchange::Stable;
+        let ours = Stream::all(leg.ours());
+        let theirs: Bytes = match leg.theirs() {
+            theirs if !theirs.is_empty() => theirs.clone(),
+            _ if !media.preview.is_empty() => media.preview.clone(),
+            _ => leg.offer().cloned().unwrap_or_default(),
+        };
+        let theirs = Stream::all(&theirs);
+        let mut unneeded: SmallVec<[usize; 4]> = SmallVec::new();
+        for (at, slot) in media.slots.iter_mut().enumerate() {
+            let Some(slot) = slot else { continue };
+            if !is_open && !ours.get(at).is_some_and(|stream| stream.names(&slot.ports)) {
+                unneeded.push(at);
+                continue;
+            }
+            let Some(stream) = theirs.get(at) else { continue };
+            let mux = stream.mux && media.told_mux.get(at).copied().unwrap_or(false);
+            let peer = stream.peer(leg.flow().remote.ip().to_canonical(), mux);
+            (slot.kind, slot.clock_rate) = (stream.kind, stream.clock_rate());
+            slot.sends = stream.sends();
+            if slot.peer.as_ref() != Some(&peer) {
+                slot.peer = Some(peer.clone());
+                self.media.orders.push(Order::Point(slot.ports.pair, peer));
+            }
+        }
+        for at in unneeded {
+            self.media.release(id, at);
+        }
+    }
+
+    /// Stream by stream; where the other leg has no pair the stream is parted.
+    fn join(&mut self, one: LegId, other: Option<LegId>) {
+        let count = |leg: LegId| self.media.legs.get(&leg).map_or(0, |media| media.slots.len());
+        for at in 0..count(one) {
+            let pair = |leg: LegId| self.media.slot(leg, at).map(|slot| (slot.ports.pair, slot.joined));
+            let Some((own, joined)) = pair(one) else { continue };
+            let partner = other.and_then(pair);
+            if joined == partner.map(|(pair, _)| pair) && partner.is_none_or(|(_, back)| back == Some(own)) {
+                continue;
+            }
+            // Whatever either was joined with is alone now.
+            for left in [joined, partner.and_then(|(_, joined)| joined)].into_iter().flatten() {
+                if let Some(slot) = self.media.slot_of(left) {
+                    slot.joined = None;
+                }
+            }
+            self.media.orders.push(match partner {
+                Some((other, _)) => Order::Join(own, other),
+                None => Order::Part(own),
+            });
+            let other = partner.map(|(pair, _)| pair);
+            if let Some(slot) = self.media.slot_of(own) {
+                slot.joined = other;
+            }
+            if let Some(slot) = other.and_then(|other| self.media.slot_of(other)) {
+                slot.joined = Some(own);
+            }
+        }
+    }
+
+    /// Voices that are to be heard and are not yet.
+    fn play(&mut self, leg: LegId) {
+        let Some(media) = self.media.legs.get_mut(&leg) else { return };
+        for slot in media.slots.iter_mut().flatten().filter(|slot| !slot.is_playing) {
+            if let Some(voice) = &slot.voice {
+                slot.is_playing = true;
+                self.media.orders.push(Order::Play(slot.ports.pair, voice.clone()));
+            }
+        }
+    }
+}
