@@ -1,17 +1,12 @@
 //! OA: offers and answers across the two legs (RFC 3264, RFC 3261 §13.2.1 and §14, RFC 6337).
 
-use crate::world::{Call, Dialog, Msg, Toml, World, alice, description, psap};
+use crate::world::{Call, Dialog, Msg, Toml, World, alice, description, media, psap};
 
 /// The origin line: session id, version, address.
 fn origin(message: &Msg) -> (u64, u64, String) {
     let line = message.body.lines().find_map(|line| line.strip_prefix("o=")).expect("an origin line");
     let fields: Vec<&str> = line.split(' ').collect();
     (fields[1].parse().unwrap(), fields[2].parse().unwrap(), fields[5].to_owned())
-}
-
-/// The description without its origin line.
-fn media(message: &str) -> Vec<&str> {
-    message.lines().filter(|line| !line.starts_with("o=")).collect()
 }
 
 fn offer(version: u32, direction: &str) -> String {

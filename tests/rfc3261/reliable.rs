@@ -1,13 +1,9 @@
 //! PR-1 to PR-6: provisional responses that must arrive, each leg for itself (RFC 3262, RFC 6337 §3).
 
-use crate::world::{Dialog, Msg, Toml, World, alice, backup, description, param, psap};
+use crate::world::{Dialog, Msg, Toml, World, alice, backup, description, media as media_of, param, psap};
 
 fn media(message: &Msg) -> Vec<String> {
-    message.body.lines().filter(|line| !line.starts_with("o=")).map(str::to_owned).collect()
-}
-
-fn media_of(text: &str) -> Vec<String> {
-    text.lines().filter(|line| !line.starts_with("o=")).map(str::to_owned).collect()
+    media_of(&message.body)
 }
 
 /// Alice dials 911 with these lines in her INVITE; hers, and what the call center got.
@@ -412,7 +408,7 @@ fn di_10_the_branch_that_answers_need_not_be_the_one_that_rang() {
     let mut world = World::of(&Toml::one_trunk());
     world.register(&alice());
     let (invite, offered) = dialled_with(&mut world, SUPPORTED, true);
-    let (one, two) = (psap().offer(), description("two", 1, &["m=audio 9222 RTP/AVP 0"]));
+    let (one, two) = (psap().offer(), description("two", 1, &["m=audio 9222 RTP/AVP 0", "a=ptime:30"]));
     world.send(&psap(), &rings(&offered, 183, 5, "one").sdp(&one));
     let shown = world.take(&alice(), "183");
     world.send(&psap(), &rings(&offered, 183, 60, "two").sdp(&two));

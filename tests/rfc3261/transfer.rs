@@ -1,15 +1,11 @@
 //! RE-1 to RE-8: a trunk hands its caller on (RFC 3515, 5589, 3891, 4488, 3892).
 
 use crate::world::{
-    Agent, Call, Dialog, Msg, Toml, World, alice, backup, bob, carrier, description, param, psap, register,
+    Agent, Call, Dialog, Msg, Toml, World, alice, backup, bob, carrier, description, media, param, psap, register,
 };
 
 /// Somebody at the second trunk of the route.
 const THERE: &str = "<sip:desk@203.0.113.81:5080>";
-
-pub fn media(text: &str) -> Vec<&str> {
-    text.lines().filter(|line| !line.starts_with("o=")).collect()
-}
 
 /// A REFER inside the trunk's dialog.
 pub fn refer(call: &mut Call, to: &str) -> Msg {
@@ -209,7 +205,7 @@ fn re_1_location_goes_along() {
     let mut call = world.answer(&alice(), &invite, &psap(), &offered);
     let invite = referred(&mut world, &mut call, THERE, &backup());
     assert_eq!((invite.header("Geolocation"), invite.header("X-Site")), ("<cid:l@x>", "7"));
-    assert!(invite.body.contains("<presence/>") && invite.body.contains("m=audio 6000"), "{invite}");
+    assert!(invite.body.contains("<presence/>") && invite.body.contains("m=audio "), "{invite}");
     accepted(&mut world, &mut call, &backup(), &invite);
     dismissed(&mut world, &psap());
 }

@@ -1,7 +1,7 @@
 //! RE-1 to RE-3 and RE-8 when something else happens meanwhile: somebody hangs up, nobody answers, messages are lost.
 
-use crate::transfer::{accepted, dismissed, media, refer, referred, told};
-use crate::world::{Agent, Dialog, Toml, World, alice, backup, description, param, psap};
+use crate::transfer::{accepted, dismissed, refer, referred, told};
+use crate::world::{Agent, Dialog, Toml, World, alice, backup, description, media, param, psap};
 
 const THERE: &str = "<sip:desk@203.0.113.81:5080>";
 
@@ -206,7 +206,7 @@ fn re_2_the_target_hangs_up_before_the_phone_is_there() {
     let mut world = World::with_alice();
     let mut call = world.talking();
     let invite = referred(&mut world, &mut call, THERE, &backup());
-    let answer = backup().reply(&invite, 200).sdp(&description("backup", 1, &["m=audio 7000 RTP/AVP 0"]));
+    let answer = backup().reply(&invite, 200).sdp(&description("backup", 1, &["m=audio 7000 RTP/AVP 0", "a=ptime:30"]));
     world.send(&backup(), &answer);
     world.take(&backup(), "ACK");
     let offered = world.take(&alice(), "INVITE");

@@ -1,12 +1,8 @@
 //! OA-4 to OA-6 and DI-12 with UPDATE and PRACK (RFC 3311, RFC 6337 §3.2 and §4), and what races leave behind.
 
-use crate::world::{Call, Dialog, Msg, World, alice, description, param, psap};
+use crate::world::{Call, Dialog, Msg, World, alice, description, media, param, psap};
 
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, PRACK";
-
-fn media(text: &str) -> Vec<&str> {
-    text.lines().filter(|line| !line.starts_with("o=")).collect()
-}
 
 fn hold() -> String {
     description("hold", 2, &["m=audio 6000 RTP/AVP 0", "a=sendonly"])
@@ -236,7 +232,8 @@ fn oa_9_update_counts_the_version_too() {
     };
     let first = origin(&call.offered);
     for step in 1..=3 {
-        let offer = description("alice", 5, &[&format!("m=audio {} RTP/AVP 0", 6000 + 2 * step)]);
+        let changed = [format!("m=audio {} RTP/AVP 0", 6000 + 2 * step), format!("a=ptime:{}", 10 * step)];
+        let offer = description("alice", 5, &[&changed[0], &changed[1]]);
         world.send(&alice(), &call.phone.request("UPDATE").sdp(&offer));
         let carried = world.take(&psap(), "UPDATE");
         assert_eq!(origin(&carried), first + step);

@@ -6,9 +6,9 @@ mod world;
 
 mod callback;
 mod callers;
-mod direct_routes;
 
 mod lease;
+mod media;
 mod numbers;
 mod other_calls;
 mod pbx;

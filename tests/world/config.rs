@@ -91,11 +91,22 @@ pub struct Toml(pub String);
 
 impl Default for Toml {
     fn default() -> Self {
-        Self(BASE.to_owned())
+        let base = Self(BASE.to_owned());
+        if super::relays() { base.relay() } else { base }
     }
 }
 
 impl Toml {
+    /// Media through the relay, which has addresses of both families.
+    pub fn relay(self) -> Self {
+        let addresses = format!("address = [\"{}\", \"{}\"]", super::RELAY, super::RELAY6);
+        self.change("mode = \"pass\"", &format!("mode = \"relay\"\n{addresses}"))
+    }
+
+    pub fn relays(&self) -> bool {
+        self.0.contains("mode = \"relay\"")
+    }
+
     /// Only one trunk for the US, so that its failure is the end of a round.
     pub fn one_trunk() -> Self {
         Self::default().change("trunks = [\"psap\", \"backup\"]", "trunks = [\"psap\"]")

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod config;
 pub mod message;
+pub mod plane;
 mod scenes;
 pub mod torture;
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use sosbridge::admin::{Metrics, Record};
 use sosbridge::base::{Instant, Protocol};
 use sosbridge::config::Config;
+use sosbridge::media::{News, Order, PairId, Ports};
 use sosbridge::node::{Boot, Input, Node, Output, QueryId, Row, StoreFault, StoreSin, WriteId};
 use sosbridge::transport::{ConnId, Flow, Found, ListenerId, Place, Question, Server};
 use sosbridge::trunk::Peer;
@@ -72,7 +74,8 @@ pub struct World {
     /// Questions to DNS that have no answer yet.
     pub asked: Vec<(QueryId, Question)>,
     /// What the data plane was told.
-    pub orders: Vec<sosbridge::media::Order>,
+    pub orders: Vec<Order>,
+    pub plane: plane::Plane,
     pub pongs: usize,
     /// STUN responses, and whom they went to.
     pub stun: Vec<(SocketAddr, Vec<u8>)>,
@@ -80,7 +83,12 @@ pub struct World {
     pub secrets: Vec<&'static str>,
     began: Instant,
     accepted: u64,
+    bound: u16,
 }
+
+/// Where the relay is, as descriptions tell.
+pub const RELAY: &str = "192.0.2.9";
+pub const RELAY6: &str = "2001:db8::9";
 
 pub const UDP: ListenerId = ListenerId(0);
 pub const TCP: ListenerId = ListenerId(1);
@@ -125,6 +133,27 @@ pub fn outsider() -> Agent {
     Agent::new("mallory", "198.51.100.66:5066")
 }
 
+/// True where all tests of a program are done with media through the relay.
+pub fn relays() -> bool {
+    env!("CARGO_CRATE_NAME") == "relay"
+}
+
+/// A description without its origin line; in a program of the relay without places too, which are the relay's on one side
+/// and a party's on the other.
+pub fn media(description: &str) -> Vec<String> {
+    let lines = description.lines().filter(|line| !line.starts_with("o="));
+    lines.map(|line| if relays() { placeless(line) } else { line.to_owned() }).collect()
+}
+
+fn placeless(line: &str) -> String {
+    let fields: Vec<&str> = line.split(' ').collect();
+    match fields[..] {
+        [kind, port, ..] if kind.starts_with("m=") && port != "0" => line.replacen(port, "somewhere", 1),
+        _ if line.starts_with("c=") => "c=somewhere".to_owned(),
+        _ => line.to_owned(),
+    }
+}
+
 pub fn checked(toml: &Toml) -> Arc<Config> {
     let loaded = sosbridge::config::load(&toml.0, Path::new("/tmp")).unwrap_or_else(|problems| panic!("{problems:?}"));
     Arc::new(loaded.config)
@@ -156,6 +185,7 @@ impl World {
             web: Vec::new(),
             asked: Vec::new(),
             orders: Vec::new(),
+            plane: plane::Plane::default(),
             pongs: 0,
             stun: Vec::new(),
             secrets: vec![
@@ -171,9 +201,27 @@ impl World {
             ],
             began: now,
             accepted: 0,
+            bound: 0,
         };
         world.collect();
+        if toml.relays() {
+            world.bind(64);
+        }
         world
+    }
+
+    /// The data plane has this many more pairs ready, of each family.
+    pub fn bind(&mut self, pairs: u16) {
+        let mut bound = Vec::new();
+        for _ in 0..pairs {
+            for address in [RELAY, RELAY6] {
+                self.bound += 1;
+                let rtp = 20_000 + 2 * self.bound;
+                bound.push(Ports { pair: PairId(self.bound.into()), address: address.parse().unwrap(), rtp });
+            }
+        }
+        bound.iter().for_each(|ports| self.plane.bind(*ports));
+        self.input(Input::Media(News::Bound(bound)));
     }
 
     /// `kill -9` and a start on what the store has.
@@ -258,7 +306,10 @@ impl World {
                 }
                 Output::Close { connection } => self.closed.push(connection),
                 Output::Resolve { query, question } => self.asked.push((query, question)),
-                Output::Media(order) => self.orders.push(order),
+                Output::Media(order) => {
+                    self.plane.order(&order);
+                    self.orders.push(order);
+                }
             }
         }
     }
@@ -370,6 +421,7 @@ impl World {
     pub fn over(&mut self) {
         self.run(70_000);
         assert!(self.node.is_idle(), "calls, legs, transactions left: {:?}", self.node.sizes());
+        assert!(self.plane.pairs.is_empty() && self.node.ports_in_use() == 0, "{:?}", self.plane.pairs);
     }
 
     /// The newest record.

@@ -1,0 +1,269 @@
+//! SPEC §8: media through the relay, as signalling has it: whose ports are told to whom, and what the data plane is ordered.
+
+use sosbridge::media::Order;
+
+use crate::world::agent::MEDIA;
+use crate::world::{Dialog, Msg, RELAY, Toml, World, alice, backup, bob, description, psap};
+
+/// The ports of the m= lines of a message that comes from us; every place in it is ours.
+#[track_caller]
+fn ports(message: &Msg) -> Vec<u16> {
+    for line in message.body.lines().filter(|line| line.starts_with("c=")) {
+        assert!(line.ends_with(RELAY), "{message}");
+    }
+    let told = message.to_string();
+    assert!(!told.contains(MEDIA) && !told.contains("198.51.100.7 "), "{message}");
+    let port = |line: &str| line.strip_prefix("m=")?.split(' ').nth(1)?.parse().ok();
+    message.body.lines().filter_map(port).collect()
+}
+
+fn world() -> World {
+    let mut world = World::of(&Toml::default().relay());
+    world.register(&alice());
+    world
+}
+
+fn place(port: u16) -> Option<std::net::SocketAddr> {
+    Some(format!("{MEDIA}:{port}").parse().unwrap())
+}
+
+fn offer(name: &str, media: &[&str]) -> String {
+    description(name, 1, media)
+}
+
+/// Answers what a trunk or a phone got, with this audio port.
+fn answer(agent: crate::world::Agent, offered: &Msg, port: u16) -> Msg {
+    agent.reply(offered, 200).sdp(&offer(agent.name, &[&format!("m=audio {port} RTP/AVP 0")]))
+}
+
+#[test]
+fn each_party_knows_a_port_of_ours_that_leads_to_the_other() {
+    let mut world = world();
+    let (invite, offered) = world.dialled();
+    let to_trunk = ports(&offered)[0];
+    world.send(&psap(), &answer(psap(), &offered, 9000));
+    world.take(&psap(), "ACK");
+    let ok = world.take(&alice(), "200");
+    let to_phone = ports(&ok)[0];
+    assert_ne!(to_phone, to_trunk);
+    assert_eq!((world.plane.leads_to(to_trunk), world.plane.leads_to(to_phone)), (place(6000), place(9000)));
+    // A phone behind a NAT sends from where its signalling comes from.
+    let sources = &world.plane.at(to_phone).peer.as_ref().unwrap().sources;
+    assert_eq!(sources[..], [alice().address.ip()]);
+    let mut phone = Dialog::caller(alice(), &invite, &ok);
+    world.send(&alice(), &phone.request("ACK"));
+    assert_eq!(world.ask(&alice(), &phone.request("BYE")).code(), 200);
+    let bye = world.take(&psap(), "BYE");
+    assert_eq!(world.node.ports_in_use(), 0, "at once, not with the answer to the BYE");
+    world.send(&psap(), &psap().reply(&bye, 200));
+    world.over();
+}
+
+#[test]
+fn early_media_is_that_of_the_branch_the_caller_was_told_of() {
+    let mut world = world();
+    let (_, offered) = world.dialled();
+    let early = psap().reply(&offered, 183).sdp(&offer("psap", &["m=audio 9100 RTP/AVP 0"]));
+    world.send(&psap(), &early);
+    let to_phone = ports(&world.take(&alice(), "183"))[0];
+    assert_eq!(world.plane.leads_to(to_phone), place(9100));
+    assert_eq!(world.plane.leads_to(ports(&offered)[0]), place(6000));
+    // The target fails: the next one has ports of its own, and those of the first are given back.
+    world.send(&psap(), &psap().reply(&offered, 503));
+    world.take(&psap(), "ACK");
+    let next = world.take(&backup(), "INVITE");
+    assert_ne!(ports(&next), ports(&offered));
+    assert_eq!(world.plane.leads_to(to_phone), None);
+    assert_eq!(world.node.ports_in_use(), 2, "{:?}", world.orders);
+    world.send(&backup(), &answer(backup(), &next, 9200));
+    assert_eq!(ports(&world.take(&alice(), "200"))[0], to_phone);
+    assert_eq!((world.plane.leads_to(to_phone), world.plane.leads_to(ports(&next)[0])), (place(9200), place(6000)));
+}
+
+#[test]
+fn every_stream_has_its_pair_and_every_other_line_passes() {
+    let mut world = world();
+    let media = [
+        "m=audio 6000 RTP/SAVP 0 101",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=fmtp:101 0-16",
+        "a=ptime:30",
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj",
+        "a=rtcp:6009",
+        "a=candidate:1 1 UDP 2130706431 10.0.0.5 6000 typ host",
+        "a=ice-ufrag:abcd",
+        "m=video 6002 RTP/AVPF 96",
+        "a=rtcp-fb:96 nack pli",
+        "a=rtcp-mux",
+        "m=text 6004 RTP/AVP 98",
+        "a=rtpmap:98 t140/1000",
+        "m=video 0 RTP/AVP 31",
+        "m=message 7394 TCP/MSRP *",
+    ];
+    world.send(&alice(), &alice().request("INVITE", "sip:911@example.com").sdp(&offer("alice", &media)));
+    let offered = world.take(&psap(), "INVITE");
+    let told = ports(&offered);
+    assert_eq!((told[3], told[4], told.len()), (0, 0, 5), "{offered}");
+    for kept in
+        ["a=fmtp:101 0-16", "a=ptime:30", "a=crypto:1 ", "a=rtcp-fb:96 nack pli", "a=rtcp-mux", "a=rtpmap:98 t140/1000"]
+    {
+        assert!(offered.body.contains(kept), "{kept}\n{offered}");
+    }
+    assert!(offered.body.contains(&format!("a=rtcp:{}\r\n", told[0] + 1)), "{offered}");
+    assert!(!offered.body.contains("candidate") && !offered.body.contains("ice-"), "{offered}");
+    let taken = [
+        "m=audio 9000 RTP/SAVP 0",
+        "m=video 9002 RTP/AVPF 96",
+        "a=rtcp-mux",
+        "m=text 9004 RTP/AVP 98",
+        "m=video 0 RTP/AVP 31",
+        "m=message 0 TCP/MSRP *",
+    ];
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&offer("psap", &taken)));
+    let back = ports(&world.take(&alice(), "200"));
+    for (at, (theirs, own)) in [(9000, 6000), (9002, 6002), (9004, 6004)].into_iter().enumerate() {
+        assert_eq!((world.plane.leads_to(back[at]), world.plane.leads_to(told[at])), (place(theirs), place(own)));
+    }
+    let rtcp = |port: u16| world.plane.at(port).peer.clone().map(|peer| (peer.rtcp, peer.mux));
+    assert_eq!(rtcp(back[0]), Some((place(6009), false)));
+    assert_eq!(rtcp(back[1]), Some((place(6002), true)), "agreed end to end");
+    assert_eq!(rtcp(told[2]), Some((place(9005), false)));
+}
+
+#[test]
+fn a_stream_comes_and_goes_with_its_pair() {
+    let mut world = world();
+    let mut call = world.talking();
+    let (audio, video) = ("m=audio 6000 RTP/AVP 0", "m=video 6002 RTP/AVP 31");
+    let mut reoffer = |world: &mut World, version: u32, own: &[&str], theirs: &[&str]| {
+        let request = call.phone.request("INVITE").sdp(&description("alice", version, own));
+        world.send(&alice(), &request);
+        let carried = world.take(&psap(), "INVITE");
+        world.send(&psap(), &psap().reply(&carried, 200).sdp(&description("psap", version, theirs)));
+        let ok = world.take(&alice(), "200 INVITE");
+        world.send(&alice(), &call.phone.request("ACK"));
+        (ports(&carried), ports(&ok))
+    };
+    let (told, back) = reoffer(&mut world, 2, &[audio, video], &["m=audio 9000 RTP/AVP 0", "m=video 9002 RTP/AVP 31"]);
+    assert_eq!((told[0], back[0]), (ports(&call.offered)[0], ports(&call.ok)[0]), "what was there stays");
+    assert_eq!((world.plane.leads_to(told[1]), world.plane.leads_to(back[1])), (place(6002), place(9002)));
+    assert_eq!(world.node.ports_in_use(), 4);
+    let gone = "m=video 0 RTP/AVP 31";
+    reoffer(&mut world, 3, &[audio, gone], &["m=audio 9000 RTP/AVP 0", gone]);
+    assert_eq!(world.node.ports_in_use(), 2);
+    let (again, _) = reoffer(&mut world, 4, &[audio, video], &["m=audio 9000 RTP/AVP 0", "m=video 9002 RTP/AVP 31"]);
+    assert_ne!(again[1], told[1], "a pair is never used twice");
+}
+
+#[test]
+fn an_old_hold_reaches_the_other_side_as_hold() {
+    let mut world = world();
+    let mut call = world.talking();
+    let held = alice().offer().replace(&format!("c=IN IP4 {MEDIA}"), "c=IN IP4 0.0.0.0");
+    world.send(&alice(), &call.phone.request("INVITE").sdp(&held));
+    let carried = world.take(&psap(), "INVITE");
+    assert_eq!(ports(&carried), ports(&call.offered));
+    assert!(carried.body.contains("a=sendonly") && !carried.body.contains("0.0.0.0"), "{carried}");
+    let taken = psap().offer().replace("a=sendrecv", "a=recvonly");
+    world.send(&psap(), &psap().reply(&carried, 200).sdp(&taken));
+    let to_phone = ports(&world.take(&alice(), "200 INVITE"))[0];
+    assert_eq!(world.plane.at(to_phone).peer.as_ref().unwrap().rtp, None, "nothing is sent to a phone that is nowhere");
+}
+
+#[test]
+fn a_delayed_offer_crosses_both_ways() {
+    let mut world = world();
+    let invite = alice().request("INVITE", "sip:911@example.com");
+    world.send(&alice(), &invite);
+    let offered = world.take(&psap(), "INVITE");
+    assert_eq!(world.node.ports_in_use(), 0);
+    world.send(&psap(), &answer(psap(), &offered, 9000));
+    let ok = world.take(&alice(), "200 INVITE");
+    world.send(&alice(), &Dialog::caller(alice(), &invite, &ok).request("ACK").sdp(&alice().offer()));
+    let ack = world.take(&psap(), "ACK");
+    assert_eq!(world.plane.leads_to(ports(&ok)[0]), place(9000));
+    assert_eq!(world.plane.leads_to(ports(&ack)[0]), place(6000));
+}
+
+#[test]
+fn a_trunk_may_have_descriptions_as_they_are() {
+    let mut world = World::of(&Toml::default().relay().psap("media = \"pass\""));
+    world.register(&alice());
+    let (invite, offered) = world.dialled();
+    assert!(offered.body.contains(&format!("c=IN IP4 {MEDIA}")) && offered.body.contains("m=audio 6000 "), "{offered}");
+    let call = world.answer(&alice(), &invite, &psap(), &offered);
+    assert!(call.ok.body.contains(MEDIA), "{}", call.ok);
+    assert!(world.orders.is_empty());
+    // And the other way round.
+    let mut world = World::of(&Toml::default().psap("media = \"relay\""));
+    world.bind(8);
+    world.register(&alice());
+    let (_, offered) = world.dialled();
+    assert!(!offered.body.contains(MEDIA), "{offered}");
+}
+
+/// SPEC §10: no call is refused for want of a port.
+#[test]
+fn without_a_port_the_description_passes_as_it_is() {
+    let mut world = World::of(&Toml::default());
+    world.reload(&Toml::default().relay());
+    world.register(&alice());
+    let (invite, offered) = world.dialled();
+    assert!(offered.body.contains("m=audio 6000 "), "{offered}");
+    // Ports that come meanwhile change nothing for what was offered without.
+    world.bind(8);
+    let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+    assert!(call.ok.body.contains(MEDIA), "{}", call.ok);
+    assert_eq!(world.metric("sosbridge_media_ports_short_total"), 1.0);
+    assert_eq!(world.node.ports_in_use(), 0);
+    // The next offer is relayed again.
+    world.send(&alice(), &call.phone.request("INVITE").sdp(&alice().offer()));
+    let carried = world.take(&psap(), "INVITE");
+    world.send(&psap(), &answer(psap(), &carried, 9000));
+    let to_phone = ports(&world.take(&alice(), "200 INVITE"))[0];
+    assert_eq!((world.plane.leads_to(to_phone), world.plane.leads_to(ports(&carried)[0])), (place(9000), place(6000)));
+}
+
+#[test]
+fn a_stream_without_a_port_stays_beside_those_that_have_one() {
+    let mut world = World::of(&Toml::default());
+    world.reload(&Toml::default().relay());
+    world.bind(2);
+    world.register(&alice());
+    let media = ["m=audio 6000 RTP/AVP 0", "m=video 6002 RTP/AVP 31"];
+    world.send(&alice(), &alice().request("INVITE", "sip:911@example.com").sdp(&offer("alice", &media)));
+    let offered = world.take(&psap(), "INVITE");
+    let streams: Vec<&str> = offered.body.lines().filter(|line| line.starts_with(['m', 'c'])).collect();
+    assert_eq!(streams[0], format!("c=IN IP4 {RELAY}"));
+    assert_eq!(streams[2..], ["m=video 6002 RTP/AVP 31", &format!("c=IN IP4 {MEDIA}")]);
+}
+
+#[test]
+fn each_phone_that_rings_has_ports_of_its_own() {
+    let mut world = world();
+    let second = crate::world::Agent::new("bob", "198.51.100.75:5075");
+    world.register(&bob());
+    world.register(&second);
+    world.send(&alice(), &alice().invite("sip:bob@example.com"));
+    let rings = [world.take(&bob(), "INVITE"), world.take(&second, "INVITE")];
+    assert_ne!(ports(&rings[0]), ports(&rings[1]));
+    assert_eq!(world.node.ports_in_use(), 3);
+    world.send(&bob(), &bob().reply(&rings[0], 180));
+    world.send(&second, &answer(second, &rings[1], 7000));
+    let to_caller = ports(&world.take(&alice(), "200"))[0];
+    assert_eq!(world.plane.leads_to(to_caller), place(7000));
+    assert_eq!(world.node.ports_in_use(), 2);
+    world.take(&bob(), "CANCEL");
+}
+
+#[test]
+fn what_fails_before_an_answer_gives_its_ports_back() {
+    let mut world = world();
+    let (invite, offered) = world.dialled();
+    world.send(&psap(), &psap().reply(&offered, 180));
+    assert_eq!(world.node.ports_in_use(), 2);
+    world.send(&alice(), &invite.cancel());
+    assert_eq!(world.node.ports_in_use(), 0);
+    let released = world.orders.iter().filter(|order| matches!(order, Order::Release(_))).count();
+    assert_eq!(released, 2);
+}
