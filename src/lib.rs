@@ -11,7 +11,7 @@
 //! | [`shell`] | tokio, sockets, the store, the clock, HTTP, the command line |
 //! | [`node`] | composition: dispatch, deadlines, persistence, views |
 //! | [`admin`] | what operators see: rows and metrics |
-//! | [`call`] | the B2BUA: classify, emergency, dial, callback, ring, early, bridge, align, transfer, end |
+//! | [`call`] | the B2BUA: classify, emergency, direct, dial, callback, ring, early, bridge, align, transfer, end |
 //! | [`trunk`] | targets, their health, the next one to try |
 //! | [`lease`] | temporary numbers: free, active, held, quarantined |
 //! | [`registrar`] | bindings, REGISTER, digest |

@@ -198,6 +198,14 @@ impl Metrics {
         }
     }
 
+    /// A call that is up is of another kind from now on.
+    pub fn call_turned(&self, from: CallKind, to: CallKind) {
+        if let Some(gauge) = self.0.active.get(from as usize) {
+            gauge.dec();
+        }
+        self.call_started(to);
+    }
+
     pub fn call_ended(&self, kind: CallKind, outcome: Outcome) {
         if let Some(gauge) = self.0.active.get(kind as usize) {
             gauge.dec();

@@ -147,6 +147,9 @@ pub struct Record {
     /// For a callback: the id of the emergency call it answers, as far as it is known.
     #[serde(default)]
     pub callback_of: Option<CompactString>,
+    /// The pattern of the direct route the call took, or took first; then it is a regular call, unless its kind says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct_route: Option<CompactString>,
 }
 
 /// One row of `/api/v1/registrations`.
@@ -280,6 +283,7 @@ mod tests {
             }],
             country_source: Some("header".into()),
             callback_of: None,
+            direct_route: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::Parts;
+use super::direct::{self, Direct};
 use super::history::{CountrySource, Kind};
 use super::identify::{Sender, aor_of, identify};
 use crate::base::E164;
@@ -21,6 +22,7 @@ use crate::ua::Refusal;
 pub(super) enum Decision {
     Emergency(Box<Emergency>),
     Callback(TrunkIdx, E164),
+    Direct(Box<Direct>),
     Ordinary(Box<Ordinary>),
     Outbound(Box<Outbound>),
     Challenge { stale: bool },
@@ -31,7 +33,7 @@ impl Decision {
     /// True when a call comes of it.
     pub fn is_call(&self) -> bool {
         match self {
-            Self::Emergency(_) | Self::Callback(..) | Self::Ordinary(_) | Self::Outbound(_) => true,
+            Self::Emergency(_) | Self::Callback(..) | Self::Direct(_) | Self::Ordinary(_) | Self::Outbound(_) => true,
             Self::Challenge { .. } | Self::Refuse { .. } => false,
         }
     }
@@ -42,6 +44,7 @@ impl Decision {
     pub fn is_urgent(&self) -> bool {
         match self {
             Self::Emergency(emergency) => emergency.kind == Kind::Emergency,
+            Self::Direct(direct) => direct.service.kind == NumberKind::Emergency,
             Self::Callback(..) | Self::Challenge { .. } | Self::Refuse { .. } => true,
             Self::Ordinary(_) | Self::Outbound(_) => false,
         }
@@ -181,7 +184,31 @@ fn from_caller(parts: &Parts<'_>, invite: &Message, flow: &Flow, caller: &Caller
         foreign_numbers: caller.resource.foreign_numbers,
     };
     let country = place.map(|(country, _)| country);
-    match (parts.countries.classify(invite.request_uri(), country, wishes), place) {
+    let recognised = parts.countries.classify(invite.request_uri(), country, wishes);
+    let way = |service: &Service| {
+        let way = direct::way(&caller.resource, invite.request_uri(), service)?;
+        Some((service.clone(), way))
+    };
+    let way = recognised.service().and_then(way);
+    let served = serve(parts, invite, caller, recognised, place, dialled);
+    let Some((service, way)) = way else { return served };
+    let fallback = match served {
+        Decision::Emergency(emergency) => Some(emergency),
+        _ => None,
+    };
+    Decision::Direct(Box::new(Direct { caller: caller.clone(), service, place, way, fallback }))
+}
+
+/// What becomes of it without a direct route.
+fn serve(
+    parts: &Parts<'_>,
+    invite: &Message,
+    caller: &Caller,
+    recognised: Dialled,
+    place: Option<(Country, CountrySource)>,
+    dialled: CompactString,
+) -> Decision {
+    match (recognised, place) {
         (Dialled::Ordinary, _) => ordinary(parts, invite, caller, dialled),
         (Dialled::Emergency(service), Some(place)) => emergency(parts, caller, service, place, dialled),
         (Dialled::Outside(service) | Dialled::NoCountry(service) | Dialled::Emergency(service), place) => {

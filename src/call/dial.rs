@@ -7,6 +7,7 @@ use bytes::Bytes;
 use compact_str::{CompactString, format_compact};
 
 use super::callback::is_refusal_of_a_person;
+use super::direct::Fallback;
 use super::history::{Attempt, Kind, Outcome, Report};
 use super::media::Passage;
 use super::refer_to::Callee;
@@ -37,6 +38,8 @@ pub(super) struct Dialling {
     /// What the trunk is asked for.
     number: CompactString,
     service: Option<CompactString>,
+    /// A direct route: what comes after its trunks.
+    fallback: Option<Box<Fallback>>,
     secrets: Option<Secrets>,
     trunks: Vec<TrunkIdx>,
     hops: VecDeque<Hop>,
@@ -167,6 +170,26 @@ impl Dialling {
         &mut self.trunks
     }
 
+    /// An emergency number over the resource's own trunks, as any other call goes out; `urn` is what it means (SPEC §5).
+    pub(super) fn direct(
+        identity: CompactString,
+        number: CompactString,
+        urn: CompactString,
+        fallback: Option<Box<Fallback>>,
+        give_up: Instant,
+        invite: Message,
+        trunks: Vec<TrunkIdx>,
+    ) -> Self {
+        let service = Some(urn);
+        Self { identity, number, service, fallback, give_up, ..Self::new(Some(invite), trunks, give_up) }
+    }
+
+    /// What a direct route falls back to, and the INVITE it goes on with; once.
+    pub(super) fn fall_back(&mut self) -> Option<(Box<Fallback>, Message)> {
+        let fallback = self.fallback.take()?;
+        Some((fallback, self.invite.clone()?))
+    }
+
     fn new(invite: Option<Message>, trunks: Vec<TrunkIdx>, now: Instant) -> Self {
         Self {
             invite,
@@ -174,6 +197,7 @@ impl Dialling {
             identity: CompactString::default(),
             number: CompactString::default(),
             service: None,
+            fallback: None,
             secrets: None,
             trunks,
             hops: VecDeque::new(),
@@ -226,7 +250,9 @@ impl Calls {
                 return;
             }
         }
-        self.round_over(parts, id);
+        if !self.fall_back(parts, id) {
+            self.round_over(parts, id);
+        }
     }
 
     fn round_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
@@ -244,7 +270,8 @@ impl Calls {
         }
         let last = dialling.last.take();
         let refusal = match call.kind {
-            Kind::Emergency | Kind::Test => {
+            Kind::Outbound if call.direct_route.is_none() => for_caller(last.unwrap_or(Refusal::new(503))),
+            Kind::Emergency | Kind::Test | Kind::Outbound => {
                 self.reports.push(Report::NoPath { dialled: call.dialled.clone() });
                 let reason = last.map(|last| last.as_reason());
                 Refusal { reason, retry_after: Some(5), ..Refusal::warn(503, "No trunk took the call") }

@@ -46,31 +46,43 @@ impl Calls {
             parts.ua.reply(&mut parts.context, server, invite, flow, &Refusal { retry_after: Some(60), ..refusal });
             return;
         };
-        let now = parts.context.now;
-        let grant_id = GrantId(self.next_grant);
-        self.next_grant += 1;
-        self.writes.push((grant_id, grant.row()));
-        if grant.kind() != crate::lease::Kind::Pooled {
-            self.reports.push(Report::PoolExhausted { number: grant.number(), kind: grant.kind() });
-        }
         let (number, kind, is_pbx) = (grant.number(), emergency.kind, emergency.caller.pbx.is_some());
         let call = Call {
-            kind,
             user: Some(emergency.caller.aor.clone()),
             number: Some(number),
             country: Some(emergency.country),
             country_source: Some(emergency.source),
             dialled: emergency.service.number.clone(),
-            stage: Stage::Granting(Box::new(Granting { grant, id: grant_id, invite: invite.clone(), emergency })),
-            ..Call::new(kind, now)
+            ..Call::new(kind, parts.context.now)
         };
-        let id = self.admit(parts, call, server, invite, flow, is_pbx);
-        self.granting.insert(grant_id, id);
-        self.wake(now + parts.config.store.write_deadline, id, Alarm::Write);
+        let (stage, grant) = self.granting(grant, invite.clone(), emergency);
+        let id = self.admit(parts, Call { stage, ..call }, server, invite, flow, is_pbx);
+        self.await_grant(parts, id, grant);
+    }
+
+    /// Hands the row of a grant to the store; the stage of a call that waits for it.
+    pub(super) fn granting(
+        &mut self,
+        grant: Grant,
+        invite: Message,
+        emergency: classify::Emergency,
+    ) -> (Stage, GrantId) {
+        let id = GrantId(self.next_grant);
+        self.next_grant += 1;
+        self.writes.push((id, grant.row()));
+        if grant.kind() != crate::lease::Kind::Pooled {
+            self.reports.push(Report::PoolExhausted { number: grant.number(), kind: grant.kind() });
+        }
+        (Stage::Granting(Box::new(Granting { grant, id, invite, emergency })), id)
+    }
+
+    pub(super) fn await_grant(&mut self, parts: &Parts<'_>, id: CallId, grant: GrantId) {
+        self.granting.insert(grant, id);
+        self.wake(parts.context.now + parts.config.store.write_deadline, id, Alarm::Write);
     }
 
     /// The number for the call; `None` only for a test call while numbers are scarce.
-    fn grant(
+    pub(super) fn grant(
         &self,
         parts: &mut Parts<'_>,
         invite: &Message,

@@ -25,6 +25,7 @@ impl Call {
             started_at: now,
             answered_at: None,
             callback_of: None,
+            direct_route: None,
             caller: LegId::default(),
             callee: None,
             legs: SmallVec::new(),

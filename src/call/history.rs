@@ -135,6 +135,8 @@ pub struct History {
     pub attempts: Vec<Attempt>,
     pub callback_of: Option<CompactString>,
     pub media: Vec<MediaHealth>,
+    /// The pattern of the direct route the call took, or took first (SPEC §5).
+    pub direct_route: Option<CompactString>,
 }
 
 /// Something the node counts, records or raises an alarm about.
@@ -189,6 +191,12 @@ pub enum Report {
         stream: crate::media::Kind,
         silent: std::time::Duration,
     },
+    /// No trunk of a direct route took the call: the emergency service takes it.
+    DirectFailed {
+        dialled: CompactString,
+        from: Kind,
+        to: Kind,
+    },
     /// No trunk took an emergency call.
     NoPath {
         dialled: CompactString,
@@ -218,6 +226,7 @@ impl Calls {
             attempts: call.attempts.clone(),
             callback_of: call.callback_of.clone(),
             media: self.health(call),
+            direct_route: call.direct_route.clone(),
         })
     }
 }

@@ -9,6 +9,7 @@ mod bridge;
 mod callback;
 mod classify;
 mod dial;
+mod direct;
 mod early;
 mod emergency;
 mod end;
@@ -123,6 +124,8 @@ struct Call {
     started_at: Instant,
     answered_at: Option<Instant>,
     callback_of: Option<CompactString>,
+    /// The pattern of the direct route it takes, or took first.
+    direct_route: Option<CompactString>,
     caller: LegId,
     /// The leg the caller is bridged with.
     callee: Option<LegId>,
@@ -236,6 +239,7 @@ impl Calls {
                 self.start_callback(parts, server, invite, flow, trunk, number)
             }
             classify::Decision::Ordinary(ordinary) => self.start_ordinary(parts, server, invite, flow, *ordinary),
+            classify::Decision::Direct(direct) => self.start_direct(parts, server, invite, flow, *direct),
             classify::Decision::Outbound(outbound) => self.start_outbound(parts, server, invite, flow, *outbound),
             classify::Decision::Challenge { stale } => {
                 challenge(parts, server, invite, flow, stale);

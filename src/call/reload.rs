@@ -29,6 +29,7 @@ fn routed(call: &Call, config: &Config) -> Vec<TrunkIdx> {
     let kind = match call.kind {
         Kind::Emergency => NumberKind::Emergency,
         Kind::Test => NumberKind::Test,
+        Kind::Outbound if call.direct_route.is_some() => return Vec::new(),
         Kind::Outbound => return config.other_calls.trunk.into_iter().collect(),
         Kind::Callback | Kind::Internal | Kind::Inbound => return Vec::new(),
     };

@@ -113,7 +113,6 @@ fn keys_of_features_to_come_are_accepted_and_named() {
     for key in [
         "geo.database",
         "geo.unreliable",
-        "resources.direct_routes",
         "users.location",
         "trunks.resource_priority",
         "trunks.add_nena_ids",

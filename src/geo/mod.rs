@@ -55,6 +55,18 @@ pub enum Dialled {
     Foreign(Service),
 }
 
+impl Dialled {
+    /// The emergency or test number in it.
+    pub const fn service(&self) -> Option<&Service> {
+        match self {
+            Self::Ordinary => None,
+            Self::Emergency(service) | Self::NoCountry(service) | Self::Outside(service) | Self::Foreign(service) => {
+                Some(service)
+            }
+        }
+    }
+}
+
 /// The number known to every mobile network (3GPP TS 22.101 §10.1): what a URN means where no country tells its own.
 const ANYWHERE: &str = "112";
 
@@ -109,13 +121,7 @@ impl Countries {
     }
 
     fn kind_anywhere(&self, uri: &[u8]) -> Option<NumberKind> {
-        match self.classify(uri, None, Wishes::default()) {
-            Dialled::Ordinary => None,
-            Dialled::Emergency(service)
-            | Dialled::NoCountry(service)
-            | Dialled::Outside(service)
-            | Dialled::Foreign(service) => Some(service.kind),
-        }
+        self.classify(uri, None, Wishes::default()).service().map(|service| service.kind)
     }
 
     fn of_urn(&self, row: Option<&CountryRow>, kind: NumberKind, urn: CompactString) -> Service {

@@ -122,6 +122,10 @@ impl Node {
                 let seconds = silent.as_secs();
                 tracing::warn!(%id, kind = %kind, party, ?stream, seconds, "nothing is heard of a party: the call stays up");
             }
+            Report::DirectFailed { dialled, from, to } => {
+                self.metrics.call_turned(from, to);
+                tracing::error!(%dialled, "no trunk of the direct route took the call: the emergency service does");
+            }
             Report::NoPath { dialled } => tracing::error!(%dialled, "no trunk took an emergency call"),
         }
     }

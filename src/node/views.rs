@@ -149,6 +149,7 @@ pub(super) fn record_of(
         attempts: history.attempts.iter().map(attempt).collect(),
         country_source: history.country_source.map(|source| source.as_str().into()),
         callback_of: history.callback_of.clone(),
+        direct_route: history.direct_route.clone(),
     }
 }
 

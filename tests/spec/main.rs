@@ -6,6 +6,7 @@ mod world;
 
 mod callback;
 mod callers;
+mod direct_routes;
 
 mod lease;
 mod media;
