@@ -301,6 +301,7 @@ fn country_of(parts: &Parts<'_>, invite: &Message, flow: &Flow, caller: &Caller)
         .or_else(|| body().map(|country| (country, CountrySource::Location)))
         .or_else(|| registration().map(|country| (country, CountrySource::Registration)))
         .or_else(|| caller.country.map(|country| (country, CountrySource::User)))
+        .or_else(|| parts.country_at(flow).map(|country| (country, CountrySource::Geolocation)))
         .or_else(|| caller.resource.unknown_country.map(|country| (country, CountrySource::Resource)))
         .map(|(country, source)| (country.normalised(), source))
 }

@@ -89,6 +89,8 @@ pub enum CountrySource {
     Registration,
     /// `[[users]] country`.
     User,
+    /// The address the call came from, by `[geo] database`.
+    Geolocation,
     /// `[[resources]] unknown_country`.
     Resource,
 }
@@ -100,6 +102,7 @@ impl CountrySource {
             Self::Location => "pidf",
             Self::Registration => "registration",
             Self::User => "user",
+            Self::Geolocation => "geolocation",
             Self::Resource => "resource",
         }
     }

@@ -38,7 +38,7 @@ use smallvec::SmallVec;
 
 use crate::base::{E164, Instant, limits};
 use crate::config::{Aor, Config, Country};
-use crate::geo::Countries;
+use crate::geo::{self, Countries};
 use crate::lease::{self, Leases};
 use crate::registrar::{Auth, Registrar};
 use crate::sip::{Message, Name};
@@ -56,12 +56,21 @@ pub struct Parts<'a> {
     pub ua: &'a mut Ua,
     pub config: &'a Arc<Config>,
     pub countries: &'a Countries,
+    /// Tells the country of an address; `None`: nobody does.
+    pub geography: Option<&'a geo::Database>,
     pub leases: &'a mut Leases,
     pub trunks: &'a mut Trunks,
     pub registrar: &'a Registrar,
     pub auth: &'a mut Auth,
     /// Refuse what is not an emergency.
     pub draining: bool,
+}
+
+impl Parts<'_> {
+    /// The country of the address a flow comes from, as far as it may be believed.
+    fn country_at(&self, flow: &Flow) -> Option<Country> {
+        self.geography?.country(flow.remote.ip(), &self.config.geo.unreliable)
+    }
 }
 
 /// Ties a write to the call that waits for it.

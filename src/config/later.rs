@@ -6,9 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Key path through tables and lists of tables, and what does not happen.
-const LATER: [(&[&str], &str); 9] = [
-    (&["geo", "database"], "geolocation by IP address"),
-    (&["geo", "unreliable"], "geolocation by IP address"),
+const LATER: [(&[&str], &str); 7] = [
     (&["users", "location"], "sending a configured location"),
     (&["trunks", "resource_priority"], "adding Resource-Priority"),
     (&["trunks", "add_nena_ids"], "adding NENA identifiers"),

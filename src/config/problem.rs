@@ -1,8 +1,11 @@
 //! What is wrong with a configuration, and how it is shown: file, line, column, the line itself and a caret.
 
+use super::types::GeoKeys;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::path::Path;
+
 use std::sync::Arc;
 
 /// More than this many are counted, not shown.
@@ -32,6 +35,18 @@ pub enum Severity {
 }
 
 impl Problem {
+    /// `[geo] database` cannot be used, which no emergency call has to wait for: a warning.
+    pub fn of_geography(geo: &GeoKeys, what: &str) -> Self {
+        let path = geo.database.as_deref().unwrap_or(Path::new("")).display();
+        Self {
+            severity: Severity::Warning,
+            message: format!("`geo.database`: {path} {what}: nobody's country is told by the address"),
+            help: None,
+            span: geo.span.clone(),
+            key: "geo.database".to_owned(),
+        }
+    }
+
     /// Line and column of the span's start in `text`, both from 1; columns count characters.
     pub fn position(&self, text: &str) -> (usize, usize) {
         let before = text.get(..self.span.start).unwrap_or(text);

@@ -157,8 +157,10 @@ pub(super) fn registrar(mut keys: Keys<'_>, default_realm: &str) -> RegistrarKey
 }
 
 pub(super) fn geo(mut keys: Keys<'_>, base_dir: &Path) -> GeoKeys {
+    let database = keys.parsed("database", values::line);
     let geo = GeoKeys {
-        database: keys.parsed("database", values::line).map(|at| base_dir.join(at.value.as_str())),
+        span: database.as_ref().map(|at| at.span.clone()).unwrap_or_default(),
+        database: database.map(|at| base_dir.join(at.value.as_str())),
         unreliable: keys.list("unreliable", values::network).into_iter().map(|at| at.value).collect(),
     };
     keys.finish();

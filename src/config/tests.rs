@@ -111,8 +111,6 @@ fn keys_of_features_to_come_are_accepted_and_named() {
         .replace("media = \"pass\"", "media = \"rtpengine\"");
     let warnings = lines(&good(&all).warnings, &all).join("\n");
     for key in [
-        "geo.database",
-        "geo.unreliable",
         "users.location",
         "trunks.resource_priority",
         "trunks.add_nena_ids",

@@ -11,6 +11,7 @@ use compact_str::CompactString;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -248,6 +249,8 @@ pub struct Pbx {
 pub struct GeoKeys {
     /// Absolute path of a MaxMind-format database.
     pub database: Option<PathBuf>,
+    /// Of that path in the file.
+    pub(super) span: Range<usize>,
     /// Networks whose geolocation is not believed.
     pub unreliable: Vec<IpNet>,
 }

@@ -32,6 +32,14 @@ fn home(user: &User) -> Option<Country> {
     user.country.or(user.resource.unknown_country).map(Country::normalised)
 }
 
+/// A call of which no country is known.
+fn untold(config: &Config) -> &'static str {
+    match config.geo.database {
+        None => "a call that does not tell its country",
+        Some(_) => "a call that does not tell its country, from an address the database does not know,",
+    }
+}
+
 fn serves(pool: &Pool, resource: &Arc<Resource>) -> bool {
     pool.resource.as_ref().is_none_or(|only| Arc::ptr_eq(only, resource))
 }
@@ -55,9 +63,10 @@ fn users(config: &Config, places: &Places, report: &Report) {
         let unknown: Vec<_> = users_of(config, resource).filter(|(_, user)| home(user).is_none()).collect();
         if let Some((at, first)) = unknown.first() {
             let message = format!(
-                "{} without a country, and resource {:?} has no unknown_country: a call that does not tell its country is refused",
+                "{} without a country, and resource {:?} has no unknown_country: {} is refused",
                 count(unknown.len(), first),
                 resource.name,
+                untold(config),
             );
             let help = "give the users a country, or the resource an unknown_country";
             warn(report, places.users.get(*at), format!("users[{at}].country"), message, help);
@@ -248,8 +257,10 @@ fn pbxs(config: &Config, places: &Places, report: &Report) {
         }
         if pbx.resource.unknown_country.is_none() {
             let message = format!(
-                "resource {:?} of PBX {:?} has no unknown_country: a call that does not tell its country is refused",
-                pbx.resource.name, pbx.name
+                "resource {:?} of PBX {:?} has no unknown_country: {} is refused",
+                pbx.resource.name,
+                pbx.name,
+                untold(config)
             );
             let help = "give the resource an unknown_country";
             warn(report, places.pbxs.get(at), format!("pbxs[{at}].resource"), message, help);

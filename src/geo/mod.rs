@@ -3,10 +3,12 @@
 //! The rows come from the configuration; nothing here knows users, routes or messages beyond a URI and a body.
 //! Recognising comes before any other dial rule, and reads what is malformed as long as it can be read.
 
+mod database;
 mod pidf;
 mod spelling;
 
 pub use crate::config::{Country, NumberKind};
+pub use database::{Database, DatabaseFault};
 pub use pidf::{country_from_body, country_from_pidf};
 
 use crate::config::{Config, CountryRow, ForeignNumbers};

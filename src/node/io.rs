@@ -8,6 +8,7 @@ use compact_str::CompactString;
 
 use crate::base::Protocol;
 use crate::config::Config;
+use crate::geo::Database;
 use crate::media;
 use crate::node::rows::{Row, StoreFault, WriteId};
 use crate::transport::{ConnId, Found, ListenerId, Question, Transmit};
@@ -72,6 +73,8 @@ pub enum Input {
     Wall {
         offset_ms: i64,
     },
+    /// `[geo] database`, read; `None`: there is none.
+    Geography(Option<Arc<Database>>),
     Reload(Arc<Config>),
     /// Refuse new work that is not an emergency; [`super::Node::is_drained`] says when all calls are over.
     Drain,

@@ -26,7 +26,7 @@ use crate::admin::{Metrics, Record};
 use crate::base::{Instant, Rng};
 use crate::call::{Calls, GrantId, Parts};
 use crate::config::{Config, MediaMode};
-use crate::geo::Countries;
+use crate::geo::{self, Countries};
 use crate::lease::{self, Leases};
 use crate::registrar::{self, Auth, Registrar};
 use crate::transaction::{Timers, Transactions};
@@ -64,6 +64,7 @@ pub struct Node {
     registrar: Registrar,
     auth: Auth,
     countries: Countries,
+    geography: Option<Arc<geo::Database>>,
 
     /// Newest last.
     records: VecDeque<Arc<Record>>,
@@ -113,6 +114,7 @@ impl Node {
             registrar,
             auth: Auth::new(&config, &mut rng),
             countries: Countries::new(&config),
+            geography: None,
             records: records.into_iter().map(Arc::new).collect(),
             writes: BTreeMap::new(),
             last_write: 0,
@@ -159,6 +161,7 @@ impl Node {
             }
             Input::Media(news) => self.media_news(news),
             Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
+            Input::Geography(database) => self.geography = database,
             Input::Reload(config) => self.reload(config),
             Input::Drain => {
                 self.draining = true;
@@ -238,6 +241,7 @@ impl Node {
             ua,
             config,
             countries,
+            geography,
             leases,
             trunks,
             registrar,
@@ -246,7 +250,11 @@ impl Node {
         } = self;
         let context = ua::Context { now: *now, rng, transactions, streams, out: outbox };
         let draining = self.draining;
-        (&mut self.calls, Parts { context, ua, config, countries, leases, trunks, registrar, auth, draining })
+        let geography = geography.as_deref();
+        (
+            &mut self.calls,
+            Parts { context, ua, config, countries, geography, leases, trunks, registrar, auth, draining },
+        )
     }
 
     /// Lets everything that an input set off run to its end, and turns it into outputs.

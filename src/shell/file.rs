@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::geography::{self, Geography};
 use super::tls::{self, Material};
 use crate::config::{self, Config, Loaded};
 
-/// A configuration and the files it names for TLS, read and checked.
+/// A configuration and the files it names, read and checked.
 #[derive(Debug)]
 pub struct Configuration {
     pub config: Config,
     pub tls: Material,
+    pub geography: Geography,
 }
 
 /// Why a file cannot be used; prints ready for a terminal or a log.
@@ -39,7 +41,9 @@ pub fn load_with_warnings(path: &Path) -> Result<(Configuration, String), FileFa
     let wrong = |problems: Vec<_>| FileFault::Wrong(config::render(&problems, &name, &text));
     let (tls, of_certificates) = tls::load(&config, SystemTime::now()).map_err(wrong)?;
     warnings.extend(of_certificates);
-    Ok((Configuration { config, tls }, config::render(&warnings, &name, &text)))
+    let (geography, of_geography) = geography::load(&config);
+    warnings.extend(of_geography);
+    Ok((Configuration { config, tls, geography }, config::render(&warnings, &name, &text)))
 }
 
 /// The configuration alone: whoever only asks the daemon need not be able to read its keys.

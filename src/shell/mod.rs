@@ -11,6 +11,7 @@ pub mod demo;
 pub mod dns;
 pub mod events;
 pub mod file;
+pub mod geography;
 pub mod http;
 pub mod log;
 pub mod mmsg;

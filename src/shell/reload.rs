@@ -37,7 +37,7 @@ pub fn on_hangup(path: PathBuf, events: mpsc::Sender<Event>) -> std::io::Result<
 /// The new configuration with what cannot change while running taken from the `running` one, which is said in the log.
 /// Certificates are renewed all the same: each listener that runs takes those of its successor.
 pub fn adopt(running: &Config, new: Configuration) -> Configuration {
-    let Configuration { config: mut new, mut tls } = new;
+    let Configuration { config: mut new, mut tls, geography } = new;
     let asked_same = |(old, new): (&crate::config::Listener, &crate::config::Listener)| {
         let mut bound = new.clone();
         // Port 0 asked for any port, and has one.
@@ -68,5 +68,5 @@ pub fn adopt(running: &Config, new: Configuration) -> Configuration {
         tracing::warn!("[store] url has changed: restart for it");
         new.store.sqlite.clone_from(&running.store.sqlite);
     }
-    Configuration { config: new, tls }
+    Configuration { config: new, tls, geography }
 }

@@ -335,6 +335,9 @@ impl Loop {
                 let new = reload::adopt(&self.config, *new);
                 self.connections.renew(new.tls);
                 self.config = Arc::new(new.config);
+                if let Some(input) = new.geography.input() {
+                    self.handle(running, input);
+                }
                 self.handle(running, Input::Reload(Arc::clone(&self.config)));
             }
         }

@@ -34,7 +34,7 @@ pub enum ServeFault {
 
 /// Runs the daemon until a signal ends it. `config_path` is read again at SIGHUP.
 pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), ServeFault> {
-    let Configuration { mut config, tls } = configuration;
+    let Configuration { mut config, tls, geography } = configuration;
     match mmsg::raise_open_files() {
         Ok(limit) => tracing::debug!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "the limit on open files stays as it is"),
@@ -67,7 +67,10 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
         records: loaded.records,
     };
     let secure = Secure::start(tls)?;
-    let node = Node::new(Arc::clone(&config), boot, metrics.clone());
+    let mut node = Node::new(Arc::clone(&config), boot, metrics.clone());
+    if let Some(input) = geography.input() {
+        node.handle(clock.now(), input);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let parts = Parts { node, clock, store, config, config_path, secure, metrics, written, asked };

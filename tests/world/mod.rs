@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod config;
 pub mod message;
+pub mod mmdb;
 pub mod plane;
 mod scenes;
 pub mod torture;
