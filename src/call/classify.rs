@@ -114,7 +114,9 @@ pub(super) struct Outbound {
 
 pub(super) fn classify(parts: &mut Parts<'_>, invite: &Message, flow: Flow) -> Decision {
     let dialled = dialled_text(invite.request_uri());
-    match identify(parts, invite, &flow) {
+    let sender = identify(parts, invite, &flow);
+    parts.trace.note(|| sender.in_words(parts.config));
+    match sender {
         Sender::User(aor) => from_user(parts, invite, &flow, &aor, dialled),
         Sender::Trunk(trunk) => from_trunk(parts, invite, trunk, dialled),
         Sender::Pbx(pbx, aor) => match Caller::behind(pbx, &parts.config.clone(), aor) {
@@ -185,6 +187,7 @@ fn from_caller(parts: &Parts<'_>, invite: &Message, flow: &Flow, caller: &Caller
     };
     let country = place.map(|(country, _)| country);
     let recognised = parts.countries.classify(invite.request_uri(), country, wishes);
+    parts.trace.note(|| recognised.in_words(&dialled));
     let way = |service: &Service| {
         let way = direct::way(&caller.resource, invite.request_uri(), service)?;
         Some((service.clone(), way))
@@ -192,6 +195,13 @@ fn from_caller(parts: &Parts<'_>, invite: &Message, flow: &Flow, caller: &Caller
     let way = recognised.service().and_then(way);
     let served = serve(parts, invite, caller, recognised, place, dialled);
     let Some((service, way)) = way else { return served };
+    parts.trace.note(|| {
+        let direct::Way { pattern, number, .. } = &way;
+        let name = &caller.resource.name;
+        format!(
+            "Before that, direct route {pattern:?} of {name} fits {number}: a regular call, without a temporary number"
+        )
+    });
     let fallback = match served {
         Decision::Emergency(emergency) => Some(emergency),
         _ => None,
@@ -232,11 +242,13 @@ fn emergency(
     if let Some(refusal) = may_not_call(caller) {
         return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
     }
+    parts.trace.note(|| format!("Resource {} owns a number with make_calls", caller.resource.name));
     let Some(route) = parts.config.route(country, &service.number, service.kind) else {
         let why = format!("No route for {} in {country}", service.number);
         let refusal = Refusal { retry_after: Some(30), ..Refusal::warn(503, why) };
         return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
     };
+    parts.trace.note(|| routed_in_words(parts.config, route, &service, country));
     let (action, caller) = (route.action.clone(), caller.clone());
     Decision::Emergency(Box::new(Emergency { caller, kind: kind_of(&service), service, country, source, action }))
 }
@@ -257,6 +269,10 @@ fn outside(
         (caller.resource.outside_countries, parts.config.routes.iter().find(to_trunks))
         && let Some(country) = route.countries.first()
     {
+        parts.trace.note(|| {
+            let name = &caller.resource.name;
+            format!("Resource {name} has outside_countries = \"best-effort\": the first route takes the call, that of {country}")
+        });
         let source = place.map_or(CountrySource::Resource, |(_, source)| source);
         let country = place.map_or(*country, |(country, _)| country);
         let (action, caller) = (route.action.clone(), caller.clone());
@@ -276,6 +292,19 @@ fn outside(
     Decision::Refuse { kind: kind_of(&service), dialled, refusal: Refusal::warn(403, why) }
 }
 
+fn routed_in_words(config: &Config, route: &Route, service: &Service, country: Country) -> String {
+    let at = config.routes.iter().position(|other| std::ptr::eq(other, route));
+    let name = at.map_or("The built-in route of test numbers".to_owned(), |at| format!("routes[{at}]"));
+    let to = match &route.action {
+        RouteAction::TestLine => "the test line".to_owned(),
+        RouteAction::Trunks(trunks) => {
+            let names = trunks.iter().filter_map(|trunk| Some(config.trunk(*trunk)?.name.as_str()));
+            format!("trunks {}", names.collect::<Vec<_>>().join(", "))
+        }
+    };
+    format!("{name} is the first that serves {} in {country}: to {to}", service.number)
+}
+
 /// SPEC §2: without a number enabled for outbound calls the resource makes no emergency calls.
 fn may_not_call(caller: &Caller) -> Option<Refusal> {
     let why = || format!("Resource {} owns no number enabled for outbound calls (make_calls)", caller.resource.name);
@@ -291,19 +320,31 @@ fn kind_of(service: &Service) -> Kind {
 
 /// The caller's country and what told it, in the order of SPEC §1.
 fn country_of(parts: &Parts<'_>, invite: &Message, flow: &Flow, caller: &Caller) -> Option<(Country, CountrySource)> {
-    let header = invite.header_named("X-Country-Code").and_then(Country::parse);
+    let header = || invite.header_named("X-Country-Code").and_then(Country::parse);
     let body = || geo::country_from_body(invite.content_type().unwrap_or_default(), invite.body());
     let registration = || {
         let bindings = parts.registrar.bindings(&caller.aor);
         parts.registrar.binding_on_flow(flow, &caller.aor).or(bindings.first()).and_then(|binding| binding.country)
     };
-    None.or(header.map(|country| (country, CountrySource::CallHeader)))
-        .or_else(|| body().map(|country| (country, CountrySource::Location)))
-        .or_else(|| registration().map(|country| (country, CountrySource::Registration)))
-        .or_else(|| caller.country.map(|country| (country, CountrySource::User)))
-        .or_else(|| parts.country_at(flow).map(|country| (country, CountrySource::Geolocation)))
-        .or_else(|| caller.resource.unknown_country.map(|country| (country, CountrySource::Resource)))
-        .map(|(country, source)| (country.normalised(), source))
+    let told = |source: CountrySource| {
+        let country = match source {
+            CountrySource::CallHeader => header(),
+            CountrySource::Location => body(),
+            CountrySource::Registration => registration(),
+            CountrySource::User => caller.country,
+            CountrySource::Geolocation => parts.country_at(flow),
+            CountrySource::Resource => caller.resource.unknown_country,
+        };
+        parts.trace.note(|| match country {
+            None => format!("Country: {} tells none", source.in_words()),
+            Some(country) if country != country.normalised() => {
+                format!("Country: {} says {country}, which is served as {}", source.in_words(), country.normalised())
+            }
+            Some(country) => format!("Country: {} says {country}, and decides", source.in_words()),
+        });
+        Some((country?.normalised(), source))
+    };
+    CountrySource::ALL.into_iter().find_map(told)
 }
 
 /// A user, or somebody behind a PBX, calls something that is no emergency number.

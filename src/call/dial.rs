@@ -234,6 +234,7 @@ impl Calls {
 
     pub(super) fn start_dialling(&mut self, parts: &mut Parts<'_>, id: CallId, mut dialling: Dialling) {
         dialling.hops = hops(parts, &dialling.trunks);
+        parts.trace.note(|| hops_in_words(parts, &dialling.hops));
         let Some(call) = self.calls.get_mut(id) else { return };
         call.stage = Stage::Dialling(Box::new(dialling));
         self.next_target(parts, id);
@@ -455,6 +456,17 @@ fn hops(parts: &mut Parts<'_>, trunks: &[TrunkIdx]) -> VecDeque<Hop> {
         hops.extend(places.into_iter().map(|place| Hop { target: id, place }));
     }
     hops
+}
+
+fn hops_in_words(parts: &Parts<'_>, hops: &VecDeque<Hop>) -> String {
+    let name = |hop: &Hop| {
+        let trunk = parts.trunks.target(hop.target).and_then(|target| parts.config.trunk(target.trunk()?));
+        format!("{} at {}", trunk.map(|trunk| trunk.name.as_str()).unwrap_or_default(), hop.place.remote)
+    };
+    match hops.is_empty() {
+        true => "The address of no target of these trunks is known".to_owned(),
+        false => format!("Tried in this order: {}", hops.iter().map(name).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn request_uri(dialling: &Dialling, trunk: &Trunk, target: &crate::trunk::Target, flow: Flow) -> CompactString {

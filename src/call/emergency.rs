@@ -100,10 +100,19 @@ impl Calls {
             own: *number,
             overflow: resource.overflow.or(own_numbers.min())?,
         };
-        match emergency.kind {
+        let grant = match emergency.kind {
             Kind::Test => parts.leases.acquire_test(parts.context.now, &ask),
             _ => Some(parts.leases.acquire(parts.context.now, &ask)),
-        }
+        };
+        parts.trace.note(|| match &grant {
+            Some(grant) => {
+                let pool = parts.config.pools.iter().find(|pool| pool.contains(grant.number()));
+                let from = pool.map_or_else(|| grant.kind().as_str().to_owned(), |pool| format!("pool {}", pool.name));
+                format!("The temporary number is {}, from {from}: on disk before the call leaves", grant.number())
+            }
+            None => "No number is free for a test call".to_owned(),
+        });
+        grant
     }
 
     /// The store answered for the row of a call.

@@ -96,6 +96,22 @@ pub enum CountrySource {
 }
 
 impl CountrySource {
+    /// In the order in which they are asked.
+    pub(super) const ALL: [Self; 6] =
+        [Self::CallHeader, Self::Location, Self::Registration, Self::User, Self::Geolocation, Self::Resource];
+
+    /// What it is, for `explain`.
+    pub(super) const fn in_words(self) -> &'static str {
+        match self {
+            Self::CallHeader => "the header X-Country-Code of the call",
+            Self::Location => "the civic address in the call's body",
+            Self::Registration => "X-Country-Code of the registration",
+            Self::User => "the user's configuration",
+            Self::Geolocation => "the IP address, by [geo] database,",
+            Self::Resource => "unknown_country of the resource",
+        }
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CallHeader => "header",

@@ -3,7 +3,7 @@
 
 use super::Parts;
 use crate::base::limits;
-use crate::config::{Aor, PbxIdx, TrunkIdx};
+use crate::config::{Aor, Config, PbxIdx, TrunkIdx};
 use crate::registrar::Verdict;
 use crate::sip::{Message, Name, NameAddr, Scheme, Uri};
 use crate::transport::Flow;
@@ -26,6 +26,28 @@ pub(super) enum Sender {
         /// Somebody is registered from the same source address, whoever this is.
         live_source: Option<Aor>,
     },
+}
+
+impl Sender {
+    /// For `explain`.
+    pub fn in_words(&self, config: &Config) -> String {
+        match self {
+            Self::User(aor) => {
+                let resource = config.user(aor).map(|user| user.resource.name.as_str()).unwrap_or_default();
+                format!("The caller is {aor} of resource {resource}")
+            }
+            Self::Trunk(trunk) => {
+                let name = config.trunk(*trunk).map(|trunk| trunk.name.as_str()).unwrap_or_default();
+                format!("The call comes from trunk {name}")
+            }
+            Self::Pbx(pbx, aor) => {
+                let name = config.pbx(*pbx).map(|pbx| pbx.name.as_str()).unwrap_or_default();
+                format!("The call comes from PBX {name} for {aor}")
+            }
+            Self::Unknown { wrong: true, .. } => "The caller has shown wrong credentials".to_owned(),
+            Self::Unknown { .. } => "The caller has not shown who it is: it is challenged, or refused".to_owned(),
+        }
+    }
 }
 
 pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> Sender {

@@ -25,6 +25,7 @@ mod rewrite;
 pub(crate) mod ring;
 pub(crate) mod routing;
 mod test_line;
+mod trace;
 mod transfer;
 
 use std::cmp::Reverse;
@@ -47,6 +48,8 @@ use crate::transport::{Flow, Place};
 use crate::trunk::{TargetId, Trunks};
 use crate::ua::{self, CallId, Event, LegId, Ua};
 
+pub use trace::Trace;
+
 pub use history::{Attempt, CountrySource, History, Kind, Outcome, Report, State};
 pub use media::MediaHealth;
 
@@ -64,6 +67,7 @@ pub struct Parts<'a> {
     pub auth: &'a mut Auth,
     /// Refuse what is not an emergency.
     pub draining: bool,
+    pub trace: &'a Trace,
 }
 
 impl Parts<'_> {

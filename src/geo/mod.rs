@@ -58,6 +58,25 @@ pub enum Dialled {
 }
 
 impl Dialled {
+    /// For `explain`.
+    pub fn in_words(&self, dialled: &str) -> String {
+        let Some(service) = self.service() else { return format!("{dialled} is no emergency number") };
+        let what = match service.kind {
+            NumberKind::Emergency => format!("{dialled} is an emergency number"),
+            NumberKind::Test => format!("{dialled} is a test number"),
+        };
+        match self {
+            Self::Emergency(Service { foreign: true, number, .. }) => {
+                format!("{what} of another country, and means {number} here")
+            }
+            Self::Emergency(Service { number, urn, .. }) => format!("{what}: {number}, {urn}"),
+            Self::NoCountry(_) => format!("{what}, and the country of the caller is not known"),
+            Self::Outside(_) => format!("{what}, and the country of the caller is not a supported one"),
+            Self::Foreign(_) => format!("{what} of another country, and the resource has foreign_numbers = \"reject\""),
+            Self::Ordinary => what,
+        }
+    }
+
     /// The emergency or test number in it.
     pub const fn service(&self) -> Option<&Service> {
         match self {

@@ -24,7 +24,7 @@ pub use rows::{Row, StoreFault, StoreSin, WriteId};
 
 use crate::admin::{Metrics, Record};
 use crate::base::{Instant, Rng};
-use crate::call::{Calls, GrantId, Parts};
+use crate::call::{Calls, GrantId, Parts, Trace};
 use crate::config::{Config, MediaMode};
 use crate::geo::{self, Countries};
 use crate::lease::{self, Leases};
@@ -54,6 +54,7 @@ pub struct Node {
     wall_offset_ms: i64,
     rng: Rng,
     draining: bool,
+    trace: Trace,
 
     streams: Streams,
     transactions: Transactions<Owner>,
@@ -103,6 +104,7 @@ impl Node {
             now,
             wall_offset_ms,
             draining: false,
+            trace: Trace::default(),
             streams: Streams::new(
                 config.listeners.iter().map(|listener| (listener.protocol, listener.address)).collect(),
             ),
@@ -181,6 +183,16 @@ impl Node {
         self.draining && self.calls.is_empty() && self.trunks.has_left()
     }
 
+    /// From now on what decides about calls is noted, in words; see [`Node::take_notes`].
+    pub fn explain(&mut self) {
+        self.trace = Trace::on();
+    }
+
+    /// What decided since the last time, in its order.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        self.trace.take()
+    }
+
     /// Nothing is alive but bindings, leases and connections: no call, leg or transaction.
     pub fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.ua.is_empty() && self.transactions.is_empty()
@@ -246,6 +258,7 @@ impl Node {
             trunks,
             registrar,
             auth,
+            trace,
             ..
         } = self;
         let context = ua::Context { now: *now, rng, transactions, streams, out: outbox };
@@ -253,7 +266,7 @@ impl Node {
         let geography = geography.as_deref();
         (
             &mut self.calls,
-            Parts { context, ua, config, countries, geography, leases, trunks, registrar, auth, draining },
+            Parts { context, ua, config, countries, geography, leases, trunks, registrar, auth, draining, trace },
         )
     }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use super::ask::{self, Table};
-use super::{demo, file, log, serve};
+use super::{demo, explain, file, log, serve};
 use crate::config::Config;
 
 /// The configuration is wrong.
@@ -31,6 +31,20 @@ enum Command {
     Check,
     /// The main job on loopback in under 20 seconds: 911, a crash, and the callback, with nothing to install.
     Demo(demo::Options),
+    /// What would happen if this user dialled that: every rule that decides, and the INVITE that would leave. Nothing is sent.
+    Explain {
+        /// The caller: sip:alice@example.com.
+        #[arg(long, value_name = "AOR")]
+        user: String,
+        /// A number or a URI, as dialled.
+        dialled: String,
+        /// Where the call comes from; default: an address of which nothing is known.
+        #[arg(long, value_name = "IP")]
+        source: Option<std::net::IpAddr>,
+        /// The country the phone tells, as ISO 3166-1 code.
+        #[arg(long, value_name = "CC")]
+        country: Option<String>,
+    },
     /// The leased numbers of the running daemon.
     Leases(Format),
     /// The calls that are up.
@@ -63,6 +77,9 @@ pub fn run() -> ExitCode {
         Command::Serve => serve(&config),
         Command::Check => check(&config),
         Command::Demo(options) => demo::run(options),
+        Command::Explain { user, dialled, source, country } => {
+            explain(&config, &explain::Question { user, dialled, source, country })
+        }
         Command::Leases(format) => ask(&config, Table::Leases, &format),
         Command::Calls(format) => ask(&config, Table::Calls, &format),
         Command::Registrations(format) => ask(&config, Table::Registrations, &format),
@@ -98,6 +115,20 @@ fn check(path: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(fault) => fail(&fault, BAD_CONFIG),
+    }
+}
+
+fn explain(path: &Path, question: &explain::Question) -> ExitCode {
+    let (configuration, _) = match file::load_with_warnings(path) {
+        Ok(loaded) => loaded,
+        Err(fault) => return fail(&fault, BAD_CONFIG),
+    };
+    match explain::explain(configuration, question) {
+        Ok(explanation) => {
+            say(&mut std::io::stdout(), &explanation.to_string());
+            ExitCode::from(u8::from(explanation.is_refused()))
+        }
+        Err(fault) => fail(&fault, 1),
     }
 }
 

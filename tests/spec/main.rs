@@ -7,6 +7,7 @@ mod world;
 mod callback;
 mod callers;
 mod direct_routes;
+mod explain;
 mod geolocation;
 
 mod lease;

@@ -86,7 +86,7 @@ service = "test-line"
 "#;
 
 /// A configuration text.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Toml(pub String);
 
 impl Default for Toml {

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::party::Party;
 use super::wrong::Wrong;
-use crate::sip::digest::{self, Algorithm, Challenge, Credentials, Qop};
+use crate::shell::credentials;
+use crate::sip::digest::{self, Algorithm};
 use crate::sip::{self, Message, Name, Writer};
 
 /// A dialog, or what will become one, as one party sees it.
@@ -103,29 +104,11 @@ pub fn authorization(
     method: &str,
     uri: &str,
 ) -> Result<(String, Algorithm), Wrong> {
-    let lines = || challenge.headers().filter(|header| header.name == Name::WwwAuthenticate);
-    let offers = || lines().filter_map(|header| Challenge::parse(header.value).ok());
-    let offer = |wanted| offers().find(|offer| offer.algorithm == Some(wanted) && offer.qop);
-    let best = offer(Algorithm::Sha256).map(|offer| (offer, Algorithm::Sha256));
-    let best = best.or_else(|| offer(Algorithm::Md5).map(|offer| (offer, Algorithm::Md5)));
-    let Some((offer, algorithm)) = best else {
-        return Err(Wrong::message("a digest challenge with MD5 or SHA-256", challenge));
-    };
-    let qop = Qop { nc: b"00000001".into(), cnonce: fresh().into_bytes().into() };
-    let ha1 = digest::ha1(algorithm, user.as_bytes(), &offer.realm, password.as_bytes());
-    let response =
-        digest::response(algorithm, &ha1, &offer.nonce, Some(&qop), method.as_bytes(), uri.as_bytes()).to_string();
-    let credentials = Credentials {
-        username: user.as_bytes().into(),
-        realm: offer.realm,
-        nonce: offer.nonce,
-        uri: uri.as_bytes().into(),
-        response: response.into_bytes().into(),
-        algorithm: Some(algorithm),
-        opaque: offer.opaque,
-        qop: Some(qop),
-    };
-    Ok((format!("Authorization: {credentials}\r\n"), algorithm))
+    let ha1 = |algorithm, realm: &[u8]| Some(digest::ha1(algorithm, user.as_bytes(), realm, password.as_bytes()));
+    match credentials::answer(challenge, user, &fresh(), (method, uri), ha1) {
+        Some((value, algorithm)) => Ok((format!("Authorization: {value}\r\n"), algorithm)),
+        None => Err(Wrong::message("a digest challenge with MD5 or SHA-256", challenge)),
+    }
 }
 
 /// A text nobody can guess: for tags, branches, Call-IDs.
