@@ -1,11 +1,13 @@
 //! Calls of a party: dialling, being dialled, what is said inside a call, and its end.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sosbridge::base::Rng;
 
 use crate::chance::{between, ms, percent, pick, secs};
 use crate::extensions::Early;
+use crate::media;
 use crate::party::{Act, Client, Effect, Moment, Mood, Party, Path, Tick, with_body};
 use crate::text::{Msg, user_of};
 
@@ -40,6 +42,8 @@ pub struct Leg {
     pub early: Early,
     marker: String,
     pub version: u32,
+    /// The port it was told of last.
+    pub told: Option<u16>,
     cancelling: bool,
     /// Challenges taken.
     tries: u32,
@@ -67,12 +71,17 @@ impl Party {
     pub fn description(&self, leg: &Leg, direction: &str) -> String {
         let host = self.own_address().ip();
         let (user, display) = self.phone.as_ref().map_or(("-", "-"), |phone| (phone.name, phone.display));
-        let (version, port) = (leg.version, leg.marker.parse::<u64>().unwrap_or(9) % 20_000 + 20_000);
+        let (version, port) = (leg.version, self.media_of(leg).port());
         let contact = if self.phone.is_some() { format!("e={user}@example.com\r\n") } else { String::new() };
         format!(
             "v=0\r\no={user} 1 {version} IN IP4 {host}\r\ns={display}\r\n{contact}c=IN IP4 {host}\r\nt=0 0\r\n\
              m=audio {port} RTP/AVP 0\r\na={direction}\r\n"
         )
+    }
+
+    /// Where it wants its media.
+    pub fn media_of(&self, leg: &Leg) -> SocketAddr {
+        media::place(self.own_address().ip(), &leg.marker)
     }
 
     pub fn dial(&mut self, moment: &mut Moment<'_>, dial: Dial) {
@@ -94,6 +103,7 @@ impl Party {
             early: Early::default(),
             marker: moment.rng.below(20_000).to_string(),
             version: 1,
+            told: None,
             cancelling: false,
             tries: 0,
             patient: false,
@@ -291,6 +301,7 @@ impl Party {
             early: Early::default(),
             marker: moment.rng.below(20_000).to_string(),
             version: 1,
+            told: None,
             cancelling: false,
             tries: 0,
             rude: false,

@@ -18,10 +18,13 @@ mod chance;
 mod extensions;
 mod leg;
 mod manners;
+mod media;
 mod model;
 mod net;
 mod party;
 mod phone;
+#[path = "../world/plane.rs"]
+mod plane;
 mod setup;
 mod store;
 mod text;

@@ -9,6 +9,7 @@ use sosbridge::base::{Instant, Rng};
 
 use crate::chance::{ms, secs};
 use crate::leg::Leg;
+use crate::media::told;
 use crate::phone::Registration;
 use crate::text::Msg;
 
@@ -272,6 +273,9 @@ impl Party {
             self.response(moment, &message);
         } else {
             self.incoming(moment, path, &message);
+        }
+        if let (Some(leg), Some(port)) = (self.legs.get_mut(message.call_id()), told(&message)) {
+            leg.told = Some(port);
         }
     }
 

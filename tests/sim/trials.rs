@@ -126,7 +126,11 @@ impl World {
         }
         trace::note(self.now, "===", &format!("trial: {} takes the call", self.parties[good].name));
         let call_id = self.dials_911(phone);
-        self.run_for(secs(14));
+        for _ in 0..14 {
+            self.run_for(secs(1));
+            self.check_relayed(phone, &call_id);
+            self.check_joins();
+        }
         assert_eq!(self.watch.outcomes.get(&call_id), Some(&200), "an emergency call while a trunk is up");
         for trunk in self.trunks() {
             self.set_mood(trunk, Mood::Good);

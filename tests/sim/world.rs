@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use sosbridge::admin::Metrics;
 use sosbridge::base::{Instant, Rng};
+use sosbridge::media::News;
 use sosbridge::node::{Boot, Input, Node, Output, StoreFault, WriteId};
 use sosbridge::transport::{ConnId, Found, Place, Question, Server};
 
 use crate::chance::{between, ms, percent, secs};
+use crate::media::Supply;
 use crate::model::Model;
 use crate::net::{Connection, TCP, UDP, Weather};
 use crate::party::{Effect, Moment, Party, Path, Tick};
@@ -32,6 +34,7 @@ pub enum Event {
     Unreachable { life: u32, remote: SocketAddr },
     Stored { life: u32, write: WriteId, result: Result<(), StoreFault> },
     Resolved { life: u32, query: sosbridge::node::QueryId, question: Question },
+    News { life: u32, news: News },
     Tick { party: usize, tick: Tick },
     Restart,
 }
@@ -55,6 +58,7 @@ pub struct World {
     pub connections: BTreeMap<u64, Connection>,
     pub model: Model,
     pub watch: Watch,
+    pub supply: Supply,
     queue: BTreeMap<(Instant, u64), Event>,
     serial: u64,
     /// Steps without time going on.
@@ -64,7 +68,8 @@ pub struct World {
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::from_u64(seed);
-        let mut stage = Stage::new(&mut rng);
+        let supply = Supply::new(seed);
+        let mut stage = Stage::new(&mut rng, supply.kept);
         let model = Model::new(stage.rules.clone());
         let mut world = Self {
             now: Instant::from_millis(1_800_000_000_000),
@@ -82,6 +87,7 @@ impl World {
             connections: BTreeMap::new(),
             model,
             watch: Watch::default(),
+            supply,
             queue: BTreeMap::new(),
             serial: 0,
             stuck: 0,
@@ -120,7 +126,9 @@ impl World {
         trace::note(self.now, "node", "starts");
         let config = if self.closing { &self.stage.quiet_config } else { &self.stage.config };
         self.node = Some(Node::new(config.clone(), boot, Metrics::new()));
+        self.supply.restarted();
         self.drain();
+        self.supply();
     }
 
     /// The node dies where it stands.
@@ -156,6 +164,8 @@ impl World {
         let Some(node) = &mut self.node else { return };
         node.handle(self.now, input);
         self.drain();
+        self.check_pairs();
+        self.supply();
     }
 
     /// Carries out what the node wants; it may die between any two wishes.
@@ -190,7 +200,7 @@ impl World {
                 }
             }
             Output::Persist { write, rows, urgent } => self.store.write(self.now, &mut self.rng, write, rows, urgent),
-            Output::Media(_) => {}
+            Output::Media(order) => self.ordered(&order),
             Output::Resolve { query, question } => {
                 let (life, after) = (self.life, between(&mut self.rng, 10, 500));
                 self.later(after, Event::Resolved { life, query, question });
@@ -237,6 +247,7 @@ impl World {
             self.model.caught_up();
         }
         self.watch.overdue(end);
+        self.count_packets();
     }
 
     fn disk_works(&mut self) {
@@ -286,7 +297,12 @@ impl World {
                 let found = if fails { Found::nothing() } else { whole };
                 self.feed(Input::Resolved { query, found });
             }
-            Event::Refused { .. } | Event::Unreachable { .. } | Event::Stored { .. } | Event::Resolved { .. } => {}
+            Event::News { life, news } if life == self.life => self.played(news),
+            Event::News { .. }
+            | Event::Refused { .. }
+            | Event::Unreachable { .. }
+            | Event::Stored { .. }
+            | Event::Resolved { .. } => {}
             Event::Tick { party, tick: Tick::Return { port } } => self.return_party(party, port),
             Event::Tick { party, tick } => self.with(party, |party, moment| party.wake(moment, tick)),
             Event::Restart => {

@@ -1,4 +1,5 @@
 //! The data plane as the node orders it about: which pair leads where. An order that makes no sense fails the test.
+#![allow(dead_code, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -73,6 +74,11 @@ impl Plane {
     #[track_caller]
     pub fn leads_to(&self, rtp: u16) -> Option<SocketAddr> {
         self.pairs[&self.at(rtp).joined?].peer.as_ref()?.rtp
+    }
+
+    /// How many pairs were given back.
+    pub fn released(&self) -> usize {
+        self.released.len()
     }
 
     /// The digits that are said, without what is said around them.
