@@ -20,3 +20,4 @@ mod rewrite;
 mod routing;
 mod running;
 mod test_line;
+mod test_line_voice;
