@@ -127,9 +127,9 @@ impl World {
         let Some(leg) = self.parties[phone].legs.get(call_id).filter(|leg| leg.state == State::Up) else { return };
         let token = leg.invite.get("X-Sim");
         let trunks = self.trunks().into_iter().map(|trunk| &self.parties[trunk]);
-        let legs = trunks.flat_map(|trunk| trunk.legs.values().map(move |leg| (trunk, leg)));
+        let mut legs = trunks.flat_map(|trunk| trunk.legs.values().map(move |leg| (trunk, leg)));
         let its = |(_, leg): &(_, &crate::leg::Leg)| leg.state == State::Up && leg.invite.get("X-Sim") == token;
-        let Some((trunk, taken)) = legs.filter(its).next_back() else { return };
+        let Some((trunk, taken)) = legs.rfind(its) else { return };
         let is_there = |port: u16| self.supply.plane.pairs.values().any(|pair| pair.ports.rtp == port);
         if ![leg.told, taken.told].into_iter().flatten().all(is_there) {
             // A BYE is on its way.
