@@ -59,6 +59,22 @@ pub fn replace(body: &[u8], range: Range<usize>, new: &[u8]) -> Vec<u8> {
     [before, new, after].concat()
 }
 
+/// A multipart/mixed `body` with one more part, head included, as its last; every other byte as it was. `None` where the body is
+/// of another type, or its end cannot be found.
+pub fn append(content_type: &[u8], body: &[u8], part: &[u8]) -> Option<Vec<u8>> {
+    if !is_type(content_type, "multipart/mixed") {
+        return None;
+    }
+    let boundary = params(content_type).value("boundary").map(unescape).filter(|boundary| !boundary.is_empty())?;
+    let delimiter = [b"--", &*boundary].concat();
+    let mut found = next_delimiter(body, 0, &delimiter)?;
+    while let Some(next) = found.next {
+        found = next_delimiter(body, next, &delimiter)?;
+    }
+    let (before, end) = body.split_at_checked(found.at).filter(|(_, end)| end.starts_with(b"\r\n"))?;
+    Some([before, b"\r\n", &delimiter, b"\r\n", part, end].concat())
+}
+
 /// True for `type/subtype`; white space may stand around the slash (RFC 3261 §25.1, SLASH).
 pub fn is_type(content_type: &[u8], wanted: &str) -> bool {
     let kind = media_type(content_type);
@@ -263,6 +279,31 @@ mod tests {
         assert_eq!(all(MIXED, &sdp("v=0").repeat(PARTS + 1)), Err(Opaque));
         let plain = part("Content-Type: application/sdp\r\nContent-Transfer-Encoding: 8BIT", "v=0");
         assert_eq!(all(MIXED, &plain).unwrap(), ["v=0\r\n"]);
+    }
+
+    #[test]
+    fn a_part_more_leaves_the_others_alone() {
+        let part = "Content-Type: text/more\r\n\r\nmore";
+        let more = |content_type: &str, body: &str| {
+            append(content_type.as_bytes(), body.as_bytes(), part.as_bytes())
+                .map(|body| String::from_utf8(body).unwrap())
+        };
+        let whole = more(MIXED, BODY).unwrap();
+        assert_eq!(whole, BODY.replace("\r\n--b1--", &format!("\r\n--b1\r\n{part}\r\n--b1--")));
+        assert_eq!(found(MIXED, &whole, "text/more").unwrap(), "more");
+        assert_eq!(found(MIXED, &whole, "application/sdp"), found(MIXED, BODY, "application/sdp"));
+        let inner = "--b1\r\nContent-Type: multipart/mixed;boundary=i\r\n\r\n--i\r\n\r\nx\r\n--i--\r\n--b1--";
+        assert_eq!(found(MIXED, &more(MIXED, inner).unwrap(), "text/more").unwrap(), "more");
+        for (content_type, body) in [
+            ("multipart/mixed", BODY),
+            ("multipart/alternative;boundary=b1", BODY),
+            ("application/sdp", "v=0"),
+            (MIXED, "--b1\r\n\r\nwithout an end"),
+            (MIXED, "--b1--"),
+            (MIXED, ""),
+        ] {
+            assert_eq!(more(content_type, body), None, "{content_type} {body}");
+        }
     }
 
     #[test]

@@ -21,6 +21,15 @@ pub struct Content {
     pub(super) description: Bytes,
 }
 
+/// What is put beside a body.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    pub content_type: &'a str,
+    /// Without its angle brackets.
+    pub content_id: &'a str,
+    pub body: &'a [u8],
+}
+
 /// The body cannot be relayed: a session description in it is malformed, or hidden from us (CONFORMANCE OA-8: 488).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unacceptable;
@@ -104,6 +113,51 @@ impl Content {
         };
         let content_type = message.content_type().map(Bytes::copy_from_slice).unwrap_or_default();
         Ok(Some(Self { content_type, lines: describing_lines(message), body, description }))
+    }
+
+    /// This body, if there is one, with a part beside it: in its own multipart/mixed, or in one of ours (RFC 5621 §3.1).
+    pub fn with_part(content: Option<Self>, boundary: &str, part: &Part<'_>) -> Self {
+        let Part { content_type, content_id, body } = part;
+        let Some(own) = content else {
+            // RFC 8262 §3: the one body of a message may have an identifier too.
+            let mut lines = Lines::default();
+            lines.push(b"Content-ID", format!("<{content_id}>").as_bytes());
+            let body = Bytes::copy_from_slice(body);
+            return Self {
+                content_type: content_type.as_bytes().to_vec().into(),
+                lines,
+                body,
+                description: Bytes::new(),
+            };
+        };
+        let head = format!("Content-Type: {content_type}\r\nContent-ID: <{content_id}>\r\n\r\n");
+        let part = [head.as_bytes(), body].concat();
+        if let Some(whole) = mime::append(&own.content_type, &own.body, &part) {
+            return Self { body: whole.into(), ..own };
+        }
+        let delimiter = format!("--{boundary}\r\n");
+        let end = format!("\r\n--{boundary}--\r\n");
+        let whole = [
+            delimiter.as_bytes(),
+            b"Content-Type: ",
+            &own.content_type,
+            b"\r\n",
+            own.lines.as_bytes(),
+            b"\r\n",
+            &own.body,
+            b"\r\n",
+            delimiter.as_bytes(),
+            &part,
+            end.as_bytes(),
+        ]
+        .concat();
+        let content_type = format!("multipart/mixed;boundary={boundary}").into_bytes().into();
+        Self { content_type, lines: Lines::default(), body: whole.into(), description: own.description }
+    }
+
+    /// True when it describes media.
+    pub fn describes(&self) -> bool {
+        !self.description.is_empty()
     }
 
     /// The session description of `message`, well-formed or not.

@@ -31,7 +31,7 @@ use crate::transaction::{ClientId, ServerId, Transactions};
 use crate::transport::{Flow, Outbox, Streams};
 
 pub use account::{AccountId, Accounts};
-pub use content::{Content, Unacceptable};
+pub use content::{Content, Part, Unacceptable};
 pub use leg::{Leg, Side, Stage};
 pub use local::Local;
 pub use refusal::Refusal;
