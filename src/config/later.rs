@@ -6,10 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Key path through tables and lists of tables, and what does not happen.
-const LATER: [(&[&str], &str); 7] = [
-    (&["users", "location"], "sending a configured location"),
-    (&["trunks", "resource_priority"], "adding Resource-Priority"),
-    (&["trunks", "add_nena_ids"], "adding NENA identifiers"),
+const LATER: [(&[&str], &str); 4] = [
     (&["notify", "url"], "notification by webhook"),
     (&["callback", "wake_url"], "waking a phone by push"),
     (&["callback", "desk"], "the desk of last resort"),

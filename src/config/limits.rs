@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Shortest lease of a number after a call (SPEC §3).
 pub(super) const LEASE_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Longest value of an element of a civic address: what DHCP can carry (RFC 4776 §3.2).
+pub(super) const CIVIC_VALUE_BYTES: usize = 255;
 /// Longest duration any key takes: one Julian year.
 pub(super) const LONGEST: Duration = Duration::from_secs(31_557_600);
 /// Shortest time between two OPTIONS to one phone.

@@ -6,6 +6,7 @@
 
 mod aor;
 mod build;
+mod civic;
 mod country;
 mod index;
 mod later;
@@ -27,6 +28,7 @@ mod warn;
 mod tests;
 
 pub use aor::{Aor, NotAnAor};
+pub use civic::Civic;
 pub use country::{Country, CountryRow, NotACountry, NumberKind};
 pub use problem::{Problem, Severity, render};
 pub use security::{Certificate, ListenerTls, PemFile, TrunkTls};

@@ -265,14 +265,6 @@ impl<'a> Keys<'a> {
         Tables { items: array.map_or(&[][..], |array| array).iter().enumerate(), path, report: self.report }
     }
 
-    /// Every string of a table whose keys are free, in order of the keys; marks them all as known.
-    pub fn strings(mut self, known: &[&'static str]) -> Vec<(&'static str, String)> {
-        let found: Vec<_> =
-            known.iter().filter_map(|&key| Some((key, self.parsed(key, |text| Ok(text.to_owned()))?.value))).collect();
-        self.finish();
-        found
-    }
-
     /// Reports every key that was not asked for.
     pub fn finish(self) {
         let Some(table) = self.table else { return };

@@ -25,6 +25,7 @@ pub(super) fn node(mut keys: Keys<'_>) -> NodeKeys {
     let node = NodeKeys {
         name: keys.parsed("name", values::name).map_or("node-1".into(), |at| at.value),
         drain: keys.duration("drain", seconds(30), ANY),
+        element: keys.parsed("element", values::host_name).map(|at| at.value),
     };
     keys.finish();
     node

@@ -4,7 +4,7 @@ use super::links::{Claim, Claims, Owner};
 use super::names::Names;
 use super::read::{At, Fault, Keys};
 use super::types::*;
-use super::{Aor, CountryRow, limits, values};
+use super::{Aor, CountryRow, civic, limits, values};
 use compact_str::{CompactString, format_compact};
 use md5::Digest as _;
 use std::collections::HashSet;
@@ -116,6 +116,7 @@ fn resource(keys: &mut Keys<'_>, trunks: &Names, claims: &mut Claims) -> Option<
             .map_or(ForeignNumbers::default(), |at| at.value),
         outside_line_prefix: keys.parsed("outside_line_prefix", values::digits).map(|at| at.value),
         direct_routes: keys.tables("direct_routes").filter_map(|keys| direct_route(keys, trunks)).collect(),
+        provider_info: keys.parsed("provider_info", values::data_url).map(|at| at.value),
     };
     Some((name?, resource))
 }
@@ -174,7 +175,7 @@ pub(super) fn users(
         let inbound_default = resource.as_ref().is_none_or(|resource| resource.inbound_default);
         let inbound = keys.flag("inbound", inbound_default);
         let country = keys.parsed("country", values::country).map(|at| at.value);
-        let location = keys.optional_section("location").map(location);
+        let location = keys.optional_section("location").and_then(|keys| civic::read(keys, country));
         keys.finish();
         if let (Some(aor), Some(secret), Some(resource)) = (aor, secret, resource) {
             let number = number.map(|at| at.value);
@@ -225,17 +226,6 @@ fn secret(keys: &mut Keys<'_>, aor: Option<&Aor>, realm: &str) -> Option<Secret>
             None
         }
     }
-}
-
-/// Elements of a civic address (RFC 4119 §2.2.1, RFC 5139 §3.1), in lower case.
-const CIVIC: [&str; 32] = [
-    "country", "a1", "a2", "a3", "a4", "a5", "a6", "prd", "pod", "sts", "hno", "hns", "lmk", "loc", "flr", "nam", "pc",
-    "bld", "unit", "room", "plc", "pcn", "pobox", "addcode", "seat", "rd", "rdsec", "rdbr", "rdsubbr", "prm", "pom",
-    "lang",
-];
-
-fn location(keys: Keys<'_>) -> Box<[(CompactString, CompactString)]> {
-    keys.strings(&CIVIC).into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 /// PBXs with the place of each in the file.

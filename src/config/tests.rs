@@ -1,6 +1,8 @@
 //! The loader as its users meet it: whole files in, configurations or pointed errors out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod told;
+
 use super::*;
 use crate::base::Protocol;
 use std::path::Path;
@@ -110,17 +112,7 @@ fn keys_of_features_to_come_are_accepted_and_named() {
         .replace("mode = \"pass\"", "mode = \"relay\"")
         .replace("media = \"pass\"", "media = \"rtpengine\"");
     let warnings = lines(&good(&all).warnings, &all).join("\n");
-    for key in [
-        "users.location",
-        "trunks.resource_priority",
-        "trunks.add_nena_ids",
-        "notify.url",
-        "callback.wake_url",
-        "callback.desk",
-        "media.mode",
-        "trunks.media",
-        "media.rtpengine",
-    ] {
+    for key in ["notify.url", "callback.wake_url", "callback.desk", "media.mode", "trunks.media", "media.rtpengine"] {
         assert!(warnings.contains(&format!("`{key}`")), "{key}\n{warnings}");
     }
     assert!(warnings.contains("media mode \"relay\" is not in this version: SDP passes through"), "{warnings}");

@@ -33,6 +33,7 @@ pub(super) fn trunks(root: &mut Keys<'_>, base_dir: &Path) -> Trunks {
 fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> Option<(At<CompactString>, Trunk)> {
     let uris = [("number", RequestUri::Number), ("urn", RequestUri::Urn)];
     let identities = [("sip", Identity::Sip), ("tel", Identity::Tel), ("both", Identity::Both)];
+    let locations = [("pass", Location::Pass), ("add", Location::Add)];
     let hour = Duration::from_secs(3600);
     let name = keys.required("name", values::name);
     let interval = keys.duration("options_interval", Duration::from_secs(30), Duration::ZERO..=hour);
@@ -46,8 +47,11 @@ fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> Option<(At<CompactString>, Tru
         identity: keys
             .parsed("identity", |text| values::one_of(text, &identities))
             .map_or(Identity::default(), |at| at.value),
-        resource_priority: keys.parsed("resource_priority", values::line).map(|at| at.value),
+        resource_priority: keys.parsed("resource_priority", values::resource_priority).map(|at| at.value),
         add_nena_ids: keys.flag("add_nena_ids", false),
+        location: keys
+            .parsed("location", |text| values::one_of(text, &locations))
+            .map_or(Location::default(), |at| at.value),
         allow_headers: keys.list("allow_headers", values::header_name).into_iter().map(|at| at.value).collect(),
         options_interval: Some(interval).filter(|interval| !interval.is_zero()),
         answer_wait: keys.duration(

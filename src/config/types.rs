@@ -3,6 +3,7 @@
 //! Lists keep the order of the file. References are resolved: a user holds its resource, a route holds [`TrunkIdx`].
 
 use super::Aor;
+use super::civic::Civic;
 use super::country::{Country, CountryRow};
 use super::index::Index;
 use super::security::{ListenerTls, TrunkTls};
@@ -64,6 +65,8 @@ pub struct NodeKeys {
     pub name: CompactString,
     /// How long a shutdown waits for calls to end. Default 30 s.
     pub drain: Duration,
+    /// Host name that identifiers made here end in (NENA-STA-010, element identifier).
+    pub element: Option<CompactString>,
 }
 
 /// `[store]`
@@ -145,6 +148,8 @@ pub struct Resource {
     /// Digits dialled for an outside line.
     pub outside_line_prefix: Option<CompactString>,
     pub direct_routes: Vec<DirectRoute>,
+    /// Where data about whoever provides the service can be had (RFC 7852 §4.1).
+    pub provider_info: Option<CompactString>,
 }
 
 impl Resource {
@@ -199,8 +204,8 @@ pub struct User {
     pub inbound: bool,
     /// As configured; territories not yet normalised.
     pub country: Option<Country>,
-    /// Civic address by element name (RFC 4119, RFC 5139), in file order.
-    pub location: Option<Box<[(CompactString, CompactString)]>>,
+    /// Where the user is, for trunks that want it.
+    pub location: Option<Civic>,
 }
 
 /// What a user proves its identity with: HA1 = H(user:realm:password) (RFC 7616 §3.4.2, RFC 8760).
@@ -328,6 +333,7 @@ pub struct Trunk {
     pub resource_priority: Option<CompactString>,
     /// Add the NENA call and incident identifiers.
     pub add_nena_ids: bool,
+    pub location: Location,
     /// Further header names that may cross to the trunk, as written; compare without case.
     pub allow_headers: Vec<CompactString>,
     /// Between OPTIONS probes. Default 30 s; `None` (written `"0s"`): no probes.
@@ -429,6 +435,16 @@ pub enum Identity {
     Sip,
     Tel,
     Both,
+}
+
+/// What a trunk gets of a caller's location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Location {
+    /// What the phone sent.
+    #[default]
+    Pass,
+    /// That, and where the phone sent none the address that is configured for the user.
+    Add,
 }
 
 /// `[[routes]]`

@@ -64,6 +64,32 @@ pub(super) fn host(text: &str) -> Parsed<CompactString> {
     }
 }
 
+/// A host by its name, as in DNS.
+pub(super) fn host_name(text: &str) -> Parsed<CompactString> {
+    let name = host(text)?;
+    match name.starts_with('[') || name.parse::<IpAddr>().is_ok() {
+        true => Err(Fault::helped("is an address, and must be a name", r#"as in "sos.example.net""#)),
+        false => Ok(name),
+    }
+}
+
+/// Values of Resource-Priority, as they stand in the header (RFC 4412 §3.1).
+pub(super) fn resource_priority(text: &str) -> Parsed<CompactString> {
+    let is_token = |token: &str| {
+        !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-!%*_+`'~".contains(&byte))
+    };
+    for value in text.split(',').map(str::trim) {
+        let Some((namespace, priority)) = value.split_once('.').filter(|(one, other)| is_token(one) && is_token(other))
+        else {
+            return Err(Fault::helped("is not namespace.priority (RFC 4412)", r#"as in "esnet.1""#));
+        };
+        if namespace.eq_ignore_ascii_case("esnet") && !matches!(priority, "0" | "1" | "2" | "3" | "4") {
+            return Err("is no priority of esnet, which has esnet.0 to esnet.4 (RFC 7135)".into());
+        }
+    }
+    Ok(text.into())
+}
+
 pub(super) fn socket(text: &str) -> Parsed<SocketAddr> {
     text.parse().map_err(|_| {
         Fault::helped("is not an address", r#"an address is IP:port, as in "127.0.0.1:5060" or "[::1]:5060""#)
@@ -249,6 +275,14 @@ pub(super) fn web_url(text: &str) -> Parsed<CompactString> {
         Ok(text.into())
     } else {
         Err(Fault::helped("is not a web address", r#"as in "https://example.com/hook""#))
+    }
+}
+
+/// Where data about a call can be had: over TLS (RFC 7852 §6.1), and fit to stand in a header between `<` and `>`.
+pub(super) fn data_url(text: &str) -> Parsed<CompactString> {
+    match text.starts_with("https://") && !text.contains(['<', '>', '"']) {
+        true => web_url(text),
+        false => Err(Fault::helped("is not a web address over TLS", r#"as in "https://example.com/provider""#)),
     }
 }
 

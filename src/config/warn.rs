@@ -17,6 +17,7 @@ pub(super) fn check(config: &Config, places: &Places, report: &Report) {
     trunks(config, places, report);
     sources(config, places, report);
     pbxs(config, places, report);
+    told(config, places, report);
 }
 
 fn warn(report: &Report, span: Option<&Range<usize>>, key: String, message: String, help: &str) {
@@ -220,6 +221,24 @@ fn trunks(config: &Config, places: &Places, report: &Report) {
                 "add the networks its calls come from",
             );
         }
+    }
+}
+
+/// What is configured for trunks to be told, and no trunk is.
+fn told(config: &Config, places: &Places, report: &Report) {
+    let located = config.users.iter().position(|user| user.location.is_some());
+    let wanted = config.trunks.iter().any(|trunk| trunk.location == Location::Add);
+    if let (Some(at), false) = (located, wanted) {
+        let message = "users have a location, and no trunk wants it: it is never sent".to_owned();
+        let help = r#"write location = "add" in the [[trunks]] that take multipart bodies"#;
+        warn(report, places.users.get(at), format!("users[{at}].location"), message, help);
+    }
+    let marked = config.trunks.iter().position(|trunk| trunk.add_nena_ids);
+    if let (Some(at), None) = (marked, &config.node.element) {
+        let message =
+            "identifiers of calls end in the name of this daemon, and it has none: an address stands there".to_owned();
+        let help = r#"write [node] element = "sos.example.net", a host name of yours"#;
+        warn(report, places.trunks.get(at), format!("trunks[{at}].add_nena_ids"), message, help);
     }
 }
 

@@ -3,11 +3,13 @@
 //! The rows come from the configuration; nothing here knows users, routes or messages beyond a URI and a body.
 //! Recognising comes before any other dial rule, and reads what is malformed as long as it can be read.
 
+mod civic;
 mod database;
 mod pidf;
 mod spelling;
 
 pub use crate::config::{Country, NumberKind};
+pub use civic::{Told, pidf_lo};
 pub use database::{Database, DatabaseFault};
 pub use pidf::{country_from_body, country_from_pidf};
 
