@@ -150,6 +150,11 @@ pub struct Record {
     /// The pattern of the direct route the call took, or took first; then it is a regular call, unless its kind says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct_route: Option<CompactString>,
+    /// The call, and the incident it belongs to, as trunks with `add_nena_ids` know them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nena_call_id: Option<CompactString>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_id: Option<CompactString>,
 }
 
 /// One row of `/api/v1/registrations`.
@@ -284,6 +289,8 @@ mod tests {
             country_source: Some("header".into()),
             callback_of: None,
             direct_route: None,
+            nena_call_id: None,
+            incident_id: None,
         }
     }
 

@@ -45,7 +45,10 @@ impl Calls {
             queued: false,
             refused: None,
         };
+        let (nena_call_id, incident_id) = super::i3::identifiers(invite);
         let call = Call {
+            nena_call_id,
+            incident_id,
             user: Some(user.clone()),
             number: Some(number),
             country: Some(lease.country),

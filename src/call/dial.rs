@@ -9,6 +9,7 @@ use compact_str::{CompactString, format_compact};
 use super::callback::is_refusal_of_a_person;
 use super::direct::Fallback;
 use super::history::{Attempt, Kind, Outcome, Report};
+use super::i3::{self, Attempted};
 use super::media::Passage;
 use super::refer_to::Callee;
 use super::rewrite::{self, Secrets};
@@ -17,7 +18,7 @@ use super::{Alarm, Branch, Call, Calls, Parts, Stage, classify};
 use crate::base::{E164, Instant};
 use crate::config::{Config, RequestUri, Trunk, TrunkIdx};
 use crate::lease::Shown;
-use crate::sip::{Message, Uri};
+use crate::sip::{Message, Name, Uri};
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
 use crate::trunk::{Sign, Target, TargetId, Trunks};
@@ -46,6 +47,8 @@ pub(super) struct Dialling {
     /// The target of the last attempt.
     trying: Option<TargetId>,
     pause: Duration,
+    /// The last attempt, when we had added a location to it.
+    added: Option<Hop>,
     /// No new round after this.
     give_up: Instant,
     last: Option<Refusal>,
@@ -67,9 +70,12 @@ pub(super) enum Wanted {
     Number,
 }
 
-struct Hop {
+#[derive(Clone, Copy)]
+pub(super) struct Hop {
     target: TargetId,
     place: Place,
+    /// Without the location that we would add: it refused the call with it.
+    pub is_bare: bool,
 }
 
 impl Dialling {
@@ -121,7 +127,35 @@ impl Dialling {
         if self.referred.is_some() && is_refusal_of_a_person(refusal.status) {
             self.hops.clear();
         }
+        // Equipment that cannot read a body of several parts, or this address, may take the call without it.
+        let without = self.added.take().map(|hop| Hop { is_bare: true, ..hop });
+        if let (Some(hop), 400 | 413 | 415 | 424 | 488 | 513 | 606) = (without, refusal.status) {
+            self.hops.push_front(hop);
+        }
         self.last = Some(refusal);
+    }
+
+    /// The last attempt had a location of ours.
+    pub(super) fn has_added(&mut self, hop: Hop) {
+        self.added = Some(hop);
+    }
+
+    pub(super) fn is_test(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| service.starts_with("urn:service:test"))
+    }
+
+    /// Whom the trunk sees.
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// True when the caller has told where it is.
+    pub(super) fn tells_location(&self) -> bool {
+        self.invite.as_ref().is_some_and(i3::tells_location)
+    }
+
+    pub(super) fn says(&self, name: Name) -> bool {
+        self.invite.as_ref().is_some_and(|invite| invite.header(name).is_some())
     }
 
     /// What an attempt over `leg` offers.
@@ -202,6 +236,7 @@ impl Dialling {
             trunks,
             hops: VecDeque::new(),
             trying: None,
+            added: None,
             pause: FIRST_PAUSE,
             give_up: now,
             last: None,
@@ -247,6 +282,7 @@ impl Calls {
             let (attempts, Some(dialling)) = (call.attempts.len(), call.dialling_mut()) else { return };
             let Some(hop) = dialling.hops.pop_front() else { break };
             dialling.trying = Some(hop.target);
+            dialling.added = None;
             if attempts < crate::base::limits::ATTEMPTS_PER_CALL && self.attempt(parts, id, &hop) {
                 return;
             }
@@ -309,7 +345,7 @@ impl Calls {
             from: from.as_bytes(),
             to: to.as_bytes(),
             contact_user: &dialling.identity,
-            path: "",
+            path: &way_to(&request_uri, target),
             account: parts.ua.accounts().of_trunk(index),
         };
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
@@ -336,7 +372,10 @@ impl Calls {
         };
         let wait = trunk.answer_wait;
         let takes_reliable = |invite: &Message| invite.extensions().reliable;
-        let answers_early = content.is_none() && dialling.invite.as_ref().is_some_and(takes_reliable);
+        let offers = content.as_ref().is_some_and(Content::describes);
+        let answers_early = !offers && dialling.invite.as_ref().is_some_and(takes_reliable);
+        let attempted = Attempted { hop: *hop, trunk, lines: &mut lines, content };
+        let content = self.accompany(parts, id, attempted);
         self.launch(parts, id, leg, attempt, wait, Some((hop.target, hop.place)));
         parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref(), answers_early);
         true
@@ -453,7 +492,7 @@ fn hops(parts: &mut Parts<'_>, trunks: &[TrunkIdx]) -> VecDeque<Hop> {
     let mut hops = VecDeque::with_capacity(targets.len());
     for id in targets {
         let places = parts.trunks.target(id).map(|target| target.places(parts.context.rng)).unwrap_or_default();
-        hops.extend(places.into_iter().map(|place| Hop { target: id, place }));
+        hops.extend(places.into_iter().map(|place| Hop { target: id, place, is_bare: false }));
     }
     hops
 }
@@ -480,6 +519,20 @@ fn request_uri(dialling: &Dialling, trunk: &Trunk, target: &crate::trunk::Target
         _ if target.config.is_sips() => format_compact!("sips:{}@{}", dialling.number, flow.remote),
         _ => format_compact!("sip:{}@{}", dialling.number, hostport(flow.remote, flow.protocol)),
     }
+}
+
+/// The Route that leads to the target when the Request-URI is a service, which is nowhere (RFC 6881 ED-62).
+fn way_to(request_uri: &str, target: &Target) -> CompactString {
+    if !request_uri.starts_with("urn:") {
+        return CompactString::default();
+    }
+    let config = &target.config;
+    let scheme = if config.is_sips() { "sips" } else { "sip" };
+    let port = config.port.map(|port| format_compact!(":{port}")).unwrap_or_default();
+    let transport = config.protocol.filter(|_| !config.is_sips());
+    let transport =
+        transport.map(|protocol| format_compact!(";transport={}", protocol.uri_token())).unwrap_or_default();
+    format_compact!("<{scheme}:{}{port}{transport};lr>", config.host)
 }
 
 /// A peer's refusal as the caller may see it: no redirections, no challenges of the other side (CONFORMANCE DI-14, AU-3).

@@ -30,6 +30,7 @@ impl Calls {
         }
         branch.alerting = true;
         let target = branch.target;
+        self.note_location_error(id, leg, message);
         if let Some((target, place)) = target {
             parts.trunks.report(parts.context.now, target, place, Sign::Answered(status));
         }
@@ -120,6 +121,7 @@ impl Calls {
             self.branch_failed(parts, id, leg, &refusal);
             return;
         };
+        self.note_location_error(id, leg, message);
         let Some(branch) = self.close_branch(parts, id, leg, message.code()) else { return };
         if let Some((target, place)) = branch.target {
             parts.trunks.report(parts.context.now, target, place, Sign::Answered(message.code()));

@@ -26,6 +26,8 @@ impl Call {
             answered_at: None,
             callback_of: None,
             direct_route: None,
+            nena_call_id: None,
+            incident_id: None,
             caller: LegId::default(),
             callee: None,
             legs: SmallVec::new(),

@@ -156,6 +156,9 @@ pub struct History {
     pub media: Vec<MediaHealth>,
     /// The pattern of the direct route the call took, or took first (SPEC §5).
     pub direct_route: Option<CompactString>,
+    /// What others call the call, and the incident it belongs to (NENA-STA-010).
+    pub nena_call_id: Option<CompactString>,
+    pub incident_id: Option<CompactString>,
 }
 
 /// Something the node counts, records or raises an alarm about.
@@ -216,6 +219,11 @@ pub enum Report {
         from: Kind,
         to: Kind,
     },
+    /// A trunk could not make use of the location; RFC 6442 §4.4 has the codes.
+    LocationError {
+        trunk: CompactString,
+        code: u16,
+    },
     /// No trunk took an emergency call.
     NoPath {
         dialled: CompactString,
@@ -226,6 +234,12 @@ impl Calls {
     /// The calls that are up, in the order of their keys.
     pub fn views(&self) -> impl Iterator<Item = History> {
         self.calls.keys().filter_map(|id| self.history(id))
+    }
+
+    /// The incident of the newest call that is up on `number`.
+    pub fn incident_of(&self, number: E164) -> Option<CompactString> {
+        let calls = self.calls.values().filter(|call| call.number == Some(number) && call.incident_id.is_some());
+        calls.max_by_key(|call| call.started_at).and_then(|call| call.incident_id.clone())
     }
 
     pub(super) fn history(&self, id: CallId) -> Option<History> {
@@ -246,6 +260,8 @@ impl Calls {
             callback_of: call.callback_of.clone(),
             media: self.health(call),
             direct_route: call.direct_route.clone(),
+            nena_call_id: call.nena_call_id.clone(),
+            incident_id: call.incident_id.clone(),
         })
     }
 }

@@ -15,6 +15,7 @@ mod emergency;
 mod end;
 mod handover;
 mod history;
+mod i3;
 mod identify;
 mod media;
 mod pbx;
@@ -68,6 +69,8 @@ pub struct Parts<'a> {
     /// Refuse what is not an emergency.
     pub draining: bool,
     pub trace: &'a Trace,
+    /// Wall clock minus node clock, in milliseconds; for times that others read.
+    pub wall_offset_ms: i64,
 }
 
 impl Parts<'_> {
@@ -139,6 +142,9 @@ struct Call {
     callback_of: Option<CompactString>,
     /// The pattern of the direct route it takes, or took first.
     direct_route: Option<CompactString>,
+    /// What others call this call, and the incident it belongs to (NENA-STA-010).
+    nena_call_id: Option<CompactString>,
+    incident_id: Option<CompactString>,
     caller: LegId,
     /// The leg the caller is bridged with.
     callee: Option<LegId>,
@@ -237,6 +243,10 @@ impl Calls {
         {
             // CONFORMANCE ST-2. An emergency call, or a callback, is not refused for it: it has no session timer then.
             return parts.ua.refuse_interval(&mut parts.context, server, invite, flow);
+        }
+        if decision.is_call() && !decision.is_urgent() && i3::is_priority_unknown(invite) {
+            parts.ua.reply(&mut parts.context, server, invite, flow, &ua::Refusal::new(417));
+            return;
         }
         if self.calls.len() >= self.bound && !decision.is_urgent() {
             let refusal = ua::Refusal { retry_after: Some(30), ..ua::Refusal::warn(503, "Too many calls at once") };

@@ -170,7 +170,7 @@ pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: Option<&M
             Name::Geolocation | Name::GeolocationRouting | Name::AcceptLanguage => {
                 lines.push(header.raw_name, header.value);
             }
-            name if STRUCTURAL.contains(&name) => {}
+            name if STRUCTURAL.contains(&name) || name == Name::CallInfo => {}
             _ => {
                 let listed = |allowed: &CompactString| header.raw_name.eq_ignore_ascii_case(allowed.as_bytes());
                 if trunk.allow_headers.iter().any(listed) {
@@ -180,8 +180,9 @@ pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: Option<&M
         }
     }
     // RFC 7852 §4: emergency call data by reference may cross; other Call-Info tells of the caller.
+    let is_listed = trunk.allow_headers.iter().any(|allowed| allowed.eq_ignore_ascii_case("Call-Info"));
     for value in invite.values(Name::CallInfo) {
-        if is_emergency_data(value) {
+        if is_emergency_data(value) || (is_listed && !super::i3::is_identifier(value)) {
             lines.push(b"Call-Info", value);
         }
     }

@@ -177,6 +177,10 @@ impl Calls {
         if kind == Kind::Callback {
             // RFC 7090 §5: the leased number proves what this call is (SPEC §6).
             lines.push(b"Priority", b"psap-callback");
+            // RFC 7135 §2: of a PSAP whose trunk we trust; anybody else's never gets here.
+            for value in invite.values(Name::ResourcePriority).filter(|value| super::i3::is_esnet(value)) {
+                lines.push(b"Resource-Priority", value);
+            }
         }
         let answers_early = content.is_none() && invite.extensions().reliable;
         let attempt = Attempt {

@@ -248,7 +248,9 @@ fn knows(request: &Message, extension: &[u8]) -> bool {
         Method::Refer => &[b"norefersub"],
         _ => &[],
     };
+    // RFC 4412 §3: in requests of any method.
     known.iter().any(|known| known.eq_ignore_ascii_case(extension))
+        || extension.eq_ignore_ascii_case(b"resource-priority")
 }
 
 fn unknown_extensions(request: &Message) -> impl Iterator<Item = &[u8]> {

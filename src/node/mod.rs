@@ -262,12 +262,23 @@ impl Node {
             ..
         } = self;
         let context = ua::Context { now: *now, rng, transactions, streams, out: outbox };
-        let draining = self.draining;
+        let (draining, wall_offset_ms) = (self.draining, self.wall_offset_ms);
         let geography = geography.as_deref();
-        (
-            &mut self.calls,
-            Parts { context, ua, config, countries, geography, leases, trunks, registrar, auth, draining, trace },
-        )
+        let parts = Parts {
+            context,
+            ua,
+            config,
+            countries,
+            geography,
+            leases,
+            trunks,
+            registrar,
+            auth,
+            draining,
+            trace,
+            wall_offset_ms,
+        };
+        (&mut self.calls, parts)
     }
 
     /// Lets everything that an input set off run to its end, and turns it into outputs.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::views::{record_of, stamp};
 use super::{Node, Row};
-use crate::admin::{Metrics, PoolGauges, TargetGauge};
+use compact_str::CompactString;
+
+use crate::admin::{Metrics, PoolGauges, Record, TargetGauge};
 use crate::base::{Private, limits};
 use crate::call::{History, Kind, Outcome, Report};
 use crate::config::Config;
@@ -126,6 +128,9 @@ impl Node {
                 self.metrics.call_turned(from, to);
                 tracing::error!(%dialled, "no trunk of the direct route took the call: the emergency service does");
             }
+            Report::LocationError { trunk, code } => {
+                tracing::warn!(%trunk, code, "the trunk could not make use of the caller's location");
+            }
             Report::NoPath { dialled } => tracing::error!(%dialled, "no trunk took an emergency call"),
         }
     }
@@ -145,10 +150,12 @@ impl Node {
         if history.kind == Kind::Callback {
             self.metrics.callback(outcome);
         }
+        let incident = self.incident_of(history);
         let record = record_of(history, outcome, status, stamp(ended_at, self.wall_offset_ms), self.wall_offset_ms);
         let user = history.user.as_ref().map(Private);
         let number = history.number.map(Private);
         let seconds = ended_at.since(history.started_at).as_secs();
+        let record = Record { incident_id: incident, ..record };
         tracing::info!(id = %history.id, kind = %history.kind, ?user, ?number, outcome = %outcome, status, seconds, "call ended");
         if self.records.len() >= limits::RECORDS_KEPT {
             self.records.pop_front();
@@ -156,6 +163,15 @@ impl Node {
         let record = Arc::new(record);
         self.hand_over(vec![Row::Record(Arc::clone(&record))], false, Vec::new());
         self.records.push_back(record);
+    }
+
+    /// A callback belongs to the incident of the call it answers.
+    fn incident_of(&self, history: &History) -> Option<CompactString> {
+        let number = history.number.filter(|_| history.kind == Kind::Callback && history.incident_id.is_none());
+        let Some(number) = number else { return history.incident_id.clone() };
+        let told = |record: &&Arc<Record>| record.call.number == Some(number) && record.incident_id.is_some();
+        let ended = || self.records.iter().rev().find(told).and_then(|record| record.incident_id.clone());
+        self.calls.incident_of(number).or_else(ended)
     }
 
     pub(super) fn set_gauges(&self) {

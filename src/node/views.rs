@@ -150,6 +150,8 @@ pub(super) fn record_of(
         country_source: history.country_source.map(|source| source.as_str().into()),
         callback_of: history.callback_of.clone(),
         direct_route: history.direct_route.clone(),
+        nena_call_id: history.nena_call_id.clone(),
+        incident_id: history.incident_id.clone(),
     }
 }
 

@@ -335,7 +335,9 @@ impl Ua {
             }
             self.writer.header("Accept-Encoding", b"identity");
             self.writer.header("Accept-Language", b"en");
-            self.writer.header("Supported", b"100rel, timer");
+            self.writer.header("Supported", b"100rel, timer, resource-priority");
+            // RFC 4412 §4.4
+            self.writer.header("Accept-Resource-Priority", b"esnet.4, esnet.3, esnet.2, esnet.1, esnet.0");
         }
         self.writer.header("Server", self.settings.product.as_bytes());
         let bytes = self.writer.finish();

@@ -9,8 +9,9 @@ mod callers;
 mod direct_routes;
 mod explain;
 mod geolocation;
-
+mod i3;
 mod lease;
+mod location;
 mod media;
 mod numbers;
 mod other_calls;
