@@ -206,8 +206,10 @@ impl Calls {
         if std::mem::replace(&mut hold.queued, true) {
             return;
         }
-        if let Some(call) = self.calls.get(id) {
-            parts.ua.progress(&mut parts.context, call.caller, 182, None, None);
+        let Some(Call { stage: Stage::Ringing(ringing), caller, .. }) = self.calls.get(id) else { return };
+        let (invite, caller) = (ringing.invite.clone(), *caller);
+        if !self.announce_hold(parts, id, &invite) {
+            parts.ua.progress(&mut parts.context, caller, 182, None, None);
         }
     }
 

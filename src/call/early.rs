@@ -37,7 +37,8 @@ impl Calls {
         let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return };
         // What the caller was told reliably stays (RFC 6337 §3.1.1); how it ends is settled with the answer.
         let is_told = parts.ua.leg(caller).is_some_and(crate::ua::Leg::is_negotiated);
-        let content = match described && !is_told {
+        let is_announced = self.calls.get(id).is_some_and(|call| call.announced.is_some());
+        let content = match described && !is_told && !is_announced {
             // A malformed early description is dropped alone; the answer will bring another.
             true => self.relayed(parts, id, leg, caller, message).unwrap_or_default(),
             false => None,
@@ -126,7 +127,9 @@ impl Calls {
         if let Some((target, place)) = branch.target {
             parts.trunks.report(parts.context.now, target, place, Sign::Answered(message.code()));
         }
-        let content = content.or(branch.early);
+        let announced = self.end_announcement(id).filter(|_| !is_told);
+        let is_other = announced.is_some();
+        let content = announced.or(content).or(branch.early);
         self.hang_up_branches(parts, id, None, Some(200));
         let now = parts.context.now;
         self.stop_waiting(id);
@@ -139,7 +142,7 @@ impl Calls {
         call.stage = Stage::Bridged;
         call.branches.shrink_to_fit();
         call.attempts.shrink_to_fit();
-        if is_told {
+        if is_told || is_other {
             // With its ACK the caller hears of another description than that of its 18x.
             call.alignment.expect(caller);
         }

@@ -32,6 +32,7 @@ impl Call {
             callee: None,
             legs: SmallVec::new(),
             past_media: Vec::new(),
+            announced: None,
             early: None,
             unconfirmed: SmallVec::new(),
             alignment: super::align::Alignment::default(),

@@ -28,6 +28,7 @@ pub(crate) mod routing;
 mod test_line;
 mod trace;
 mod transfer;
+mod voice;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -152,6 +153,8 @@ struct Call {
     legs: SmallVec<[LegId; 4]>,
     /// How the streams of legs fared that are gone.
     past_media: Vec<MediaHealth>,
+    /// What the caller was told of a voice of ours before the answer.
+    announced: Option<ua::Content>,
     /// The branch whose description the caller was told reliably before the answer.
     early: Option<LegId>,
     /// Early offers that wait for what the caller will say of itself, in the PRACK it owes.

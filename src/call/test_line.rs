@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use super::history::Outcome;
+use super::voice::{described, refused, spoken_of, wants};
 use super::{Alarm, Calls, Parts, Stage};
 use crate::base::E164;
 use crate::lease::Shown;
 use crate::media::{Codec, Kind, Prompt, Stream, Voice};
-use crate::sip::sdp::{Direction, Sdp};
+use crate::sip::sdp::Sdp;
 use crate::sip::{Message, Method, sdp};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
@@ -87,59 +88,6 @@ impl Calls {
         parts.ua.orphan(caller);
         self.finish(parts, id, Outcome::Answered, 200);
     }
-
-    /// An answer that takes the first stream of G.711 and refuses the others (RFC 3264 §6); an offer of one where `message` has
-    /// none. `None`: no such stream, or no port.
-    pub(super) fn spoken(&mut self, parts: &mut Parts<'_>, leg: LegId, message: &Message) -> Option<Content> {
-        let Some(description) = sdp::locate(message).and_then(|place| message.body().get(place)) else {
-            let ports = self.own_ports(parts, leg, 0, false)?;
-            let media = format!("m=audio {} RTP/AVP 0 8\r\na=ptime:20\r\n", ports.rtp);
-            return described(parts, leg, ports.address, &media);
-        };
-        if !Sdp::new(description).well_formed() {
-            return None;
-        }
-        let streams = Stream::all(description);
-        let (at, (codec, payload_type)) =
-            streams.iter().enumerate().find_map(|(at, stream)| Some((at, spoken_of(stream)?)))?;
-        let mux = streams.get(at).is_some_and(|stream| stream.mux);
-        let ports = self.own_ports(parts, leg, at, mux)?;
-        let mut media = String::new();
-        for (this, stream) in streams.iter().enumerate() {
-            if this != at {
-                media.push_str(&refused(stream));
-                continue;
-            }
-            let name = match codec {
-                Codec::Pcmu => "PCMU",
-                Codec::Pcma => "PCMA",
-            };
-            let protocol = String::from_utf8_lossy(stream.protocol);
-            media.push_str(&format!("m=audio {} {protocol} {payload_type}\r\n", ports.rtp));
-            media.push_str(&format!("a=rtpmap:{payload_type} {name}/8000\r\na=ptime:20\r\n"));
-            media.push_str(if mux { "a=rtcp-mux\r\n" } else { "" });
-            // RFC 3264 §6.1
-            media.push_str(match (stream.direction, wants(stream)) {
-                (Direction::SendRecv, true) => "a=sendrecv\r\n",
-                (_, true) => "a=sendonly\r\n",
-                (Direction::SendRecv | Direction::SendOnly, false) => "a=recvonly\r\n",
-                (Direction::RecvOnly | Direction::Inactive, false) => "a=inactive\r\n",
-            });
-        }
-        described(parts, leg, ports.address, &media)
-    }
-}
-
-/// True when whoever describes the stream so is to be sent something.
-fn wants(stream: &Stream<'_>) -> bool {
-    matches!(stream.direction, Direction::SendRecv | Direction::RecvOnly) && stream.port != 0 && !stream.is_nowhere()
-}
-
-/// The codec of ours that a stream takes, and its payload type there; plain RTP only.
-fn spoken_of(stream: &Stream<'_>) -> Option<(Codec, u8)> {
-    let is_plain = matches!(stream.protocol, b"RTP/AVP" | b"RTP/AVPF");
-    let takes = stream.kind == Kind::Audio && stream.port != 0 && is_plain;
-    if takes { stream.g711() } else { None }
 }
 
 /// SPEC §7: digit by digit, twice. The phone may need a moment before it listens.
@@ -171,18 +119,4 @@ fn silence(parts: &mut Parts<'_>, leg: LegId, invite: &Message) -> Option<Conten
         media.push_str(&if takes { line.replacen(" 0 ", " 9 ", 1) + "a=inactive\r\n" } else { line });
     }
     if taken { described(parts, leg, address, &media) } else { None }
-}
-
-/// The m= line of a stream that is not taken.
-fn refused(stream: &Stream<'_>) -> String {
-    let name = String::from_utf8_lossy(stream.name);
-    let protocol = String::from_utf8_lossy(stream.protocol);
-    let formats = String::from_utf8_lossy(stream.formats);
-    format!("m={name} 0 {protocol} {}\r\n", formats.split_whitespace().next().unwrap_or("0"))
-}
-
-fn described(parts: &mut Parts<'_>, leg: LegId, address: std::net::IpAddr, media: &str) -> Option<Content> {
-    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-    let text = format!("v=0\r\no=- 1 1 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n{media}");
-    parts.ua.described(leg, text.as_bytes(), |_| None)
 }

@@ -189,6 +189,7 @@ pub(super) fn callback(mut keys: Keys<'_>) -> Callback {
     let rings = [("origin-first", Ring::OriginFirst), ("all", Ring::All)];
     let callback = Callback {
         hold: keys.duration("hold", seconds(60), Duration::ZERO..=seconds(600)),
+        announcement: keys.flag("announcement", false),
         ring: keys.parsed("ring", |text| values::one_of(text, &rings)).map_or(Ring::default(), |at| at.value),
         wake_url: keys.parsed("wake_url", values::web_url).map(|at| at.value),
         desk: keys.parsed("desk", values::desk).map(|at| at.value),

@@ -479,6 +479,8 @@ pub struct Routing {
 pub struct Callback {
     /// How long a callback waits for a phone that is offline. Default 60 s.
     pub hold: Duration,
+    /// Whether the trunk is told by a voice that it waits. Default false.
+    pub announcement: bool,
     pub ring: Ring,
     /// Webhook for RFC 8599 push.
     pub wake_url: Option<CompactString>,

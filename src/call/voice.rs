@@ -1,0 +1,107 @@
+//! What the daemon says itself: descriptions of a stream of G.711 that ends here, and what is heard on it.
+
+use super::{Calls, Parts};
+use crate::media::{Codec, Kind, Prompt, Stream, Voice};
+use crate::sip::sdp::{Direction, Sdp};
+use crate::sip::{Message, sdp};
+use crate::ua::{CallId, Content, LegId};
+
+impl Calls {
+    /// An answer that takes the first stream of G.711 and refuses the others (RFC 3264 §6); an offer of one where `message` has
+    /// none. `None`: no such stream, or no port.
+    pub(super) fn spoken(&mut self, parts: &mut Parts<'_>, leg: LegId, message: &Message) -> Option<Content> {
+        let Some(description) = sdp::locate(message).and_then(|place| message.body().get(place)) else {
+            let ports = self.own_ports(parts, leg, 0, false)?;
+            let media = format!("m=audio {} RTP/AVP 0 8\r\na=ptime:20\r\n", ports.rtp);
+            return described(parts, leg, ports.address, &media);
+        };
+        if !Sdp::new(description).well_formed() {
+            return None;
+        }
+        let streams = Stream::all(description);
+        let (at, (codec, payload_type)) =
+            streams.iter().enumerate().find_map(|(at, stream)| Some((at, spoken_of(stream)?)))?;
+        let mux = streams.get(at).is_some_and(|stream| stream.mux);
+        let ports = self.own_ports(parts, leg, at, mux)?;
+        let mut media = String::new();
+        for (this, stream) in streams.iter().enumerate() {
+            if this != at {
+                media.push_str(&refused(stream));
+                continue;
+            }
+            let name = match codec {
+                Codec::Pcmu => "PCMU",
+                Codec::Pcma => "PCMA",
+            };
+            let protocol = String::from_utf8_lossy(stream.protocol);
+            media.push_str(&format!("m=audio {} {protocol} {payload_type}\r\n", ports.rtp));
+            media.push_str(&format!("a=rtpmap:{payload_type} {name}/8000\r\na=ptime:20\r\n"));
+            media.push_str(if mux { "a=rtcp-mux\r\n" } else { "" });
+            // RFC 3264 §6.1
+            media.push_str(match (stream.direction, wants(stream)) {
+                (Direction::SendRecv, true) => "a=sendrecv\r\n",
+                (_, true) => "a=sendonly\r\n",
+                (Direction::SendRecv | Direction::SendOnly, false) => "a=recvonly\r\n",
+                (Direction::RecvOnly | Direction::Inactive, false) => "a=inactive\r\n",
+            });
+        }
+        described(parts, leg, ports.address, &media)
+    }
+
+    /// A callback waits for its phone: the call taker is told so by a voice, where the configuration wants it and the offer
+    /// has G.711. False: it was not.
+    pub(super) fn announce_hold(&mut self, parts: &mut Parts<'_>, id: CallId, invite: &Message) -> bool {
+        let Some(call) = self.calls.get(id).filter(|_| parts.config.callback.announcement) else { return false };
+        let caller = call.caller;
+        let description = sdp::locate(invite).and_then(|place| invite.body().get(place));
+        let streams = description.map(Stream::all).unwrap_or_default();
+        let taken = streams.iter().enumerate().find_map(|(at, stream)| Some((at, spoken_of(stream)?, wants(stream))));
+        let Some((at, (codec, payload_type), true)) = taken else { return false };
+        let Some(content) = self.spoken(parts, caller, invite) else { return false };
+        parts.ua.progress(&mut parts.context, caller, 183, Some(&content), None);
+        let voice = Voice { codec, payload_type, prompts: vec![Prompt::Hold, Prompt::Pause], repeats: true };
+        self.say(caller, at, Some(voice));
+        if let Some(call) = self.calls.get_mut(id) {
+            call.announced = Some(content);
+        }
+        true
+    }
+
+    /// The phone has answered: nothing is said any more. What was described in the 183, which the 2xx has to repeat (CONFORMANCE
+    /// OA-1).
+    pub(super) fn end_announcement(&mut self, id: CallId) -> Option<Content> {
+        let call = self.calls.get_mut(id)?;
+        let content = call.announced.take()?;
+        let caller = call.caller;
+        for at in 0..crate::base::limits::STREAMS_PER_LEG {
+            self.say(caller, at, None);
+        }
+        Some(content)
+    }
+}
+
+/// True when whoever describes the stream so is to be sent something.
+pub(super) fn wants(stream: &Stream<'_>) -> bool {
+    matches!(stream.direction, Direction::SendRecv | Direction::RecvOnly) && stream.port != 0 && !stream.is_nowhere()
+}
+
+/// The codec of ours that a stream takes, and its payload type there; plain RTP only.
+pub(super) fn spoken_of(stream: &Stream<'_>) -> Option<(Codec, u8)> {
+    let is_plain = matches!(stream.protocol, b"RTP/AVP" | b"RTP/AVPF");
+    let takes = stream.kind == Kind::Audio && stream.port != 0 && is_plain;
+    if takes { stream.g711() } else { None }
+}
+
+/// The m= line of a stream that is not taken.
+pub(super) fn refused(stream: &Stream<'_>) -> String {
+    let name = String::from_utf8_lossy(stream.name);
+    let protocol = String::from_utf8_lossy(stream.protocol);
+    let formats = String::from_utf8_lossy(stream.formats);
+    format!("m={name} 0 {protocol} {}\r\n", formats.split_whitespace().next().unwrap_or("0"))
+}
+
+pub(super) fn described(parts: &mut Parts<'_>, leg: LegId, address: std::net::IpAddr, media: &str) -> Option<Content> {
+    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+    let text = format!("v=0\r\no=- 1 1 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n{media}");
+    parts.ua.described(leg, text.as_bytes(), |_| None)
+}
