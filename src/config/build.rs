@@ -36,6 +36,8 @@ pub(super) struct Places {
     pub pools: Vec<std::ops::Range<usize>>,
     pub trunks: Vec<std::ops::Range<usize>>,
     pub routes: Vec<std::ops::Range<usize>>,
+    /// `[media]`, or the file where there is none.
+    pub media: std::ops::Range<usize>,
 }
 
 fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Places) {
@@ -58,6 +60,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
         sip.domains = default_domains(&users.list, hosts);
     }
     links::pbx_domains(&pbxs.list, &pbxs.spans, &users.list, &sip.domains, report);
+    let media = root.span_of("media");
     let config = Config {
         geo: sections::geo(root.section("geo"), base_dir),
         lease: sections::lease(root.section("lease")),
@@ -91,6 +94,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
         pools: pools.spans,
         trunks: trunks.spans,
         routes: routes.spans,
+        media,
     };
     (config, places)
 }

@@ -198,6 +198,13 @@ pub(super) fn callback(mut keys: Keys<'_>) -> Callback {
     callback
 }
 
+/// The address at which a listener is reached: what it advertises, where that is an address.
+fn told_address(listener: &Listener) -> Option<IpAddr> {
+    let host = listener.advertise_host.trim_matches(['[', ']']);
+    let told = host.parse().unwrap_or(listener.address.ip());
+    Some(told).filter(|told| !told.is_unspecified() && told.is_ipv4() == listener.address.is_ipv4())
+}
+
 pub(super) fn media(mut keys: Keys<'_>, listeners: &[Listener]) -> Media {
     let mut addresses: Vec<IpAddr> = Vec::new();
     for at in keys.one_or_more("address", values::media_address) {
@@ -207,7 +214,7 @@ pub(super) fn media(mut keys: Keys<'_>, listeners: &[Listener]) -> Media {
         }
     }
     if addresses.is_empty() {
-        let ips = || listeners.iter().map(|listener| listener.address.ip()).filter(|ip| !ip.is_unspecified());
+        let ips = || listeners.iter().filter_map(told_address);
         addresses.extend(ips().find(IpAddr::is_ipv4));
         addresses.extend(ips().find(IpAddr::is_ipv6));
     }

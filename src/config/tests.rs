@@ -1,6 +1,7 @@
 //! The loader as its users meet it: whole files in, configurations or pointed errors out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod media;
 mod told;
 
 use super::*;

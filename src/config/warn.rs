@@ -18,6 +18,37 @@ pub(super) fn check(config: &Config, places: &Places, report: &Report) {
     sources(config, places, report);
     pbxs(config, places, report);
     told(config, places, report);
+    media(config, places, report);
+}
+
+/// Where the relay is told to be must be a place that phones and trunks reach.
+fn media(config: &Config, places: &Places, report: &Report) {
+    let relays = |mode: MediaMode| mode != MediaMode::Pass;
+    let trunks = || config.trunks.iter().filter_map(|trunk| trunk.media);
+    if !relays(config.media.mode) && !trunks().any(relays) {
+        return;
+    }
+    let key = || "media.address".to_owned();
+    let is_abroad = |listener: &&Listener| !listener.address.ip().is_loopback();
+    let loopback = config.media.addresses.iter().find(|address| address.is_loopback());
+    if let (Some(address), Some(listener)) = (loopback, config.listeners.iter().find(is_abroad)) {
+        let message = format!(
+            "media is told to be at {address}, and calls come to {} from elsewhere: nothing would be heard",
+            listener.address
+        );
+        let help = "set media.address to the address by which phones and trunks reach this machine";
+        warn(report, Some(&places.media), key(), message, help);
+    }
+    for (family, is_ipv4) in [("IPv4", true), ("IPv6", false)] {
+        let listens = config.listeners.iter().any(|listener| listener.address.is_ipv4() == is_ipv4);
+        if listens && !config.media.addresses.iter().any(|address| address.is_ipv4() == is_ipv4) {
+            let message = format!(
+                "calls come over {family}, and the relay has no {family} address: their media goes between the parties"
+            );
+            let help = r#"list an address of each family, as in address = ["192.0.2.1", "2001:db8::1"]"#;
+            warn(report, Some(&places.media), key(), message, help);
+        }
+    }
 }
 
 fn warn(report: &Report, span: Option<&Range<usize>>, key: String, message: String, help: &str) {
