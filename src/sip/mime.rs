@@ -307,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn a_part_more_is_found_in_any_body_that_takes_it() {
+        let part = b"Content-Type: text/more\r\n\r\nmore";
+        let lines = ["--b1", "--b1--", "--b1 ", "Content-Type: text/plain", "", "x", "--b10"];
+        bolero::check!().with_iterations(20_000).with_type::<Vec<u8>>().for_each(|choices| {
+            let chosen = choices.iter().map(|at| lines.get(usize::from(at % 8)).copied().unwrap_or("\u{0}--"));
+            let body = chosen.collect::<Vec<_>>().join("\r\n");
+            let content_type = MIXED.as_bytes();
+            let Some(whole) = append(content_type, body.as_bytes(), part) else { return };
+            // Of too many parts.
+            let Ok(places) = locate_all(content_type, &whole, "text/more") else { return };
+            let found: Vec<_> = places.iter().map(|at| whole.get(at.clone()).unwrap()).collect();
+            assert_eq!(found, [b"more"], "{body:?}");
+        });
+    }
+
+    #[test]
     fn replacing_a_part_leaves_the_others_alone() {
         let range = locate(MIXED.as_bytes(), BODY.as_bytes(), "application/sdp").unwrap();
         let new = replace(BODY.as_bytes(), range, b"v=0\r\no=x\r\n");

@@ -21,6 +21,10 @@ pub struct Content {
     pub(super) description: Bytes,
 }
 
+/// What a header of the message points at, and a peer may leave alone that does not know what to do with it: without `optional` it
+/// would have to refuse the call (RFC 5621 §8.1, §9.4; RFC 7852 §6.4).
+const BY_REFERENCE: &str = "by-reference;handling=optional";
+
 /// What is put beside a body.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
@@ -122,6 +126,7 @@ impl Content {
             // RFC 8262 §3: the one body of a message may have an identifier too.
             let mut lines = Lines::default();
             lines.push(b"Content-ID", format!("<{content_id}>").as_bytes());
+            lines.push(b"Content-Disposition", BY_REFERENCE.as_bytes());
             let body = Bytes::copy_from_slice(body);
             return Self {
                 content_type: content_type.as_bytes().to_vec().into(),
@@ -130,7 +135,9 @@ impl Content {
                 description: Bytes::new(),
             };
         };
-        let head = format!("Content-Type: {content_type}\r\nContent-ID: <{content_id}>\r\n\r\n");
+        let head = format!(
+            "Content-Type: {content_type}\r\nContent-ID: <{content_id}>\r\nContent-Disposition: {BY_REFERENCE}\r\n\r\n"
+        );
         let part = [head.as_bytes(), body].concat();
         if let Some(whole) = mime::append(&own.content_type, &own.body, &part) {
             return Self { body: whole.into(), ..own };

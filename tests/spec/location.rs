@@ -49,7 +49,14 @@ fn document(message: &Msg) -> String {
     let pointer = message.header("Geolocation");
     let id =
         pointer.strip_prefix("<cid:").and_then(|rest| rest.strip_suffix('>')).unwrap_or_else(|| panic!("{message}"));
-    assert_eq!(message.to_string().matches(&format!("Content-ID: <{id}>\r\n")).count(), 1, "{message}");
+    assert_eq!(
+        message
+            .to_string()
+            .matches(&format!("Content-ID: <{id}>\r\nContent-Disposition: by-reference;handling=optional\r\n"))
+            .count(),
+        1,
+        "{message}"
+    );
     assert_eq!(message.values("Geolocation-Routing"), ["yes"]);
     part(message, "application/pidf+xml")
 }
