@@ -43,7 +43,11 @@ impl Calls {
         let may_add = trunk.location == Location::Add && !hop.is_bare && !dialling.tells_location();
         let user = call.user.as_ref();
         let civic = user.and_then(|user| config.user(user)?.location.as_ref());
-        let civic = civic.filter(|civic| may_add && is_there(civic, call.country));
+        let civic = civic.filter(|civic| {
+            let is_there = is_there(civic, call.country);
+            parts.trace.note(|| location_in_words(trunk, dialling, is_there));
+            may_add && is_there
+        });
         if let Some(priority) = trunk.resource_priority.as_ref().filter(|_| !is_test) {
             lines.push(b"Resource-Priority", priority.as_bytes());
         }
@@ -156,6 +160,16 @@ fn is_there(civic: &Civic, country: Option<Country>) -> bool {
         (Some(one), Some(other)) => one.normalised() == other.normalised(),
         _ => true,
     }
+}
+
+fn location_in_words(trunk: &Trunk, dialling: &Dialling, is_there: bool) -> String {
+    let why = match (trunk.location, dialling.tells_location(), is_there) {
+        (Location::Pass, _, _) => "is not sent: the trunk takes what phones send",
+        (Location::Add, true, _) => "is not sent: the phone tells where it is",
+        (Location::Add, false, false) => "is not sent: it is in another country",
+        (Location::Add, false, true) => "goes along",
+    };
+    format!("The configured location {why} (trunk {})", trunk.name)
 }
 
 /// Who is responsible for the caller.

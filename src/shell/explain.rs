@@ -208,7 +208,9 @@ struct Trial {
 impl Trial {
     fn new(config: Arc<Config>, metrics: Metrics) -> Self {
         let now = Instant::from_millis(1);
-        let boot = Boot { now, seed: [0; 32], wall_offset_ms: 0, leases: vec![], bindings: vec![], records: vec![] };
+        // An INVITE may tell the time.
+        let wall_offset_ms = i64::try_from(super::clock::Reading::now().wall_ms).unwrap_or(0);
+        let boot = Boot { now, seed: [0; 32], wall_offset_ms, leases: vec![], bindings: vec![], records: vec![] };
         let mut node = Node::new(config, boot, metrics);
         node.explain();
         let mut trial = Self { node, now, questions: Vec::new(), sent: Vec::new() };

@@ -12,11 +12,20 @@ fn without_chance(text: &str) -> String {
     let cut = |line: &str| match line {
         _ if line.starts_with("Via:") => line.split(";branch=").next().unwrap().to_owned(),
         _ if line.starts_with("From:") || line.starts_with("To:") => line.split(";tag=").next().unwrap().to_owned(),
+        _ if line.starts_with("Call-Info: <urn:emergency:") => line.split("id:").next().unwrap().to_owned(),
+        _ if line.starts_with("<?xml") => line.split("<timestamp>").next().unwrap().to_owned(),
+        _ if line.starts_with("Geolocation:") || line.starts_with("Content-") => {
+            line.split(['=', ':']).next().unwrap().to_owned()
+        }
+        _ if line.starts_with("--") => "--".to_owned(),
         _ if line.starts_with("Call-ID:") || line.starts_with("o=") || line.starts_with("CSeq:") => String::new(),
         _ => line.to_owned(),
     };
     text.lines().map(cut).collect::<Vec<_>>().join("\n")
 }
+
+/// Alice, with an address.
+const LOCATED: &str = "inbound = false\nlocation = { country = \"US\", a3 = \"Redmond\" }";
 
 fn config() -> impl Strategy<Value = Toml> {
     let resource = select(vec![
@@ -29,10 +38,12 @@ fn config() -> impl Strategy<Value = Toml> {
         "[[resources.direct_routes]]\npattern = '^\\+?911$'\ntrunks = [\"backup\"]",
         "foreign_numbers = \"reject\"\n[[resources.direct_routes]]\npattern = '^(112|933)$'\ntrunks = [\"backup\"]",
     ]);
-    let trunk = select(vec!["", "request_uri = \"urn\"", "identity = \"both\"", "identity = \"tel\""]);
+    let i3 = "request_uri = \"urn\"\nlocation = \"add\"\nresource_priority = \"esnet.1\"\nadd_nena_ids = true";
+    let trunk = select(vec!["", "request_uri = \"urn\"", "identity = \"both\"", "identity = \"tel\"", i3]);
     let calls = select(vec!["", "[other_calls]\nusers = false\n", "[other_calls]\ntrunk = \"carrier\"\n"]);
-    (resource, trunk, calls)
-        .prop_map(|(resource, trunk, calls)| Toml::default().resource(resource).psap(trunk).add(calls))
+    (resource, trunk, calls).prop_map(|(resource, trunk, calls)| {
+        Toml::default().change("inbound = false", LOCATED).resource(resource).psap(trunk).add(calls)
+    })
 }
 
 fn dialled() -> impl Strategy<Value = String> {
@@ -142,6 +153,23 @@ fn every_rule_that_decided_is_named_in_its_order() {
     assert_eq!(flow.remote.to_string(), "203.0.113.80:5080");
     assert!(String::from_utf8_lossy(invite.bytes()).contains("From: <sip:+14255551000@"));
     assert!(!explained.is_refused());
+}
+
+#[test]
+fn what_becomes_of_the_configured_location_is_said() {
+    for (trunk, country, says) in [
+        ("location = \"add\"", "US", "goes along (trunk psap)"),
+        ("location = \"add\"", "CA", "is not sent: it is in another country (trunk psap)"),
+        ("", "US", "is not sent: the trunk takes what phones send (trunk psap)"),
+    ] {
+        let toml = Toml::default().change("inbound = false", LOCATED).psap(trunk);
+        let country = Some(country.to_owned());
+        let question = Question { user: "sip:alice@example.com".into(), dialled: "911".into(), source: None, country };
+        let explained = explain_at_once(checked(&toml), &question).unwrap();
+        assert_eq!(explained.notes.last().unwrap(), &format!("The configured location {says}"));
+        let (_, invite) = explained.sent.as_ref().unwrap();
+        assert_eq!(String::from_utf8_lossy(invite.bytes()).contains("Redmond"), says.starts_with("goes"));
+    }
 }
 
 #[test]
