@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::location::referred;
-use crate::world::{Msg, Toml, World, alice, backup, bob, nomad, psap};
+use crate::world::{Agent, Msg, Toml, World, alice, backup, bob, nomad, psap};
 
 const NUMBER: &str = "+14255551000";
 const PROFILE: &str = "request_uri = \"urn\"\nresource_priority = \"esnet.1\"\nadd_nena_ids = true\nlocation = \"add\"";
@@ -182,6 +182,22 @@ fn where_data_about_the_provider_is() {
     assert_eq!(offered.values("Call-Info"), [URL]);
     world.send(&psap(), &psap().reply(&offered, 503));
     assert_eq!(world.take(&backup(), "INVITE").values("Call-Info"), [URL]);
+}
+
+#[test]
+fn callers_behind_a_pbx_have_no_configured_address_and_all_the_rest() {
+    let pbx = Agent::new("desk", "198.51.100.9:5060");
+    let toml = i3().resource("unknown_country = \"US\"\nprovider_info = \"https://provider.example.org/contoso\"");
+    let toml = toml.add(
+        "[[pbxs]]\nname = \"hq\"\nresource = \"contoso\"\naddresses = [\"198.51.100.9/32\"]\ntarget = \"sip:198.51.100.9:5060\"\n",
+    );
+    let mut world = World::of(&toml);
+    world.send(&pbx, &pbx.invite("sip:911@192.0.2.1").with("P-Asserted-Identity", "<sip:1001@pbx.internal>"));
+    let offered = world.take(&psap(), "INVITE");
+    ids(&offered);
+    assert_eq!(offered.values("Resource-Priority"), ["esnet.1"]);
+    assert_eq!(id(&offered, "EmergencyCallData.ProviderInfo"), "https://provider.example.org/contoso");
+    assert!(!offered.has("Geolocation"));
 }
 
 #[test]
