@@ -26,6 +26,7 @@ pub fn pidf_lo(civic: &Civic, told: Told<'_>) -> io::Result<Vec<u8>> {
         .with_attributes([
             ("xmlns", "urn:ietf:params:xml:ns:pidf"),
             ("xmlns:gp", "urn:ietf:params:xml:ns:pidf:geopriv10"),
+            ("xmlns:gbp", "urn:ietf:params:xml:ns:pidf:geopriv10:basicPolicy"),
             ("xmlns:ca", "urn:ietf:params:xml:ns:pidf:geopriv10:civicAddr"),
             ("entity", told.entity),
         ])
@@ -46,7 +47,7 @@ fn geopriv(writer: &mut Writer<Vec<u8>>, civic: &Civic) -> io::Result<()> {
         // The call center hands it on to a PSAP.
         writer
             .create_element("gp:usage-rules")
-            .write_inner_content(|writer| text(writer, "gp:retransmission-allowed", "yes"))?;
+            .write_inner_content(|writer| text(writer, "gbp:retransmission-allowed", "true"))?;
         text(writer, "gp:method", "Manual")
     })?;
     Ok(())
@@ -124,11 +125,12 @@ mod tests {
         assert_eq!(
             document(&civic),
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?><presence xmlns=\"urn:ietf:params:xml:ns:pidf\" \
-             xmlns:gp=\"urn:ietf:params:xml:ns:pidf:geopriv10\" xmlns:ca=\"urn:ietf:params:xml:ns:pidf:geopriv10:civicAddr\" \
+             xmlns:gp=\"urn:ietf:params:xml:ns:pidf:geopriv10\" xmlns:gbp=\"urn:ietf:params:xml:ns:pidf:geopriv10:basicPolicy\" \
+             xmlns:ca=\"urn:ietf:params:xml:ns:pidf:geopriv10:civicAddr\" \
              entity=\"pres:+14255551000@192.0.2.1\"><tuple id=\"sos\"><status><gp:geopriv><gp:location-info>\
              <ca:civicAddress xml:lang=\"en-US\"><ca:country>US</ca:country><ca:A1>WA</ca:A1>\
              <ca:RD>One &amp; Only &lt;&quot;&apos;&gt;</ca:RD><ca:HNO>1</ca:HNO></ca:civicAddress></gp:location-info>\
-             <gp:usage-rules><gp:retransmission-allowed>yes</gp:retransmission-allowed></gp:usage-rules>\
+             <gp:usage-rules><gbp:retransmission-allowed>true</gbp:retransmission-allowed></gp:usage-rules>\
              <gp:method>Manual</gp:method></gp:geopriv></status><timestamp>2026-11-26T15:00:00Z</timestamp></tuple></presence>"
         );
         let country = super::super::country_from_pidf(document(&civic).as_bytes());
