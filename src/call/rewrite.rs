@@ -13,8 +13,8 @@ pub(super) struct Secrets(Vec<Box<[u8]>>);
 
 /// Shorter texts are everywhere and tell nothing.
 const TELLING: usize = 3;
-/// Header fields of the message itself, which no `allow_headers` can let through.
-const STRUCTURAL: [Name; 16] = [
+/// Header fields of the message itself, and those that are ours to say: no `allow_headers` can let them through.
+const STRUCTURAL: [Name; 17] = [
     Name::Via,
     Name::From,
     Name::To,
@@ -31,6 +31,7 @@ const STRUCTURAL: [Name; 16] = [
     Name::Allow,
     Name::UserAgent,
     Name::PAssertedIdentity,
+    Name::ResourcePriority,
 ];
 
 impl Secrets {
