@@ -24,8 +24,18 @@ pub const HALF_MESSAGE: Duration = Duration::from_secs(32);
 pub const MOVED_CONNECTIONS: usize = 20_000;
 /// How often in a row one phone is followed from connection to connection.
 pub const MOVES_FOLLOWED: usize = 8;
+/// Longest request sent as a datagram, in bytes, where the path MTU is not known (RFC 3261 §18.1.1).
+pub const DATAGRAM_REQUEST_BYTES: usize = 1300;
+/// How long a connection opened for a request that is too long for a datagram may take: a round trip, and no retransmission.
+pub const CONNECT_INSTEAD: Duration = Duration::from_millis(300);
+/// A peer that has said nothing in this time over such a connection takes nothing there.
+pub const SILENT_INSTEAD: Duration = Duration::from_secs(1);
+/// How long a peer that takes nothing over TCP is sent datagrams of any length.
+pub const DATAGRAMS_ONLY: Duration = Duration::from_secs(3600);
+/// Peers of which that is remembered; beyond, the oldest are forgotten, which costs one more try each.
+pub const DATAGRAM_PEERS: usize = 1024;
 /// Targets of trunks that TLS connections are told apart by, all configurations since the start together.
-pub const PEERS: usize = 65_535;
+pub const PEERS: usize = 65_534;
 /// TLS and WebSocket handshakes under way at one listener; for a new one the oldest is ended.
 pub const HANDSHAKES: usize = 1024;
 /// How long one may take.

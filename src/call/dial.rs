@@ -416,6 +416,7 @@ impl Calls {
         }
         let Some((target, place)) = branch.target else { return self.device_silent(parts, id, leg) };
         parts.trunks.report(parts.context.now, target, place, Sign::Silent);
+        parts.context.streams.silent(place.remote);
         let branch = self.close_branch(parts, id, leg, 408);
         parts.ua.hang_up(&mut parts.context, leg, None);
         self.tried(parts, id, branch, &Refusal::new(408));

@@ -100,10 +100,10 @@ impl Node {
     }
 
     pub(super) fn closed(&mut self, connection: ConnId) {
-        self.streams.closed(connection);
+        self.streams.closed(self.now, connection);
         self.registrar.connection_closed(connection);
         self.trunks.connection_lost(self.now, connection);
-        let events = self.transactions.closed(self.now, connection);
+        let events = self.transactions.closed(self.now, connection, &mut self.outbox);
         events.into_iter().for_each(|event| self.transaction_event(event));
     }
 }

@@ -149,7 +149,8 @@ impl Node {
         };
         let cseq = heading.cseq;
         self.errands.sent.insert(number, Errand { purpose, target, place, flow, request, cseq, answers: 0 });
-        self.transactions.send(self.now, client, method, flow, bytes, &mut self.outbox);
+        let (_, mut parts) = self.parts();
+        parts.ua.send(&mut parts.context, client, method, flow, bytes);
     }
 
     fn print_errand(
@@ -249,7 +250,8 @@ impl Node {
         (errand.cseq, errand.answers) = (errand.cseq.saturating_add(1), errand.answers + 1);
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
         let bytes = ua::again(self.ua.writer(), &request, &lines, Some((via, errand.cseq)));
-        self.transactions.send(self.now, client, method, flow, bytes, &mut self.outbox);
+        let (_, mut parts) = self.parts();
+        parts.ua.send(&mut parts.context, client, method, flow, bytes);
         true
     }
 

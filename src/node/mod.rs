@@ -147,7 +147,7 @@ impl Node {
             Input::Accepted { connection, listener, remote, identities } => {
                 self.accepted(connection, listener, remote, identities);
             }
-            Input::Connected { .. } => {}
+            Input::Connected { connection } => self.streams.connected(self.now, connection),
             Input::Failed { connection, reason } => self.failed(connection, &reason),
             Input::Stream { connection, bytes } => self.stream(connection, &bytes),
             Input::Frame { connection, bytes } => self.frame(connection, bytes),

@@ -196,10 +196,15 @@ impl Connections {
 }
 
 /// A connection of ours from its opening to its end.
-async fn open(ends: Ends, remote: SocketAddr, opening: impl Future<Output = io::Result<Channel>>) {
+async fn open(mut ends: Ends, remote: SocketAddr, opening: impl Future<Output = io::Result<Channel>>) {
     let (connection, events) = (ends.connection, ends.events.clone());
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", CONNECT.as_secs()));
-    let opened = tokio::time::timeout(CONNECT, opening).await.unwrap_or_else(|_| Err(late()));
+    let opened = tokio::select! {
+        biased;
+        // Closed before it is there: what waits for it is said elsewhere by now (RFC 3261 §18.1.1).
+        _ = &mut ends.kill => Err(io::ErrorKind::ConnectionAborted.into()),
+        opened = tokio::time::timeout(CONNECT, opening) => opened.unwrap_or_else(|_| Err(late())),
+    };
     let end = match opened {
         Ok(channel) => {
             if events.send(Event::Input(Input::Connected { connection })).await.is_err() {

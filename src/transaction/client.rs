@@ -80,6 +80,8 @@ pub(super) struct Client<O> {
     pub flow: Option<Flow>,
     /// The request until a final response came, then the ACK of a non-2xx, then nothing.
     pub kept: Bytes,
+    /// The datagram in whose place it went over a connection.
+    pub otherwise: Option<Box<(Flow, Bytes)>>,
 }
 
 impl<O: Copy> Client<O> {
@@ -95,6 +97,7 @@ impl<O: Copy> Client<O> {
             cancel,
             flow: None,
             kept: Bytes::new(),
+            otherwise: None,
         }
     }
 
@@ -175,6 +178,7 @@ impl<O: Copy> Client<O> {
 
     /// Drops what an answered transaction needs no more.
     pub fn settle(&mut self) {
+        self.otherwise = None;
         if self.machine != Machine::Invite(client_invite::State::Completed) {
             self.kept = Bytes::new();
         }
@@ -218,6 +222,11 @@ impl Machine {
                 client_non_invite::State::Completed | client_non_invite::State::Terminated => true,
             },
         }
+    }
+
+    /// Sent, and no response at all.
+    pub fn is_unheard(self) -> bool {
+        self == Self::Invite(client_invite::State::Calling) || self == Self::NonInvite(client_non_invite::State::Trying)
     }
 
     pub fn is_terminated(self) -> bool {

@@ -58,6 +58,13 @@ impl<O: Copy> Clients<O> {
         self.unanswered.insert((Peer::of(flow), id));
     }
 
+    /// What to send, and where, if the connection of an unanswered request comes to nothing.
+    pub fn set_otherwise(&mut self, id: ClientId, otherwise: (Flow, Bytes)) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.otherwise = Some(Box::new(otherwise));
+        }
+    }
+
     pub fn cancel(&mut self, context: &mut Context<'_>, invite: ClientId, reason: Option<&[u8]>) {
         let Some(client) = self.clients.get_mut(invite).filter(|client| !client.machine.is_answered()) else { return };
         match client.cancel {
@@ -126,7 +133,24 @@ impl<O: Copy> Clients<O> {
         let first = ClientId::from(KeyData::from_ffi(1 << 32));
         let lost: Vec<ClientId> =
             self.unanswered.range((peer, first)..).take_while(|(at, _)| *at == peer).map(|&(_, id)| id).collect();
-        lost.into_iter().filter_map(|id| self.drive(context, id, happening, None)).collect()
+        let mut befall = |id| match happening == Happening::Closed && self.send_otherwise(context, id) {
+            true => None,
+            false => self.drive(context, id, happening, None),
+        };
+        lost.into_iter().filter_map(&mut befall).collect()
+    }
+
+    /// The connection that stood for datagrams is gone: the request begins again as one, under the branch it has. False when it
+    /// has been answered, or nobody wants it any more.
+    fn send_otherwise(&mut self, context: &mut Context<'_>, id: ClientId) -> bool {
+        let is_wanted = |client: &&mut Client<O>| client.machine.is_unheard() && matches!(client.cancel, Cancel::None);
+        let Some(client) = self.clients.get_mut(id).filter(is_wanted) else { return false };
+        let (Some(over), Some(otherwise)) = (client.flow, client.otherwise.take()) else { return false };
+        let (method, (flow, bytes)) = (client.method, *otherwise);
+        client.start(context, id, method, flow, bytes);
+        self.unanswered.remove(&(Peer::of(over), id));
+        self.unanswered.insert((Peer::of(flow), id));
+        true
     }
 
     /// Lets the table decide, does what it says, and goes on while that makes something else happen.

@@ -85,6 +85,22 @@ impl<O: Copy> Transactions<O> {
         clients.send(&mut context, transaction, method, flow, bytes);
     }
 
+    /// The same over a connection in place of datagrams: where that comes to nothing before any response, the datagram of
+    /// `otherwise` is sent after all (RFC 3261 §18.1.1).
+    pub fn send_instead(
+        &mut self,
+        now: Instant,
+        transaction: ClientId,
+        method: Method,
+        over: (Flow, Bytes),
+        otherwise: (Flow, Bytes),
+        out: &mut Outbox,
+    ) {
+        let (clients, _, mut context, _) = self.open_up(now, out);
+        clients.send(&mut context, transaction, method, over.0, over.1);
+        clients.set_otherwise(transaction, otherwise);
+    }
+
     /// Cancels an INVITE that has no final response: at once, or with its first provisional response (RFC 3261 §9.1).
     /// Its final response is still an event, be it 487 or a 2xx that crossed; without one, `Event::Timeout` 64*T1 later.
     /// `reason` is the value of a Reason header (RFC 3326).
@@ -107,9 +123,8 @@ impl<O: Copy> Transactions<O> {
 
     /// The connection is gone: ends the requests over it that got no final response. Responses to requests that came over
     /// it still name it in their flow; the node finds another way to the same remote (RFC 3261 §18.2.2).
-    pub fn closed(&mut self, now: Instant, connection: ConnId) -> Vec<Event<O>> {
-        let mut nothing = Outbox::new();
-        let (clients, _, mut context, _) = self.open_up(now, &mut nothing);
+    pub fn closed(&mut self, now: Instant, connection: ConnId, out: &mut Outbox) -> Vec<Event<O>> {
+        let (clients, _, mut context, _) = self.open_up(now, out);
         clients.closed(&mut context, connection)
     }
 

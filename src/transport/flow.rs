@@ -17,6 +17,8 @@ impl ConnId {
     pub const ACCEPTED: u64 = 1 << 63;
     /// Those the node asks for tell above this bit whom they must lead to, so that a later one leads there too.
     const PEER_SHIFT: u32 = 40;
+    /// Nobody's number among the peers: connections of those that are spoken to by datagrams.
+    pub(super) const INSTEAD: u16 = u16::MAX;
 
     /// The name of a connection of ours to `peer`; the number 0 is never opened.
     pub(super) const fn to_peer(peer: u16, number: u64) -> Self {

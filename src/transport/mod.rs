@@ -2,12 +2,14 @@
 
 pub mod finding;
 pub mod flow;
+mod instead;
 mod route;
 pub mod streams;
 pub mod stun;
 
 pub use finding::{Found, Place, Question, Server};
 pub use flow::{ConnId, Flow, ListenerId};
+pub use instead::retold;
 pub use route::{listener_toward, response_flow};
 pub use streams::Streams;
 

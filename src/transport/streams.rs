@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use compact_str::CompactString;
 
+use super::instead::Refused;
 use super::{ConnId, Flow, ListenerId};
 use crate::base::{Instant, Protocol, limits};
 use crate::sip::framing::{Frame, Framer, FramingFault};
@@ -34,8 +35,13 @@ pub enum Arrival {
 struct Connection {
     flow: Flow,
     framer: Framer,
-    /// A message has begun and must end by then.
+    /// A message has begun and must end by then; of a connection in place of datagrams: it must be there, or have said
+    /// something.
     half_until: Option<Instant>,
+    /// It is there.
+    is_connected: bool,
+    /// Something has come over it.
+    is_heard: bool,
     /// Names its certificate proves (RFC 5922 §7.1); empty for most.
     identities: Vec<CompactString>,
 }
@@ -55,6 +61,7 @@ pub struct Streams {
     strangers: BTreeSet<ConnId>,
     /// A connection whose phone has moved -> where it is now. At most `limits::MOVED_CONNECTIONS`, the oldest forgotten.
     heirs: BTreeMap<ConnId, Flow>,
+    pub(super) refused: Refused,
     last: u64,
     connects: Vec<Connect>,
 }
@@ -77,7 +84,43 @@ impl Streams {
         if !protocol.is_secure() {
             self.by_remote.insert((protocol, remote, 0), connection);
         }
-        self.insert(connection, flow);
+        self.insert(connection, flow, true);
+    }
+
+    /// A connection of ours is there.
+    pub fn connected(&mut self, now: Instant, id: ConnId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.is_connected = true;
+        if connection.half_until.is_some() {
+            self.limit(id, now + limits::SILENT_INSTEAD);
+        }
+    }
+
+    /// Something must come over it by `until`, or it is overdue.
+    pub(super) fn limit(&mut self, id: ConnId, until: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if let Some(before) = connection.half_until.replace(until) {
+            self.half.remove(&(before, id));
+        }
+        self.half.insert((until, id));
+    }
+
+    pub(super) fn is_heard(&self, id: ConnId) -> bool {
+        self.connections.get(&id).is_some_and(|connection| connection.is_heard)
+    }
+
+    /// The TCP listener that stands for the same host as `listener`, one of datagrams.
+    pub(super) fn listener_beside(&self, listener: ListenerId) -> Option<ListenerId> {
+        let (_, address) = self.listeners.get(usize::from(listener.0))?;
+        let beside = |wanted: SocketAddr| self.listeners.iter().position(|one| *one == (Protocol::Tcp, wanted));
+        let same_host = || self.listeners.iter().position(|(of, at)| *of == Protocol::Tcp && at.ip() == address.ip());
+        beside(*address).or_else(same_host).and_then(|at| u8::try_from(at).ok()).map(ListenerId)
+    }
+
+    /// The connection that leads to `remote`, if it is there.
+    pub(super) fn connected_to(&self, protocol: Protocol, remote: SocketAddr, peer: u16) -> Option<ConnId> {
+        let id = self.by_remote.get(&(protocol, remote, peer)).copied()?;
+        self.connections.get(&id).is_some_and(|connection| connection.is_connected).then_some(id)
     }
 
     /// The flow for what only `peer` may see: under TLS the connection is one on which the peer has proved to be that, also when
@@ -126,9 +169,10 @@ impl Streams {
         self.strangers.first().copied().filter(|_| is_crowded)
     }
 
-    fn insert(&mut self, connection: ConnId, flow: Flow) {
+    fn insert(&mut self, connection: ConnId, flow: Flow, is_connected: bool) {
+        let (framer, half_until, is_heard, identities) = (Framer::new(), None, false, Vec::new());
         self.connections
-            .insert(connection, Connection { flow, framer: Framer::new(), half_until: None, identities: Vec::new() });
+            .insert(connection, Connection { flow, framer, half_until, is_connected, is_heard, identities });
     }
 
     /// The phone at the other end of `connection` has shown that it is to be reached over `flow` now (RFC 5626 §6): what is
@@ -159,7 +203,7 @@ impl Streams {
             self.connects.push(Connect { connection, protocol, listener, remote, peer: named });
             let flow = Flow { connection: Some(connection), ..flow };
             self.by_remote.insert((protocol, remote, peer), connection);
-            self.insert(connection, flow);
+            self.insert(connection, flow, false);
             flow
         });
         Flow { listener: flow.listener, ..settled }
@@ -199,8 +243,9 @@ impl Streams {
 
     /// Takes bytes in; [`Streams::next`] gives what they complete.
     pub fn push(&mut self, connection: ConnId, bytes: &[u8]) {
-        if let Some(connection) = self.connections.get_mut(&connection) {
-            connection.framer.push(bytes);
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.framer.push(bytes);
+            known.is_heard = true;
         }
     }
 
@@ -229,9 +274,12 @@ impl Streams {
         arrival
     }
 
-    pub fn closed(&mut self, id: ConnId) {
+    pub fn closed(&mut self, now: Instant, id: ConnId) {
         self.strangers.remove(&id);
         let Some(connection) = self.connections.remove(&id) else { return };
+        if id.peer() == ConnId::INSTEAD && !connection.is_heard {
+            self.refused.insert(now, connection.flow.remote);
+        }
         let place = (connection.flow.protocol, connection.flow.remote, id.peer());
         if self.by_remote.get(&place) == Some(&id) {
             self.by_remote.remove(&place);
@@ -250,7 +298,7 @@ impl Streams {
         self.half.first().map(|(until, _)| *until)
     }
 
-    /// A connection whose half message has waited too long; call until `None`.
+    /// A connection that has kept us waiting too long; call until `None`.
     pub fn overdue(&mut self, now: Instant) -> Option<ConnId> {
         self.half.first().filter(|(until, _)| *until <= now).map(|(_, id)| *id)
     }

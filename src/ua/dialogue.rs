@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::content::{Content, Unacceptable};
 use super::leg::{Asking, Leg, Stage, Uas};
 use super::refresh::{print_grant, print_terms};
+use super::sending::{Outgoing, send};
 use super::signing::signed;
 use super::uas::finish;
 use super::{Cause, Context, Event, LegId, Owner, Refusal, Ua};
@@ -237,7 +238,7 @@ impl Ua {
             bytes = signed(context, &mut self.accounts, &mut self.writer, signing, (client, method, flow), bytes);
         }
         leg.requests.push(Asking { client, method, offered });
-        context.transactions.send(context.now, client, method, flow, bytes, context.out);
+        send(context, &self.settings, leg.follows_target, Outgoing { client, method, flow, bytes });
         Some(client)
     }
 

@@ -13,6 +13,7 @@ mod notifier;
 mod refresh;
 mod refusal;
 mod reliable;
+mod sending;
 mod signing;
 mod uac;
 mod uas;

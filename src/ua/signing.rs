@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::account::{AccountId, Accounts};
 use super::leg::{Leg, Stage};
+use super::sending::{Outgoing, send};
 use super::{Context, LegId, Owner, Ua};
 use crate::sip::{Lines, Message, Method, Name, Writer};
 use crate::transaction::ClientId;
@@ -185,7 +186,7 @@ impl Ua {
             signing.credentials = credentials;
             leg.uac.iter_mut().filter(|uac| uac.client == first).for_each(|uac| uac.cseq = cseq);
         }
-        context.transactions.send(context.now, client, method, flow, bytes, context.out);
+        send(context, settings, leg.follows_target, Outgoing { client, method, flow, bytes });
         true
     }
 }

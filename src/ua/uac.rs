@@ -6,6 +6,7 @@ use super::account::AccountId;
 use super::content::{Content, Origin};
 use super::leg::{Asking, Leg, Side, Stage, Uac};
 use super::refresh::print_terms;
+use super::sending::{Outgoing, send, send_ack};
 use super::signing::{Signing, signed};
 use super::uas::{finish, is_sips, tag_of};
 use super::{CallId, Cause, Context, Event, LegId, Owner, Refusal, Ua};
@@ -146,7 +147,8 @@ impl Ua {
             leg.dialog.offers.sent(offer);
         }
         leg.uac = Some(Uac { client, cseq, first, offered: offer.is_some(), answered: false, own: false, sent });
-        context.transactions.send(context.now, client, Method::Invite, flow, bytes, context.out);
+        let request = Outgoing { client, method: Method::Invite, flow, bytes };
+        send(context, &self.settings, leg.follows_target, request);
         Some(client)
     }
 
@@ -177,12 +179,16 @@ impl Ua {
             let try_of = (client, Method::Invite, flow);
             bytes = signed(context, &mut self.accounts, &mut self.writer, signing, try_of, bytes);
         }
-        context.transactions.send(context.now, client, Method::Invite, flow, bytes, context.out);
+        let request = Outgoing { client, method: Method::Invite, flow, bytes };
+        send(context, &self.settings, leg.follows_target, request);
         true
     }
 
     /// A response to a request of ours on leg `id`.
     pub fn responded(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, response: &Message) {
+        if self.is_unknown_instead(context, id, response) {
+            return self.unanswered(context, id, client, 503);
+        }
         let Some(client) = self.known_as(context, id, client, Some(response)) else { return };
         let Some(leg) = self.legs.get_mut(id) else { return };
         let inviting = leg.uac.as_ref().filter(|uac| uac.client == client && !uac.answered).map(|uac| uac.first);
@@ -278,7 +284,7 @@ impl Ua {
             match leg.ack_with_answer.as_ref().filter(|(cseq, _)| *cseq == response.cseq()) {
                 Some((_, bytes)) => {
                     let (flow, bytes) = (context.streams.settle(leg.next_flow(context.streams)), bytes.clone());
-                    context.out.push(crate::transport::Transmit { flow, bytes });
+                    send_ack(context, &self.settings, leg, flow, bytes);
                 }
                 None => self.send_ack(context, id, response.cseq(), None),
             }
@@ -311,7 +317,7 @@ impl Ua {
         if content.is_some() {
             leg.ack_with_answer = Some((cseq, bytes.clone()));
         }
-        context.out.push(crate::transport::Transmit { flow, bytes });
+        send_ack(context, &self.settings, leg, flow, bytes);
     }
 
     /// ACK and BYE to an answer that came from another branch of a forking trunk.
@@ -335,7 +341,8 @@ impl Ua {
         let via = format_args!("SIP/2.0/{token} {sent_by};branch={branch};rport");
         fork.print_request(&mut self.writer, "BYE", cseq, via);
         let bytes = self.writer.finish();
-        context.transactions.send(context.now, client, Method::Bye, flow, bytes, context.out);
+        let request = Outgoing { client, method: Method::Bye, flow, bytes };
+        send(context, &self.settings, leg.follows_target, request);
     }
 
     fn failed(&mut self, id: LegId, refusal: Refusal) {

@@ -15,6 +15,7 @@ mod finding;
 mod framing;
 mod hostile;
 mod in_dialog;
+mod large;
 mod legs;
 mod names;
 mod offer_answer;

@@ -70,6 +70,8 @@ pub struct World {
     pub closed: Vec<ConnId>,
     /// What the node wanted to open.
     pub opened: Vec<Opened>,
+    /// A firewall throws away what opens connections.
+    pub drops_connects: bool,
     /// Connections that are WebSockets.
     web: Vec<ConnId>,
     /// Questions to DNS that have no answer yet.
@@ -183,6 +185,7 @@ impl World {
             writes: Vec::new(),
             closed: Vec::new(),
             opened: Vec::new(),
+            drops_connects: false,
             web: Vec::new(),
             asked: Vec::new(),
             orders: Vec::new(),
@@ -303,7 +306,9 @@ impl World {
                 }
                 Output::Connect { connection, protocol, remote, peer, .. } => {
                     self.opened.push(Opened { connection, protocol, remote, peer });
-                    self.node.handle(self.now, Input::Connected { connection });
+                    if !self.drops_connects {
+                        self.node.handle(self.now, Input::Connected { connection });
+                    }
                 }
                 Output::Close { connection } => self.closed.push(connection),
                 Output::Resolve { query, question } => self.asked.push((query, question)),

@@ -123,6 +123,15 @@ async fn connecting_succeeds_or_is_closed() {
     }
     until_closed(&mut connections, &mut events, ConnId(7)).await;
 
+    // Closed while it opens: nothing is written, not even what was sent before.
+    connections.connect(ConnId(9), Protocol::Tcp, LISTENER, address, None);
+    connections.send(ConnId(9), Bytes::from_static(b"too late"));
+    connections.close(ConnId(9));
+    match next(&mut events).await {
+        Event::Input(Input::Failed { connection: ConnId(9), .. }) => {}
+        other => panic!("{other:?}"),
+    }
+
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     connections.connect(ConnId(8), Protocol::Tcp, LISTENER, nobody, None);
     match next(&mut events).await {

@@ -164,8 +164,9 @@ impl Bench {
     }
 
     pub fn closed(&mut self) {
-        let events = self.table.closed(self.now, CONNECTION);
-        self.note(Outbox::new(), events);
+        let mut out = Outbox::new();
+        let events = self.table.closed(self.now, CONNECTION, &mut out);
+        self.note(out, events);
     }
 
     /// Lets time pass until `millis`, stopping at every deadline.
