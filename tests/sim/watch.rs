@@ -76,7 +76,7 @@ pub struct Ring {
 #[derive(Default)]
 pub struct Watch {
     /// INVITEs without a final response, by branch.
-    open: BTreeMap<String, (Instant, Option<u64>)>,
+    open: BTreeMap<String, (Instant, Option<u64>, String)>,
     /// Those that have one: the network may bring them once more.
     done: BTreeSet<String>,
     /// By token: the end of the Call-ID; of trunks the user in From, of phones what X-Sim says.
@@ -104,7 +104,7 @@ impl Watch {
             && !message.branch().contains("garbage")
             && !self.done.contains(message.branch())
         {
-            self.open.entry(message.branch().to_owned()).or_insert((at, connection));
+            self.open.entry(message.branch().to_owned()).or_insert((at, connection, message.summary()));
         }
     }
 
@@ -114,7 +114,7 @@ impl Watch {
     }
 
     pub fn connection_lost(&mut self, id: u64) {
-        self.open.retain(|_, (_, connection)| *connection != Some(id));
+        self.open.retain(|_, (_, connection, _)| *connection != Some(id));
     }
 
     pub fn crashed(&mut self) {
@@ -125,8 +125,8 @@ impl Watch {
     }
 
     pub fn overdue(&self, now: Instant) {
-        if let Some((branch, _)) = self.open.iter().find(|(_, (at, _))| now.since(*at) > FINAL_BY) {
-            panic!("no final response to the INVITE of branch {branch}");
+        if let Some((branch, (at, _, invite))) = self.open.iter().find(|(_, (at, ..))| now.since(*at) > FINAL_BY) {
+            panic!("no final response to {invite}, which came at {} ms, branch {branch}", at.as_millis());
         }
     }
 
