@@ -1,6 +1,7 @@
 //! Pairs of ports that are bound and belong to nobody yet.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use super::Ports;
 
@@ -18,6 +19,16 @@ impl Bank {
 
     pub fn take(&mut self, is_ipv4: bool) -> Option<Ports> {
         self.of_mut(is_ipv4).pop_front()
+    }
+
+    /// Gives up the pairs at addresses that are no longer to be told.
+    pub fn keep_at(&mut self, addresses: &[IpAddr]) -> Vec<Ports> {
+        let mut given_up = Vec::new();
+        for ready in [&mut self.v4, &mut self.v6] {
+            given_up.extend(ready.iter().filter(|ports| !addresses.contains(&ports.address)));
+            ready.retain(|ports| addresses.contains(&ports.address));
+        }
+        given_up
     }
 
     /// How many wait for their use.

@@ -18,6 +18,7 @@ use super::file::Configuration;
 use crate::admin::Metrics;
 use crate::base::{Instant, Protocol};
 use crate::config::{Aor, Config, User};
+use crate::media::{News, PairId, Ports};
 use crate::node::{Boot, Input, Node, Output};
 use crate::sip::digest::{Algorithm, Hex};
 use crate::sip::{Message, Method};
@@ -28,6 +29,8 @@ const NAMES: Duration = Duration::from_secs(10);
 /// Where a phone calls from that nobody said a place of: addresses for documentation, which belong to nobody (RFC 5737, RFC 3849).
 const SOMEWHERE: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(192, 0, 2, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 const PORT: u16 = 5060;
+/// Pairs of media ports for one call.
+const PAIRS: usize = 64;
 const CONNECTION: ConnId = ConnId(ConnId::ACCEPTED | 1);
 
 /// What is asked.
@@ -211,8 +214,21 @@ impl Trial {
         // An INVITE may tell the time.
         let wall_offset_ms = i64::try_from(super::clock::Reading::now().wall_ms).unwrap_or(0);
         let boot = Boot { now, seed: [0; 32], wall_offset_ms, leases: vec![], bindings: vec![], records: vec![] };
-        let mut node = Node::new(config, boot, metrics);
+        let mut node = Node::new(Arc::clone(&config), boot, metrics);
         node.explain();
+        // Ports that nobody has bound, for the description to tell of.
+        let (first, last) = config.media.ports;
+        let pairs = (first.next_multiple_of(2)..last).step_by(2).take(PAIRS).zip(0..);
+        let at = |address: &IpAddr| {
+            let address = *address;
+            pairs.clone().map(move |(rtp, pair)| Ports {
+                pair: PairId(2 * pair + u64::from(address.is_ipv6())),
+                address,
+                rtp,
+            })
+        };
+        let bound = config.media.addresses.iter().flat_map(at).collect();
+        node.handle(now, Input::Media(News::Bound(bound)));
         let mut trial = Self { node, now, questions: Vec::new(), sent: Vec::new() };
         trial.collect();
         trial

@@ -345,3 +345,42 @@ fn an_emergency_call_stays_up_while_packets_flow() {
         assert_eq!(world.node.ports_in_use(), 2 * usize::from(flows));
     }
 }
+
+#[test]
+fn an_offer_that_is_refused_leaves_everything_as_it_was() {
+    let mut world = world();
+    let mut call = world.talking();
+    let media = ["m=audio 6000 RTP/AVP 0", "m=video 6002 RTP/AVP 31"];
+    let request = call.phone.request("INVITE").sdp(&description("alice", 2, &media));
+    world.send(&alice(), &request);
+    let carried = world.take(&psap(), "INVITE");
+    assert_eq!(world.node.ports_in_use(), 4);
+    world.send(&psap(), &psap().reply(&carried, 488));
+    let refused = world.take(&alice(), "488");
+    world.send(&alice(), &request.ack_of(&refused));
+    assert_eq!(world.node.ports_in_use(), 2);
+    assert_eq!(world.plane.leads_to(ports(&call.offered)[0]), place(6000));
+    assert_eq!(world.plane.leads_to(ports(&call.ok)[0]), place(6000));
+}
+
+/// Nobody has packets go round in a call for ever.
+#[test]
+fn a_peer_that_names_our_own_ports_is_sent_nothing() {
+    let mut world = world();
+    let (_, offered) = world.dialled();
+    let to_trunk = ports(&offered)[0];
+    let own = offer("psap", &[&format!("m=audio {to_trunk} RTP/AVP 0")]).replace(MEDIA, RELAY);
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&own));
+    let to_phone = ports(&world.take(&alice(), "200"))[0];
+    assert_eq!((world.plane.leads_to(to_phone), world.plane.leads_to(to_trunk)), (None, place(6000)));
+}
+
+#[test]
+fn after_a_reload_descriptions_tell_of_the_new_address() {
+    let mut world = world();
+    let call = world.talking();
+    let moved = Toml::default().relay().change(RELAY, "192.0.2.10");
+    world.reload(&moved);
+    assert_eq!(world.node.ports_ready(true), 0, "what was bound for the old address is given back");
+    assert_eq!(world.plane.leads_to(ports(&call.ok)[0]), place(6000), "calls stay");
+}

@@ -253,6 +253,12 @@ impl Calls {
         self.media.in_use()
     }
 
+    /// Descriptions from now on tell of these addresses: what is ready at others is given back.
+    pub fn relay_at(&mut self, addresses: &[std::net::IpAddr]) {
+        let stale = self.media.bank.keep_at(addresses);
+        self.media.orders.extend(stale.into_iter().map(|ports| Order::Release(ports.pair)));
+    }
+
     /// What the data plane has to do, since the last call.
     pub fn take_orders(&mut self) -> Vec<Order> {
         std::mem::take(&mut self.media.orders)

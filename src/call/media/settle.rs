@@ -1,6 +1,8 @@
 //! What the data plane has to know, from what the legs have said: peers, joins, voices, and the pairs nobody needs. Only what
 //! has changed is ordered.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -48,8 +50,10 @@ impl Calls {
             self.keep_health(id, leg);
             self.close_media(leg);
         }
+        let slots = present.iter().filter_map(|leg| self.media.legs.get(leg)).flat_map(|media| media.slots.iter());
+        let own = slots.flatten().map(|slot| SocketAddr::new(slot.ports.address, slot.ports.rtp)).collect();
         for leg in &present {
-            self.settle_leg(parts.ua, *leg);
+            self.settle_leg(parts.ua, *leg, &own);
         }
         self.join(caller, callee.or(early));
         for leg in present {
@@ -58,7 +62,7 @@ impl Calls {
     }
 
     /// The peer of a leg, and which of its pairs it still needs.
-    fn settle_leg(&mut self, ua: &Ua, id: LegId) {
+    fn settle_leg(&mut self, ua: &Ua, id: LegId, own: &SmallVec<[SocketAddr; 8]>) {
         let Some(media) = self.media.legs.get_mut(&id).filter(|media| !media.slots.is_empty()) else { return };
         let Some(leg) = ua.leg(id) else { return };
         let is_open = leg.is_early() || leg.exchange() != Exchange::Stable;
@@ -78,7 +82,11 @@ impl Calls {
             }
             let Some(stream) = theirs.get(at) else { continue };
             let mux = stream.mux && media.told_mux.get(at).copied().unwrap_or(false);
-            let peer = stream.peer(leg.flow().remote.ip().to_canonical(), mux);
+            let mut peer = stream.peer(leg.flow().remote.ip().to_canonical(), mux);
+            // A peer that names our own ports would have packets go round for ever.
+            if peer.rtp.is_some_and(|rtp| own.contains(&rtp)) {
+                (peer.rtp, peer.rtcp) = (None, None);
+            }
             (slot.kind, slot.clock_rate) = (stream.kind, stream.clock_rate());
             slot.sends = stream.sends();
             if slot.peer.as_ref() != Some(&peer) {
