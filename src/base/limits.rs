@@ -58,6 +58,10 @@ pub const ATTEMPTS_PER_CALL: usize = 64;
 pub const PORTS_READY: usize = 256;
 /// Streams (m= lines) of one leg that are relayed; further ones are refused.
 pub const STREAMS_PER_LEG: usize = 16;
+/// Refusals that are said at once; further calls hear none.
+pub const REFUSALS_SAID: usize = 64;
+/// How long the saying of one may take.
+pub const REFUSAL: Duration = Duration::from_secs(15);
 /// Streams of legs that have left a call, whose health its record tells.
 pub const PAST_STREAMS: usize = 32;
 /// How long the target of a transfer may ring.

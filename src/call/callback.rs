@@ -253,7 +253,7 @@ impl Calls {
     fn hold(&mut self, id: CallId) -> Option<&mut Hold> {
         match &mut self.calls.get_mut(id)?.stage {
             Stage::Ringing(ringing) => ringing.hold.as_mut(),
-            Stage::Granting(_) | Stage::Dialling(_) | Stage::TestLine | Stage::Bridged => None,
+            Stage::Granting(_) | Stage::Dialling(_) | Stage::TestLine | Stage::Refusing(_) | Stage::Bridged => None,
         }
     }
 }

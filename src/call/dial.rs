@@ -483,7 +483,7 @@ impl Calls {
                 let device = attempt.map(|attempt| attempt.target.clone());
                 self.device_failed(parts, id, &device.unwrap_or_default(), refusal);
             }
-            Stage::Granting(_) | Stage::TestLine => {}
+            Stage::Granting(_) | Stage::TestLine | Stage::Refusing(_) => {}
         }
     }
 }

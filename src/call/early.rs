@@ -109,12 +109,14 @@ impl Calls {
         let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return };
         let is_told = parts.ua.leg(caller).is_some_and(crate::ua::Leg::is_negotiated);
         let is_known = parts.ua.leg(leg).is_some_and(crate::ua::Leg::is_negotiated);
-        let content = match (is_told, is_known) {
+        let is_announced = self.calls.get(id).is_some_and(|call| call.announced.is_some());
+        let content = match (is_told || is_announced, is_known) {
+            // No version of the description is spent on what is not said (CONFORMANCE OA-9).
             (true, _) => Ok(None),
             (false, true) => Ok(self.heard(parts, id, leg, caller)),
             (false, false) => self.relayed(parts, id, leg, caller, message),
         };
-        let malformed = is_told && !is_known && crate::ua::Content::is_malformed(message);
+        let malformed = (is_told || is_announced) && !is_known && crate::ua::Content::is_malformed(message);
         let Some(content) = content.ok().filter(|_| !malformed) else {
             let refusal = Refusal::warn(488, "Malformed session description in the answer");
             parts.ua.hang_up(&mut parts.context, leg, Some(&refusal.as_reason()));

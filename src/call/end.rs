@@ -145,6 +145,11 @@ impl Calls {
         for number in call.number.into_iter().chain(call.joined) {
             parts.leases.call_down(parts.context.now, number);
         }
+        if matches!(call.stage, Stage::Refusing(_)) {
+            // It was told as a refusal when it came.
+            self.refusing = self.refusing.saturating_sub(1);
+            return;
+        }
         let history = Box::new(history);
         self.reports.push(Report::Ended { history, outcome, status, ended_at: parts.context.now });
     }

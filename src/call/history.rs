@@ -281,6 +281,7 @@ fn state_of(call: &Call) -> State {
         Stage::Dialling(_) if call.branches.is_empty() => State::Waiting,
         Stage::Ringing(ringing) if ringing.is_holding() => State::Waiting,
         Stage::Dialling(_) | Stage::Ringing(_) => State::Trying,
+        Stage::Refusing(_) => State::Setup,
         Stage::TestLine | Stage::Bridged => State::Answered,
     }
 }

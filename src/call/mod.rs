@@ -98,6 +98,8 @@ pub struct Calls {
     /// Callbacks that hold for a phone, by user.
     waiting: BTreeMap<Aor, SmallVec<[CallId; 2]>>,
     media: media::Media,
+    /// Refusals that are being said.
+    refusing: usize,
     /// Calls at once, beyond which only emergency calls and callbacks are taken.
     bound: usize,
 }
@@ -127,6 +129,8 @@ enum Alarm {
     Transfer,
     /// The test line has said what it says.
     TestOver,
+    /// A refusal has been said.
+    RefusalOver,
 }
 
 /// One call.
@@ -184,6 +188,8 @@ enum Stage {
     Ringing(Box<ring::Ringing>),
     /// 933 without a trunk: the daemon itself has answered.
     TestLine,
+    /// An emergency call that is refused, and its caller hears so first.
+    Refusing(Box<ua::Refusal>),
     Bridged,
 }
 
@@ -222,6 +228,7 @@ impl Calls {
             writes: Vec::new(),
             waiting: BTreeMap::new(),
             media: media::Media::default(),
+            refusing: 0,
             bound: limits::CALLS,
         }
     }
@@ -272,7 +279,9 @@ impl Calls {
             }
             classify::Decision::Refuse { kind, dialled, refusal } => {
                 self.reports.push(Report::Refused { kind, dialled, refusal: refusal.clone(), source: flow });
-                parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
+                if kind != Kind::Emergency || !self.announce_refusal(parts, server, invite, flow, &refusal) {
+                    parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
+                }
             }
         }
     }
@@ -333,6 +342,7 @@ impl Calls {
                 Alarm::Align => self.align(parts, id),
                 Alarm::Transfer => self.transfer_due(parts, id),
                 Alarm::TestOver => self.test_over(parts, id),
+                Alarm::RefusalOver => self.refusal_over(parts, id),
             }
         }
     }

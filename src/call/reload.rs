@@ -13,7 +13,7 @@ impl Calls {
             let trunks = match &mut call.stage {
                 Stage::Granting(granting) => granting.trunks_mut(),
                 Stage::Dialling(dialling) => Some(dialling.trunks_mut()),
-                Stage::Ringing(_) | Stage::TestLine | Stage::Bridged => None,
+                Stage::Ringing(_) | Stage::TestLine | Stage::Refusing(_) | Stage::Bridged => None,
             };
             let Some(trunks) = trunks else { continue };
             let name_of = |trunk: &TrunkIdx| old.trunk(*trunk).map(|trunk| trunk.name.clone());

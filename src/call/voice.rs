@@ -1,10 +1,14 @@
 //! What the daemon says itself: descriptions of a stream of G.711 that ends here, and what is heard on it.
 
-use super::{Calls, Parts};
+use super::history::{Kind as CallKind, Outcome};
+use super::{Alarm, Call, Calls, Parts, Stage};
+use crate::base::limits;
 use crate::media::{Codec, Kind, Prompt, Stream, Voice};
 use crate::sip::sdp::{Direction, Sdp};
 use crate::sip::{Message, sdp};
-use crate::ua::{CallId, Content, LegId};
+use crate::transaction::ServerId;
+use crate::transport::Flow;
+use crate::ua::{CallId, Content, LegId, Refusal};
 
 impl Calls {
     /// An answer that takes the first stream of G.711 and refuses the others (RFC 3264 §6); an offer of one where `message` has
@@ -53,18 +57,72 @@ impl Calls {
     pub(super) fn announce_hold(&mut self, parts: &mut Parts<'_>, id: CallId, invite: &Message) -> bool {
         let Some(call) = self.calls.get(id).filter(|_| parts.config.callback.announcement) else { return false };
         let caller = call.caller;
-        let description = sdp::locate(invite).and_then(|place| invite.body().get(place));
-        let streams = description.map(Stream::all).unwrap_or_default();
-        let taken = streams.iter().enumerate().find_map(|(at, stream)| Some((at, spoken_of(stream)?, wants(stream))));
-        let Some((at, (codec, payload_type), true)) = taken else { return false };
-        let Some(content) = self.spoken(parts, caller, invite) else { return false };
-        parts.ua.progress(&mut parts.context, caller, 183, Some(&content), None);
-        let voice = Voice { codec, payload_type, prompts: vec![Prompt::Hold, Prompt::Pause], repeats: true };
-        self.say(caller, at, Some(voice));
+        // What a phone has said before stays (CONFORMANCE OA-1).
+        if self.is_told(caller) {
+            return false;
+        }
+        let content = self.say_early(parts, caller, invite, &[Prompt::Hold, Prompt::Pause], true);
+        let is_said = content.is_some();
         if let Some(call) = self.calls.get_mut(id) {
-            call.announced = Some(content);
+            call.announced = content;
+        }
+        is_said
+    }
+
+    /// 183 to the first INVITE of a leg, and a voice; what was described. `None`: the offer has no G.711, or no port is free.
+    fn say_early(
+        &mut self,
+        parts: &mut Parts<'_>,
+        leg: LegId,
+        invite: &Message,
+        prompts: &[Prompt],
+        repeats: bool,
+    ) -> Option<Content> {
+        let description = sdp::locate(invite).and_then(|place| invite.body().get(place))?;
+        let streams = Stream::all(description);
+        let (at, (codec, payload_type)) =
+            streams.iter().enumerate().find_map(|(at, stream)| Some((at, spoken_of(stream)?)))?;
+        streams.get(at).filter(|stream| wants(stream))?;
+        let content = self.spoken(parts, leg, invite)?;
+        parts.ua.progress(&mut parts.context, leg, 183, Some(&content), None);
+        self.say(leg, at, Some(Voice { codec, payload_type, prompts: prompts.to_vec(), repeats }));
+        Some(content)
+    }
+
+    /// An emergency call that cannot be taken: where the configuration wants it, the caller hears so before it is told by the
+    /// status. False: it was not said, and the refusal is due at once.
+    pub(super) fn announce_refusal(
+        &mut self,
+        parts: &mut Parts<'_>,
+        server: ServerId,
+        invite: &Message,
+        flow: Flow,
+        refusal: &Refusal,
+    ) -> bool {
+        let is_wanted = parts.config.media.announce_refusals && self.refusing < limits::REFUSALS_SAID;
+        if !is_wanted || Content::is_malformed(invite) {
+            return false;
+        }
+        let stage = Stage::Refusing(Box::new(refusal.clone()));
+        let id = self.calls.insert(Call { stage, ..Call::new(CallKind::Emergency, parts.context.now) });
+        let leg = parts.ua.accept(&mut parts.context, id, server, invite, flow, false);
+        self.refusing += 1;
+        if let Some(call) = self.calls.get_mut(id) {
+            call.caller = leg;
+        }
+        self.open_media(id, leg, None);
+        match self.say_early(parts, leg, invite, &[Prompt::Pause, Prompt::Refused], false) {
+            Some(_) => self.wake(parts.context.now + limits::REFUSAL, id, Alarm::RefusalOver),
+            None => self.refusal_over(parts, id),
         }
         true
+    }
+
+    /// The refusal has been said, or has taken long enough.
+    pub(super) fn refusal_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(Stage::Refusing(refusal)) = self.calls.get(id).map(|call| &call.stage) else { return };
+        let refusal = (**refusal).clone();
+        self.refuse_caller(parts, id, &refusal, Outcome::Refused);
     }
 
     /// The phone has answered: nothing is said any more. What was described in the 183, which the 2xx has to repeat (CONFORMANCE
@@ -73,7 +131,7 @@ impl Calls {
         let call = self.calls.get_mut(id)?;
         let content = call.announced.take()?;
         let caller = call.caller;
-        for at in 0..crate::base::limits::STREAMS_PER_LEG {
+        for at in 0..limits::STREAMS_PER_LEG {
             self.say(caller, at, None);
         }
         Some(content)

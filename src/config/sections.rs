@@ -229,6 +229,7 @@ pub(super) fn media(mut keys: Keys<'_>, listeners: &[Listener]) -> Media {
             .parsed("rtpengine", values::rtpengine)
             .map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 2223)), |at| at.value),
         idle: keys.duration("idle", seconds(120), seconds(1)..=limits::LONGEST),
+        announce_refusals: keys.flag("announce_refusals", false),
     };
     keys.finish();
     media

@@ -517,6 +517,8 @@ pub struct Media {
     pub rtpengine: SocketAddr,
     /// No media that long: logged and shown, the call stays. Default 120 s.
     pub idle: Duration,
+    /// Whether a caller whose emergency call is refused hears so. Default false.
+    pub announce_refusals: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -24,6 +24,8 @@ pub struct Supply {
     /// Pairs bound in the present life of the node.
     bound: usize,
     last: u16,
+    /// Callbacks that wait are told so by a voice.
+    pub announces: bool,
     /// Of its own: without a relay everything is as it would be with one.
     rng: Rng,
 }
@@ -32,7 +34,8 @@ impl Supply {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::from_u64(!seed);
         let kept = *pick(&mut rng, &[0, 4, 100, 100, 100]);
-        Self { plane: Plane::default(), kept, bound: 0, last: 0, rng }
+        let announces = kept > 0 && percent(&mut rng, 50);
+        Self { plane: Plane::default(), kept, bound: 0, last: 0, announces, rng }
     }
 
     /// Ports never run short here.
@@ -61,8 +64,10 @@ impl Supply {
 impl World {
     pub fn ordered(&mut self, order: &Order) {
         self.supply.plane.order(order);
-        if let Order::Play(pair, voice) = order {
-            assert!(voice.prompts.len() > 4 && !voice.repeats, "{voice:?}");
+        if let Order::Play(pair, voice) = order
+            && !voice.repeats
+        {
+            assert!(voice.prompts.len() > 20, "{voice:?}");
             let (life, after) = (self.life, between(&mut self.supply.rng, 2000, 6000));
             self.later(after, Event::News { life, news: News::Played(*pair) });
         }

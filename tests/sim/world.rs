@@ -69,7 +69,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::from_u64(seed);
         let supply = Supply::new(seed);
-        let mut stage = Stage::new(&mut rng, supply.kept);
+        let mut stage = Stage::new(&mut rng, supply.kept, supply.announces);
         let model = Model::new(stage.rules.clone());
         let mut world = Self {
             now: Instant::from_millis(1_800_000_000_000),

@@ -1,8 +1,9 @@
 //! SPEC §6: a held callback, and the voice that says so.
 
-use sosbridge::media::{Codec, Prompt};
+use sosbridge::media::{Codec, News, Prompt};
+use sosbridge::node::Input;
 
-use crate::world::{Dialog, Msg, RELAY, Toml, World, alice, description, psap};
+use crate::world::{Dialog, Msg, RELAY, Toml, World, alice, description, nomad, psap};
 
 fn toml() -> Toml {
     Toml::default().change("[callback]\n", "[callback]\nannouncement = true\n")
@@ -106,4 +107,51 @@ fn nobody_comes_and_the_pair_is_given_back() {
     let refused = world.take(&psap(), "480");
     world.send(&psap(), &invite.ack_of(&refused));
     assert_eq!(world.node.ports_in_use(), 0);
+}
+
+/// SPEC §1: not permitted, 403 with the reason; where it is configured the caller hears so first.
+#[test]
+fn a_refusal_is_said_before_it_is_told() {
+    let toml = Toml::default().change("[media]\n", "[media]\nannounce_refusals = true\n");
+    let dial = |bound: u16, media: &[&str]| {
+        let mut world = World::of(&toml);
+        world.bind(bound);
+        world.register(&nomad());
+        let invite = nomad().request("INVITE", "sip:911@example.com").sdp(&description("nomad", 1, media));
+        world.send(&nomad(), &invite);
+        (world, invite)
+    };
+    let (mut world, invite) = dial(8, &["m=audio 6000 RTP/AVP 0"]);
+    let shown = world.take(&nomad(), "183");
+    let pair = world.plane.at(port(&shown));
+    let (said, id) = (pair.voice.clone().unwrap(), pair.ports.pair);
+    assert_eq!((said.prompts.last(), said.repeats), (Some(&Prompt::Refused), false));
+    world.run(4_000);
+    world.none(&nomad(), "403");
+    world.input(Input::Media(News::Played(id)));
+    let refused = world.take(&nomad(), "403");
+    assert!(refused.header("Warning").contains("country"), "{refused}");
+    world.send(&nomad(), &invite.ack_of(&refused));
+    world.over();
+    assert_eq!(world.metric("sosbridge_calls_total{kind=\"emergency\",outcome=\"refused\"}"), 1.0);
+    assert_eq!(world.metric("sosbridge_calls_active{kind=\"emergency\"}"), 0.0);
+    // The data plane says nothing: in time all the same. The caller gives up: at once.
+    for gives_up in [true, false] {
+        let (mut world, invite) = dial(8, &["m=audio 6000 RTP/AVP 0"]);
+        if gives_up {
+            world.send(&nomad(), &invite.cancel());
+            world.take(&nomad(), "487");
+            assert_eq!(world.node.ports_in_use(), 0);
+        } else {
+            world.run(15_000);
+            world.take(&nomad(), "403");
+        }
+        world.over();
+    }
+    // No port, or no G.711: the refusal is told at once.
+    for (bound, media) in [(0, &["m=audio 6000 RTP/AVP 0"][..]), (8, &["m=audio 6000 RTP/AVP 9"])] {
+        let (mut world, _) = dial(bound, media);
+        world.take(&nomad(), "403");
+        world.none(&nomad(), "183");
+    }
 }

@@ -229,6 +229,11 @@ impl Calls {
         ports
     }
 
+    /// True when the peer of a leg was told of another leg's media.
+    pub(super) fn is_told(&self, leg: LegId) -> bool {
+        self.media.legs.get(&leg).is_some_and(|media| media.told_of.is_some())
+    }
+
     /// What is to be heard on a stream of a leg: a voice of ours, or the other leg again.
     pub(super) fn say(&mut self, leg: LegId, at: usize, voice: Option<Voice>) {
         let Some(slot) = self.media.slot_mut(leg, at) else { return };
@@ -273,6 +278,7 @@ impl Calls {
                 let call = self.media.legs_by_pair.get(&pair).and_then(|leg| self.media.legs.get(leg));
                 if let Some(id) = call.map(|media| media.call) {
                     self.test_over(parts, id);
+                    self.refusal_over(parts, id);
                 }
             }
             News::Counted(counted) => self.counted(parts, counted),
