@@ -128,6 +128,9 @@ pub struct Attempt {
     pub status: Option<u16>,
     pub started_at: Stamp,
     pub ended_at: Option<Stamp>,
+    /// Code of the trunk's Geolocation-Error (RFC 6442 §4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location_error: Option<u16>,
 }
 
 /// An ended call: one row of `/api/v1/records`, kept in the store as this very JSON.
@@ -285,6 +288,7 @@ mod tests {
                 status: None,
                 started_at: stamp(1),
                 ended_at: Some(stamp(1500)),
+                location_error: None,
             }],
             country_source: Some("header".into()),
             callback_of: None,

@@ -369,6 +369,7 @@ impl Calls {
             status: 0,
             started_at: parts.context.now,
             ended_at: None,
+            location_error: None,
         };
         let wait = trunk.answer_wait;
         let takes_reliable = |invite: &Message| invite.extensions().reliable;
@@ -466,6 +467,7 @@ impl Calls {
 
     /// The leg of a branch failed and is gone.
     pub(super) fn branch_failed(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, refusal: &Refusal) {
+        self.note_location_error(id, leg, refusal.location_error);
         let Some(branch) = self.close_branch(parts, id, leg, refusal.status) else { return };
         if let Some((target, place)) = branch.target {
             parts.trunks.report(parts.context.now, target, place, Sign::Answered(refusal.status));

@@ -8,7 +8,7 @@ use crate::sip::Message;
 use crate::transaction::ServerId;
 use crate::transport::Flow;
 use crate::trunk::Sign;
-use crate::ua::{CallId, Confirms, LegId, Refusal};
+use crate::ua::{CallId, Confirms, LegId, Refusal, location_error};
 
 impl Calls {
     /// A branch rings, or more. `described`: with a description that counts.
@@ -30,7 +30,7 @@ impl Calls {
         }
         branch.alerting = true;
         let target = branch.target;
-        self.note_location_error(id, leg, message);
+        self.note_location_error(id, leg, location_error(message));
         if let Some((target, place)) = target {
             parts.trunks.report(parts.context.now, target, place, Sign::Answered(status));
         }
@@ -124,7 +124,7 @@ impl Calls {
             self.branch_failed(parts, id, leg, &refusal);
             return;
         };
-        self.note_location_error(id, leg, message);
+        self.note_location_error(id, leg, location_error(message));
         let Some(branch) = self.close_branch(parts, id, leg, message.code()) else { return };
         if let Some((target, place)) = branch.target {
             parts.trunks.report(parts.context.now, target, place, Sign::Answered(message.code()));

@@ -134,6 +134,8 @@ pub struct Attempt {
     pub status: u16,
     pub started_at: Instant,
     pub ended_at: Option<Instant>,
+    /// What the trunk found wrong with the location (RFC 6442 §4.4).
+    pub location_error: Option<u16>,
 }
 
 /// A call as it is now, or as it was when it ended.

@@ -73,17 +73,17 @@ impl Calls {
         content
     }
 
-    /// A trunk says that it could not read the location (RFC 6442 §4.4). That is for whoever looks after the configuration: the
-    /// phone is not told, since it may be ours, and nobody in danger can do anything about it.
-    pub(super) fn note_location_error(&mut self, id: CallId, leg: LegId, response: &Message) {
-        let Some(error) = response.header(Name::GeolocationError) else { return };
-        let digits = error.iter().take_while(|byte| byte.is_ascii_digit()).take(3);
-        let code = digits.fold(0, |code: u16, digit| code * 10 + u16::from(digit - b'0'));
-        let Some(call) = self.calls.get(id) else { return };
+    /// A trunk says that it could not make use of the location (RFC 6442 §4.4). That is for whoever looks after the configuration:
+    /// the phone is not told, since it may be our location, and nobody in danger can do anything about it.
+    pub(super) fn note_location_error(&mut self, id: CallId, leg: LegId, code: Option<u16>) {
+        let (Some(code), Some(call)) = (code, self.calls.get_mut(id)) else { return };
         let branch = call.branches.iter().find(|branch| branch.leg == leg);
-        let trunk = branch.and_then(|branch| call.attempts.get(branch.attempt)).map(|attempt| attempt.trunk.clone());
-        if let Some(trunk) = trunk.filter(|trunk| !trunk.is_empty()) {
-            self.reports.push(Report::LocationError { trunk, code });
+        let attempt = branch.and_then(|branch| call.attempts.get_mut(branch.attempt));
+        if let Some(attempt) = attempt.filter(|attempt| !attempt.trunk.is_empty()) {
+            let is_new = attempt.location_error.replace(code) != Some(code);
+            if is_new {
+                self.reports.push(Report::LocationError { trunk: attempt.trunk.clone(), code });
+            }
         }
     }
 }

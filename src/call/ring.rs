@@ -189,6 +189,7 @@ impl Calls {
             status: 0,
             started_at: parts.context.now,
             ended_at: None,
+            location_error: None,
         };
         self.launch(parts, id, leg, attempt, PHONE_WAIT, target);
         parts.ua.invite(&mut parts.context, leg, &lines, content.as_ref(), answers_early);

@@ -296,7 +296,8 @@ impl Calls {
         let trunk = parts.config.trunk(trunk).map(|trunk| trunk.name.clone()).unwrap_or_default();
         let Some(call) = self.calls.get_mut(id) else { return };
         if call.attempts.len() < limits::ATTEMPTS_PER_CALL {
-            let attempt = Attempt { trunk, target: target.into(), status: 200, started_at: now, ended_at: Some(now) };
+            let (target, location_error) = (target.into(), None);
+            let attempt = Attempt { trunk, target, status: 200, started_at: now, ended_at: Some(now), location_error };
             call.attempts.push(attempt);
         }
     }

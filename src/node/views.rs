@@ -140,6 +140,7 @@ pub(super) fn record_of(
         status: Some(attempt.status).filter(|status| *status != 0),
         started_at: stamp(attempt.started_at, wall_offset_ms),
         ended_at: attempt.ended_at.map(|at| stamp(at, wall_offset_ms)),
+        location_error: attempt.location_error,
     };
     Record {
         call: CallView { state: State::Ended, ..call_view(history, wall_offset_ms) },

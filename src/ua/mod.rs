@@ -35,7 +35,7 @@ pub use account::{AccountId, Accounts};
 pub use content::{Content, Part, Unacceptable};
 pub use leg::{Leg, Side, Stage};
 pub use local::Local;
-pub use refusal::Refusal;
+pub use refusal::{Refusal, location_error};
 pub use reliable::Confirms;
 pub use signing::{again, with_credentials};
 pub use uac::Invitation;

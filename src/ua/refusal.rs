@@ -19,11 +19,21 @@ pub struct Refusal {
     pub retry_after: Option<u32>,
     /// Where a 3xx points: the URI of its first Contact.
     pub redirect: Option<Bytes>,
+    /// Code of a Geolocation-Error (RFC 6442 §4.4); it is never told on.
+    pub location_error: Option<u16>,
 }
 
 impl Refusal {
     pub const fn new(status: u16) -> Self {
-        Self { status, phrase: None, warning: None, reason: None, retry_after: None, redirect: None }
+        Self {
+            status,
+            phrase: None,
+            warning: None,
+            reason: None,
+            retry_after: None,
+            redirect: None,
+            location_error: None,
+        }
     }
 
     pub fn warn(status: u16, warning: impl Into<String>) -> Self {
@@ -37,6 +47,7 @@ impl Refusal {
         Self {
             reason: response.header(Name::Reason).map(Bytes::copy_from_slice),
             redirect: contact.map(|contact| Bytes::copy_from_slice(contact.uri)),
+            location_error: location_error(response),
             ..Self::new(response.code())
         }
     }
@@ -48,6 +59,12 @@ impl Refusal {
             Bytes::from(format!("SIP;cause={};text=\"{text}\"", self.status))
         })
     }
+}
+
+/// What a response says is wrong with the location in its request (RFC 6442 §4.4): three digits.
+pub fn location_error(response: &Message) -> Option<u16> {
+    let code = response.header(Name::GeolocationError)?.split(|byte| b"; \t".contains(byte)).next()?;
+    std::str::from_utf8(code).ok()?.parse().ok().filter(|code| (100..1000).contains(code))
 }
 
 impl Refusal {

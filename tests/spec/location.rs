@@ -5,7 +5,7 @@ use sosbridge::node::Input;
 use sosbridge::sip::mime;
 
 use crate::numbers::{ended, with_location};
-use crate::world::{Agent, Call, Msg, Toml, World, alice, backup, bob, nomad, psap};
+use crate::world::{Agent, Call, Dialog, Msg, Toml, World, alice, backup, bob, nomad, psap};
 
 const ADDRESS: &str =
     r#"location = { a1 = "WA", a3 = "Redmond", rd = "One & Only", sts = "Way", hno = "1", pc = "98052" }"#;
@@ -246,14 +246,25 @@ fn a_test_call_over_a_trunk_is_located_as_a_real_one() {
 }
 
 #[test]
-fn what_the_trunk_says_of_the_location_stays_with_the_operator() {
+fn what_the_trunk_says_of_the_location_is_for_the_operator_and_not_for_the_phone() {
     let mut world = world(&located());
-    let (_, offered) = world.dialled();
+    let (invite, offered) = world.dialled();
     let error = "102 ;code=\"Location not found\"";
-    world.send(&psap(), &psap().reply(&offered, 183).with("Geolocation-Error", error));
+    world.send(&psap(), &psap().reply(&offered, 424).with("Geolocation-Error", error));
+    world.take(&psap(), "ACK");
+    let again = world.take(&psap(), "INVITE");
+    world.send(&psap(), &psap().reply(&again, 183).with("Geolocation-Error", "100"));
     assert!(!world.take(&alice(), "183").has("Geolocation-Error"));
-    world.send(&psap(), &psap().reply(&offered, 200).sdp(&psap().offer()).with("Geolocation-Error", error));
-    assert!(!world.take(&alice(), "200").has("Geolocation-Error"));
+    let answer = psap().reply(&again, 200).sdp(&psap().offer()).with("Geolocation-Error", "nonsense");
+    world.send(&psap(), &answer);
+    world.take(&psap(), "ACK");
+    let ok = world.take(&alice(), "200");
+    assert!(!ok.has("Geolocation-Error"));
+    let mut phone = Dialog::caller(alice(), &invite, &ok);
+    world.send(&alice(), &phone.request("ACK"));
+    assert_eq!(world.ask(&alice(), &phone.request("BYE")).code(), 200);
+    let errors: Vec<_> = world.record().attempts.iter().map(|attempt| attempt.location_error).collect();
+    assert_eq!(errors, [Some(102), Some(100)]);
 }
 
 #[test]
