@@ -322,6 +322,17 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// Whatever bytes a peer sends, and whoever calls this before it has looked at them.
+        #[test]
+        fn arbitrary_bytes_break_nothing(bytes in proptest::collection::vec(proptest::sample::select(
+            b"v=om=ca=audio 0123456789/.:RTP/AVP IN IP4 rtcp:mux\r\n\n\xff\0".to_vec()), 0..300)) {
+            let ways = [pair(20_000), Way::Direct, Way::Refused];
+            let new = rewrite(&bytes, &ways, OWN.parse().unwrap());
+            for stream in Stream::all(&new).into_iter().chain(Stream::all(&bytes)) {
+                let _ = (stream.peer(OWN.parse().unwrap(), stream.mux), stream.g711(), stream.clock_rate());
+            }
+        }
+
         /// m= lines keep their number and order, and no place of the owner is told.
         #[test]
         fn whatever_is_described(

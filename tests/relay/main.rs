@@ -13,6 +13,8 @@ mod breaking;
 mod cancel;
 #[path = "../rfc3261/dialogs.rs"]
 mod dialogs;
+#[path = "../rfc3261/families.rs"]
+mod families;
 #[path = "../rfc3261/in_dialog.rs"]
 mod in_dialog;
 #[path = "../rfc3261/legs.rs"]

@@ -61,7 +61,7 @@ fn each_party_knows_a_port_of_ours_that_leads_to_the_other() {
 }
 
 #[test]
-fn early_media_is_that_of_the_branch_the_caller_was_told_of() {
+fn oa_1_early_media_is_that_of_the_branch_the_caller_was_told_of() {
     let mut world = world();
     let (_, offered) = world.dialled();
     let early = psap().reply(&offered, 183).sdp(&offer("psap", &["m=audio 9100 RTP/AVP 0"]));
@@ -172,7 +172,7 @@ fn an_old_hold_reaches_the_other_side_as_hold() {
 }
 
 #[test]
-fn a_delayed_offer_crosses_both_ways() {
+fn oa_2_a_delayed_offer_crosses_both_ways() {
     let mut world = world();
     let invite = alice().request("INVITE", "sip:911@example.com");
     world.send(&alice(), &invite);
@@ -269,9 +269,9 @@ fn what_fails_before_an_answer_gives_its_ports_back() {
     assert_eq!(released, 2);
 }
 
-/// RFC 6157: a phone on IPv6 and a trunk on IPv4 each see an address of their own family.
+/// CONFORMANCE NA-8: a phone on IPv6 and a trunk on IPv4 each see an address of their own family.
 #[test]
-fn legs_of_different_families_are_joined() {
+fn na_8_legs_of_different_families_are_joined() {
     let mut world = World::of(&Toml::dual().relay());
     world.register(&alice6());
     let own =
@@ -326,7 +326,7 @@ fn what_arrives_is_shown_and_silence_ends_nothing() {
 
 /// CONFORMANCE ST-3: a call is up while somebody is heard, though neither side answers any more.
 #[test]
-fn an_emergency_call_stays_up_while_packets_flow() {
+fn st_3_an_emergency_call_stays_up_while_packets_flow() {
     for flows in [true, false] {
         let mut world = world();
         let call = world.talking();
