@@ -2,11 +2,16 @@
 //! them, and the orders that the data plane carries out. RTP itself never enters the node; its counters do.
 
 mod bank;
+mod end;
+mod hearing;
 pub mod order;
+mod packet;
 mod rewrite;
 mod streams;
 
 pub use bank::Bank;
+pub use end::{End, Port};
 pub use order::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Voice};
+pub use packet::Packet;
 pub use rewrite::{Way, rewrite};
 pub use streams::{Kind, Stream};

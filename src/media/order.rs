@@ -31,6 +31,8 @@ pub struct Peer {
     pub rtcp: Option<SocketAddr>,
     /// RTP and RTCP share one port (RFC 5761), as both sides have agreed.
     pub mux: bool,
+    /// Ticks of the RTP clock in a second (RFC 3550 §5.1), for jitter.
+    pub clock_rate: u32,
     /// Addresses besides that of `rtp` its packets may come from: where its signalling comes from. A phone behind a NAT
     /// sends from there and not from where its description says.
     pub sources: SmallVec<[IpAddr; 2]>,

@@ -101,7 +101,7 @@ impl<'a> Stream<'a> {
         let rtp = is_place.then(|| SocketAddr::new(address, self.port));
         let next = || Some(SocketAddr::new(address, self.port.checked_add(1)?));
         let rtcp = rtp.and_then(|rtp| if mux { Some(rtp) } else { self.rtcp(address).or_else(next) });
-        Peer { rtp, rtcp, mux, sources: smallvec::smallvec![from] }
+        Peer { rtp, rtcp, mux, clock_rate: self.clock_rate(), sources: smallvec::smallvec![from] }
     }
 
     /// `a=rtcp:port [nettype addrtype address]` (RFC 3605 §2.1).

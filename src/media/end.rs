@@ -1,0 +1,298 @@
+//! One end of a relayed stream: a pair of ports and the peer that uses it. The data plane asks it of every packet, and
+//! nothing here allocates.
+//!
+//! The source of packets is learnt from the first that comes from where the peer may be, and from then on is the only one
+//! that is heard (RFC 7362 §4): where the description says, or any port of the address that it or its signalling has, for NATs
+//! give a stream another port. It changes when signalling points elsewhere, or after silence. So a third party that floods the port is
+//! neither heard nor answered.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::hearing::Hearing;
+use super::order::{Counters, Peer};
+use super::packet::{Packet, Rtp, report_about};
+use crate::base::Instant;
+
+/// A source that has said nothing this long gives way to another that may be the peer: a NAT has forgotten its port, a phone
+/// has moved.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// The two ports of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    Rtp,
+    Rtcp,
+}
+
+/// What is known of the source of one port.
+#[derive(Clone, Copy, Debug, Default)]
+struct Latch {
+    source: Option<(SocketAddr, Instant)>,
+}
+
+impl Latch {
+    fn takes(&mut self, now: Instant, from: SocketAddr, may_be_peer: bool) -> bool {
+        let is_heard = match self.source {
+            Some((source, _)) if source == from => true,
+            Some((_, last)) => may_be_peer && now.since(last) >= SILENCE,
+            None => may_be_peer,
+        };
+        if is_heard {
+            self.source = Some((from, now));
+        }
+        is_heard
+    }
+
+    fn source(&self) -> Option<SocketAddr> {
+        self.source.map(|(source, _)| source)
+    }
+}
+
+/// One end of a stream.
+#[derive(Clone, Debug)]
+pub struct End {
+    peer: Option<Peer>,
+    rtp: Latch,
+    rtcp: Latch,
+    hearing: Hearing,
+    packets: u64,
+    bytes: u64,
+    strange: u64,
+    reported: Option<(u8, u32)>,
+    last: Instant,
+}
+
+impl End {
+    /// A pair that is given out at `now`.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            peer: None,
+            rtp: Latch::default(),
+            rtcp: Latch::default(),
+            hearing: Hearing::default(),
+            packets: 0,
+            bytes: 0,
+            strange: 0,
+            reported: None,
+            last: now,
+        }
+    }
+
+    /// Signalling says where the peer is.
+    pub fn point(&mut self, peer: Peer) {
+        if self.peer.as_ref().is_none_or(|before| before.rtp != peer.rtp) {
+            self.rtp = Latch::default();
+            self.rtcp = Latch::default();
+        }
+        self.peer = Some(peer);
+    }
+
+    /// What `bytes` are, when they come from the peer and are for the peer of the other end. `heard`: the source that the other end's
+    /// peer sends as, whose reception this one may report.
+    pub fn arrived(
+        &mut self,
+        now: Instant,
+        port: Port,
+        from: SocketAddr,
+        bytes: &[u8],
+        heard: Option<u32>,
+    ) -> Option<Packet> {
+        let packet = Packet::of(bytes);
+        let is_peer = match (packet, port) {
+            // Without ICE nobody asks for it (RFC 8445): a keep-alive, or somebody's probe.
+            (None | Some(Packet::Stun), _) | (Some(Packet::Rtp), Port::Rtcp) => false,
+            (Some(_), port) => self.is_from_peer(now, port, from),
+        };
+        if !is_peer {
+            self.strange = self.strange.saturating_add(1);
+            return None;
+        }
+        self.last = now;
+        match packet {
+            Some(Packet::Rtp) => {
+                self.packets += 1;
+                self.bytes += bytes.len() as u64;
+                let rate = self.peer.as_ref().map_or(8000, |peer| peer.clock_rate);
+                if let Some(rtp) = Rtp::read(bytes) {
+                    self.hearing.heard(now, rate, rtp);
+                }
+            }
+            Some(Packet::Rtcp) => {
+                if let Some(report) = heard.and_then(|ssrc| report_about(bytes, ssrc)) {
+                    self.reported = Some((report.fraction_lost, report.jitter));
+                }
+            }
+            Some(Packet::Dtls | Packet::Stun) | None => {}
+        }
+        packet
+    }
+
+    fn is_from_peer(&mut self, now: Instant, port: Port, from: SocketAddr) -> bool {
+        let Some(peer) = &self.peer else { return false };
+        let ip = from.ip().to_canonical();
+        let is_described = |place: Option<SocketAddr>| place.is_some_and(|place| place.ip() == ip);
+        let may_be = is_described(peer.rtp) || is_described(peer.rtcp) || peer.sources.contains(&ip);
+        let latch = match port {
+            Port::Rtp => &mut self.rtp,
+            Port::Rtcp => &mut self.rtcp,
+        };
+        latch.takes(now, from, may_be)
+    }
+
+    /// From which port and to where a packet leaves to the peer; `None` while it wants none.
+    pub fn destination(&self, packet: Packet) -> Option<(Port, SocketAddr)> {
+        let peer = self.peer.as_ref()?;
+        let described = peer.rtp?;
+        let rtp = || (Port::Rtp, self.rtp.source().unwrap_or(described));
+        match packet {
+            Packet::Rtcp if !peer.mux => Some((Port::Rtcp, self.rtcp.source().or(peer.rtcp)?)),
+            Packet::Rtp | Packet::Dtls | Packet::Rtcp => Some(rtp()),
+            Packet::Stun => None,
+        }
+    }
+
+    /// The source its peer sends as.
+    pub fn ssrc(&self) -> Option<u32> {
+        self.hearing.ssrc()
+    }
+
+    pub fn counters(&self, now: Instant) -> Counters {
+        Counters {
+            packets: self.packets,
+            bytes: self.bytes,
+            lost: self.hearing.lost(),
+            jitter: self.hearing.jitter(),
+            strange: self.strange,
+            reported_lost: self.reported.map(|(lost, _)| lost),
+            reported_jitter: self.reported.map(|(_, jitter)| jitter),
+            silent: now.since(self.last),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn peer(rtp: &str) -> Peer {
+        Peer {
+            rtp: Some(at(rtp)),
+            rtcp: Some(at("10.0.0.7:6001")),
+            mux: false,
+            clock_rate: 8000,
+            sources: smallvec::smallvec!["203.0.113.9".parse().unwrap()],
+        }
+    }
+
+    fn packet() -> [u8; 172] {
+        let mut bytes = [0; 172];
+        bytes[0] = 0x80;
+        bytes
+    }
+
+    fn ms(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    fn heard(end: &mut End, now: u64, from: &str) -> bool {
+        end.arrived(ms(now), Port::Rtp, at(from), &packet(), None).is_some()
+    }
+
+    #[test]
+    fn nobody_is_heard_before_signalling_says_who() {
+        let mut end = End::new(ms(0));
+        assert!(!heard(&mut end, 1, "203.0.113.9:7000"));
+        assert_eq!(end.destination(Packet::Rtp), None);
+        assert_eq!(end.counters(ms(5)).strange, 1);
+    }
+
+    #[test]
+    fn a_phone_behind_a_nat_is_heard_and_answered_where_it_sends_from() {
+        let mut end = End::new(ms(0));
+        end.point(peer("10.0.0.7:6000"));
+        assert_eq!(end.destination(Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        assert!(heard(&mut end, 1, "203.0.113.9:41000"));
+        assert_eq!(end.destination(Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+        assert_eq!(end.destination(Packet::Rtcp), Some((Port::Rtcp, at("10.0.0.7:6001"))));
+    }
+
+    #[test]
+    fn a_third_party_neither_steals_nor_reaches_a_stream() {
+        let mut end = End::new(ms(0));
+        end.point(peer("10.0.0.7:6000"));
+        assert!(!heard(&mut end, 1, "198.51.100.66:6000"));
+        assert!(heard(&mut end, 2, "10.0.0.7:6000"));
+        for now in 3..20_000 {
+            assert!(!heard(&mut end, now, "198.51.100.66:6000"));
+            assert!(now % 20 != 0 || heard(&mut end, now, "10.0.0.7:6000"));
+            // Another port of the same address neither, while the first one speaks.
+            assert!(!heard(&mut end, now, "203.0.113.9:9999"));
+        }
+        assert_eq!(end.destination(Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+    }
+
+    #[test]
+    fn after_silence_another_source_that_may_be_the_peer_is_heard() {
+        let mut end = End::new(ms(0));
+        end.point(peer("10.0.0.7:6000"));
+        assert!(heard(&mut end, 0, "203.0.113.9:41000"));
+        assert!(!heard(&mut end, 4999, "203.0.113.9:42000"));
+        assert!(!heard(&mut end, 5001, "198.51.100.66:41000"));
+        assert!(heard(&mut end, 5001, "203.0.113.9:42000"));
+        assert!(!heard(&mut end, 5002, "203.0.113.9:41000"));
+    }
+
+    #[test]
+    fn signalling_that_points_elsewhere_is_followed_and_a_repetition_changes_nothing() {
+        let mut end = End::new(ms(0));
+        end.point(peer("10.0.0.7:6000"));
+        assert!(heard(&mut end, 0, "203.0.113.9:41000"));
+        end.point(peer("10.0.0.7:6000"));
+        assert!(!heard(&mut end, 1, "10.0.0.7:6000"));
+        end.point(peer("10.0.0.7:6002"));
+        assert_eq!(end.destination(Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6002"))));
+        assert!(heard(&mut end, 2, "10.0.0.7:6002"));
+    }
+
+    #[test]
+    fn a_peer_on_hold_gets_nothing() {
+        let mut end = End::new(ms(0));
+        end.point(peer("10.0.0.7:6000"));
+        assert!(heard(&mut end, 0, "10.0.0.7:6000"));
+        end.point(Peer { rtp: None, rtcp: None, ..peer("10.0.0.7:6000") });
+        assert_eq!(end.destination(Packet::Rtp), None);
+        assert_eq!(end.destination(Packet::Rtcp), None);
+    }
+
+    #[test]
+    fn rtcp_goes_by_its_own_port_unless_both_have_agreed_on_one() {
+        let mut end = End::new(ms(0));
+        end.point(peer("10.0.0.7:6000"));
+        let mut report = [0; 8];
+        report[..2].copy_from_slice(&[0x80, 201]);
+        assert_eq!(end.arrived(ms(1), Port::Rtcp, at("203.0.113.9:41001"), &report, None), Some(Packet::Rtcp));
+        assert_eq!(end.destination(Packet::Rtcp), Some((Port::Rtcp, at("203.0.113.9:41001"))));
+        end.point(Peer { mux: true, ..peer("10.0.0.7:6000") });
+        assert_eq!(end.destination(Packet::Rtcp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        // RTP has no business on the port of RTCP.
+        assert_eq!(end.arrived(ms(2), Port::Rtcp, at("203.0.113.9:41001"), &packet(), None), None);
+    }
+
+    #[test]
+    fn dtls_passes_and_stun_does_not() {
+        let mut end = End::new(ms(0));
+        end.point(peer("10.0.0.7:6000"));
+        let mut hello = [0; 64];
+        hello[0] = 22;
+        assert_eq!(end.arrived(ms(1), Port::Rtp, at("10.0.0.7:6000"), &hello, None), Some(Packet::Dtls));
+        hello[0] = 0;
+        assert_eq!(end.arrived(ms(1), Port::Rtp, at("10.0.0.7:6000"), &hello, None), None);
+        assert_eq!(end.counters(ms(1)).strange, 1);
+    }
+}
