@@ -48,10 +48,13 @@ pub enum Dropped {
     Resolve,
     /// A TLS or WebSocket handshake ended for a new one at `limits::HANDSHAKES`.
     Handshake,
+    /// Orders to the relay of media that it did not take.
+    Media,
 }
 
 impl Dropped {
-    const ALL: [Self; 5] = [Self::Datagram, Self::Connection, Self::Backlog, Self::Resolve, Self::Handshake];
+    const ALL: [Self; 6] =
+        [Self::Datagram, Self::Connection, Self::Backlog, Self::Resolve, Self::Handshake, Self::Media];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -60,6 +63,7 @@ impl Dropped {
             Self::Backlog => "backlog",
             Self::Resolve => "resolve",
             Self::Handshake => "handshake",
+            Self::Media => "media",
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod file;
 pub mod geography;
 pub mod http;
 pub mod log;
+pub mod media;
 pub mod mmsg;
 pub mod reload;
 pub mod run;

@@ -19,10 +19,11 @@ use super::connections::Connections;
 use super::dns::Resolver;
 use super::events::Event;
 use super::http::Ask;
+use super::media::MediaPlane;
 use super::store::{Done, Store};
 use super::udp::UdpListener;
 use super::{mmsg, reload};
-use crate::admin::{Answer, Metrics, Query};
+use crate::admin::{Answer, Dropped, Metrics, Query};
 use crate::base::limits;
 use crate::config::Config;
 use crate::node::{Input, Node, Output};
@@ -56,6 +57,7 @@ pub struct Loop {
     pub udp: Vec<Option<UdpListener>>,
     pub connections: Connections,
     pub resolver: Resolver,
+    pub media: MediaPlane,
     pub metrics: Metrics,
     pub sender: mpsc::Sender<Event>,
     pub events: mpsc::Receiver<Event>,
@@ -314,8 +316,12 @@ impl Loop {
                     }
                 }
                 Output::Resolve { query, question } => self.resolver.resolve(query, question),
-                Output::Media(_) => {}
+                Output::Media(order) => self.media.order(order),
             }
+        }
+        if !self.media.flush() {
+            self.metrics.dropped(Dropped::Media);
+            tracing::error!("the relay of media takes no orders: calls go on without sound. Restart soon");
         }
     }
 

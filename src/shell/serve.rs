@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::connections::Connections;
 use super::dns::Resolver;
 use super::file::Configuration;
+use super::media::MediaPlane;
 use super::run::Loop;
 use super::secure::Secure;
 use super::sockets::{self, BindFault, Bound};
@@ -16,7 +17,7 @@ use super::store::{self, Store};
 use super::{events, http, mmsg};
 use crate::admin::Metrics;
 use crate::config::Config;
-use crate::node::{Boot, Node};
+use crate::node::{Boot, Input, Node};
 
 /// Answers of the store waiting for the loop: many times what one round can cause, so that the store never waits.
 const STORE_ANSWERS: usize = 16 * 1024;
@@ -71,9 +72,10 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
     if let Some(input) = geography.input() {
         node.handle(clock.now(), input);
     }
+    let random = u64::from_le_bytes(seed()?.first_chunk().copied().unwrap_or_default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let parts = Parts { node, clock, store, config, config_path, secure, metrics, written, asked };
+        let parts = Parts { random, node, clock, store, config, config_path, secure, metrics, written, asked };
         let running = assemble(parts, bound)?;
         is_serving.store(true, Ordering::Release);
         tracing::info!(leases, bindings, "ready");
@@ -83,6 +85,7 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
 }
 
 struct Parts {
+    random: u64,
     node: Node,
     clock: super::clock::NodeClock,
     store: Store,
@@ -97,9 +100,13 @@ struct Parts {
 /// Needs the runtime: sockets are registered with it.
 fn assemble(parts: Parts, bound: Vec<Bound>) -> std::io::Result<Loop> {
     let (sender, events) = mpsc::channel(events::QUEUE);
+    let (media, news) = MediaPlane::start(&parts.config.media, sender.clone(), parts.random)?;
+    let mut node = parts.node;
+    news.into_iter().for_each(|news| node.handle(parts.clock.now(), Input::Media(news)));
     let local = parts.config.listeners.iter().map(|listener| listener.address.ip()).collect();
     Ok(Loop {
-        node: parts.node,
+        node,
+        media,
         clock: parts.clock,
         store: parts.store,
         resolver: Resolver::new(&parts.config.sip.dns, sender.clone(), parts.metrics.clone())?,

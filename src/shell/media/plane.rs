@@ -1,0 +1,427 @@
+//! The thread that carries packets: receives, asks the [`End`]s, sends. It never waits for the node, and the node never for it.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token};
+use tokio::sync::mpsc::Sender;
+
+use super::ports::{Bound, Range};
+use super::voice::{Frame, Playing};
+use crate::base;
+use crate::media::{End, News, Order, Packet, PairId, Port, Ports};
+use crate::node::Input;
+use crate::shell::events::Event;
+
+/// Pairs of each address that wait for their use; below `LOW` there are more.
+const READY: usize = 256;
+const LOW: usize = 192;
+/// How long the ports of a pair rest, for what is still on its way to them.
+const REST: Duration = Duration::from_secs(5);
+/// How often the node hears how pairs fare.
+const COUNT: Duration = Duration::from_secs(1);
+/// Largest packet: more than any link carries unfragmented, less than what a peer can send.
+const PACKET: usize = 9216;
+/// Sockets that are ready, in one look.
+const EVENTS: usize = 1024;
+/// Packets taken from one socket before the next has its turn.
+const TURN: usize = 64;
+/// News that wait for the node; beyond, the counts wait for the next second.
+const NEWS: usize = 1024;
+pub const WAKE: Token = Token(usize::MAX);
+
+enum State {
+    /// Bound, and known to the node.
+    Ready,
+    Used,
+    Resting,
+    Spare,
+}
+
+struct Pair {
+    id: PairId,
+    sockets: Bound,
+    /// Which of the ranges it is from.
+    range: usize,
+    state: State,
+    end: End,
+    joined: Option<usize>,
+    voice: Option<Playing>,
+}
+
+impl Pair {
+    fn socket(&self, port: Port) -> &UdpSocket {
+        match port {
+            Port::Rtp => &self.sockets.rtp,
+            Port::Rtcp => &self.sockets.rtcp,
+        }
+    }
+}
+
+pub struct Plane {
+    poll: Poll,
+    ranges: Vec<Range>,
+    /// Ready pairs of each range.
+    ready: Vec<usize>,
+    spare: Vec<Vec<usize>>,
+    resting: VecDeque<(Instant, usize)>,
+    pairs: Vec<Pair>,
+    generation: u64,
+    playing: Vec<usize>,
+    orders: Receiver<Vec<Order>>,
+    events: Sender<Event>,
+    news: VecDeque<News>,
+    is_scarce: bool,
+    began: Instant,
+    counted: Instant,
+    random: u64,
+}
+
+impl Plane {
+    pub fn new(
+        poll: Poll,
+        ranges: Vec<Range>,
+        orders: Receiver<Vec<Order>>,
+        events: Sender<Event>,
+        random: u64,
+    ) -> Self {
+        let (count, now) = (ranges.len(), Instant::now());
+        Self {
+            poll,
+            ranges,
+            ready: vec![0; count],
+            spare: vec![Vec::new(); count],
+            resting: VecDeque::new(),
+            pairs: Vec::new(),
+            generation: 0,
+            playing: Vec::new(),
+            orders,
+            events,
+            news: VecDeque::new(),
+            is_scarce: false,
+            began: now,
+            counted: now,
+            random,
+        }
+    }
+
+    /// Until the daemon is gone.
+    pub fn run(mut self) {
+        let mut ready = Events::with_capacity(EVENTS);
+        let mut buffer = vec![0; PACKET];
+        loop {
+            match self.poll.poll(&mut ready, Some(self.patience(Instant::now()))) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    tracing::error!(%error, "the relay of media has ended: calls go on without sound. Restart soon");
+                    return;
+                }
+                Err(_) | Ok(()) => {}
+            }
+            let now = Instant::now();
+            let at = self.time(now);
+            for event in &ready {
+                match event.token() {
+                    WAKE => {
+                        if !self.take_orders(now) {
+                            return;
+                        }
+                    }
+                    Token(token) => {
+                        let port = if token % 2 == 0 { Port::Rtp } else { Port::Rtcp };
+                        self.receive(at, token / 2, port, &mut buffer);
+                    }
+                }
+            }
+            self.speak(now);
+            self.rise(now);
+            self.top_up();
+            if now.saturating_duration_since(self.counted) >= COUNT {
+                self.counted = now;
+                self.count(at);
+            }
+            self.tell();
+        }
+    }
+
+    /// How long there is nothing to do unless something comes.
+    fn patience(&self, now: Instant) -> Duration {
+        let voice =
+            self.playing.iter().filter_map(|slot| self.pairs.get(*slot)?.voice.as_ref()).map(Playing::due).min();
+        let rested = self.resting.front().map(|(at, _)| *at);
+        let counted = Some(self.counted + COUNT);
+        let next = [voice, rested, counted].into_iter().flatten().min().unwrap_or(now);
+        let wait = next.saturating_duration_since(now);
+        // What the node had no room for.
+        if self.news.is_empty() { wait } else { wait.min(Duration::from_millis(5)) }
+    }
+
+    fn time(&self, now: Instant) -> base::Instant {
+        base::Instant::from_millis(0) + now.saturating_duration_since(self.began)
+    }
+
+    /// False when the daemon is gone.
+    fn take_orders(&mut self, now: Instant) -> bool {
+        loop {
+            match self.orders.try_recv() {
+                Ok(orders) => orders.into_iter().for_each(|order| self.obey(now, order)),
+                Err(std::sync::mpsc::TryRecvError::Empty) => return true,
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn slot(&mut self, now: Instant, id: PairId) -> Option<usize> {
+        let slot = usize::try_from(id.0 & u64::from(u32::MAX)).ok()?;
+        let at = self.time(now);
+        let pair = self.pairs.get_mut(slot).filter(|pair| pair.id == id)?;
+        if matches!(pair.state, State::Ready) {
+            pair.state = State::Used;
+            pair.end = End::new(at);
+            if let Some(ready) = self.ready.get_mut(pair.range) {
+                *ready = ready.saturating_sub(1);
+            }
+        }
+        matches!(pair.state, State::Used).then_some(slot)
+    }
+
+    fn obey(&mut self, now: Instant, order: Order) {
+        match order {
+            Order::Join(one, other) => {
+                let (Some(one), Some(other)) = (self.slot(now, one), self.slot(now, other)) else { return };
+                self.part(one);
+                self.part(other);
+                self.join(one, other);
+                self.join(other, one);
+            }
+            Order::Part(id) => {
+                if let Some(slot) = self.slot(now, id) {
+                    self.part(slot);
+                }
+            }
+            Order::Point(id, peer) => {
+                if let Some(pair) = self.slot(now, id).and_then(|slot| self.pairs.get_mut(slot)) {
+                    pair.end.point(peer);
+                }
+            }
+            Order::Play(id, voice) => {
+                let Some(slot) = self.slot(now, id) else { return };
+                self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                let playing = Playing::new(voice, now, self.random ^ (self.random >> 29));
+                if let Some(pair) = self.pairs.get_mut(slot) {
+                    pair.voice = Some(playing);
+                }
+                if !self.playing.contains(&slot) {
+                    self.playing.push(slot);
+                }
+            }
+            Order::Silence(id) => {
+                if let Some(slot) = self.slot(now, id) {
+                    self.silence(slot);
+                }
+            }
+            Order::Release(id) => {
+                let Some(slot) = self.slot(now, id) else { return };
+                self.part(slot);
+                self.silence(slot);
+                if let Some(pair) = self.pairs.get_mut(slot) {
+                    pair.state = State::Resting;
+                    self.resting.push_back((now + REST, slot));
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, slot: usize, other: usize) {
+        if let Some(pair) = self.pairs.get_mut(slot) {
+            pair.joined = Some(other);
+        }
+    }
+
+    fn part(&mut self, slot: usize) {
+        let other = self.pairs.get_mut(slot).and_then(|pair| pair.joined.take());
+        if let Some(other) = other.and_then(|other| self.pairs.get_mut(other)) {
+            other.joined = None;
+        }
+    }
+
+    fn silence(&mut self, slot: usize) {
+        if let Some(pair) = self.pairs.get_mut(slot) {
+            pair.voice = None;
+        }
+        self.playing.retain(|playing| *playing != slot);
+    }
+
+    /// Takes what waits on one socket and sends it on. The kernel says only once that something is there: all of it is taken.
+    fn receive(&mut self, at: base::Instant, slot: usize, port: Port, buffer: &mut [u8]) {
+        for _ in 0..TURN {
+            let Some(pair) = self.pairs.get(slot) else { return };
+            match pair.socket(port).recv_from(buffer) {
+                Ok((length, from)) => {
+                    if let Some(bytes) = buffer.get(..length) {
+                        self.forward(at, slot, port, from, bytes);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // An ICMP error of something sent before.
+                Err(_) => {}
+            }
+        }
+        // There may be more, and nobody will say so again.
+        self.renew(slot, port);
+    }
+
+    fn renew(&mut self, slot: usize, port: Port) {
+        let Some(pair) = self.pairs.get_mut(slot) else { return };
+        let (socket, offset) = match port {
+            Port::Rtp => (&mut pair.sockets.rtp, 0),
+            Port::Rtcp => (&mut pair.sockets.rtcp, 1),
+        };
+        let _ = self.poll.registry().reregister(socket, Token(slot * 2 + offset), Interest::READABLE);
+    }
+
+    fn forward(&mut self, at: base::Instant, slot: usize, port: Port, from: std::net::SocketAddr, bytes: &[u8]) {
+        let Some(joined) = self.pairs.get(slot).map(|pair| pair.joined) else { return };
+        let heard = joined.and_then(|other| self.pairs.get(other)?.end.ssrc());
+        let Some(pair) = self.pairs.get_mut(slot).filter(|pair| matches!(pair.state, State::Used)) else { return };
+        let Some(packet) = pair.end.arrived(at, port, from, bytes, heard) else { return };
+        let Some(other) = joined.and_then(|other| self.pairs.get(other)).filter(|other| other.voice.is_none()) else {
+            return;
+        };
+        if let Some((port, to)) = other.end.destination(packet) {
+            // A full buffer loses a packet, as any hop of the network may.
+            let _ = other.socket(port).send_to(bytes, to);
+        }
+    }
+
+    /// Sends what voices are to say by now.
+    fn speak(&mut self, now: Instant) {
+        let mut over = Vec::new();
+        let mut frame: Frame = [0; size_of::<Frame>()];
+        for slot in &self.playing {
+            let Some(Pair { id, sockets, end, voice: Some(voice), .. }) = self.pairs.get_mut(*slot) else { continue };
+            while voice.due() <= now {
+                if voice.next(now, &mut frame).is_none() {
+                    over.push((*slot, *id));
+                    break;
+                }
+                if let Some((_, to)) = end.destination(Packet::Rtp) {
+                    let _ = sockets.rtp.send_to(&frame, to);
+                }
+            }
+        }
+        for (slot, id) in over {
+            self.silence(slot);
+            self.news.push_back(News::Played(id));
+        }
+    }
+
+    /// Ports that have rested enough are good for another pair.
+    fn rise(&mut self, now: Instant) {
+        while let Some(&(at, slot)) = self.resting.front().filter(|(at, _)| *at <= now) {
+            let _ = at;
+            self.resting.pop_front();
+            let Some(pair) = self.pairs.get_mut(slot) else { continue };
+            pair.state = State::Spare;
+            if let Some(spare) = self.spare.get_mut(pair.range) {
+                spare.push(slot);
+            }
+        }
+    }
+
+    /// Sees to it that pairs are ready before anybody wants them.
+    pub fn top_up(&mut self) {
+        let mut bound = Vec::new();
+        for range in 0..self.ranges.len() {
+            if self.ready.get(range).is_none_or(|ready| *ready >= LOW) {
+                continue;
+            }
+            while self.ready.get(range).is_some_and(|ready| *ready < READY) {
+                match self.another(range) {
+                    Ok(ports) => {
+                        bound.push(ports);
+                        if let Some(ready) = self.ready.get_mut(range) {
+                            *ready += 1;
+                        }
+                    }
+                    Err(error) => {
+                        self.scarce(range, &error);
+                        break;
+                    }
+                }
+            }
+        }
+        if !bound.is_empty() {
+            self.news.push_back(News::Bound(bound));
+        }
+    }
+
+    fn scarce(&mut self, range: usize, error: &std::io::Error) {
+        // A range that is smaller than what is kept ready is not in want.
+        let is_used_up = self.ready.get(range).is_some_and(|ready| *ready == 0);
+        if is_used_up && !self.is_scarce {
+            let address = self.ranges.get(range).map(|range| range.address.to_string()).unwrap_or_default();
+            self.news.push_back(News::Scarce { reason: format!("{address}: {error}") });
+        }
+        self.is_scarce = is_used_up;
+    }
+
+    /// A pair of `range` under a new name.
+    fn another(&mut self, range: usize) -> std::io::Result<Ports> {
+        let slot = match self.spare.get_mut(range).and_then(Vec::pop) {
+            Some(slot) => slot,
+            None => self.bind(range)?,
+        };
+        self.generation += 1;
+        let at = self.time(Instant::now());
+        let Some(pair) = self.pairs.get_mut(slot) else { return Err(ErrorKind::NotFound.into()) };
+        pair.id = PairId(self.generation << 32 | slot as u64);
+        pair.state = State::Ready;
+        pair.end = End::new(at);
+        Ok(Ports { pair: pair.id, address: pair.sockets.address, rtp: pair.sockets.port })
+    }
+
+    fn bind(&mut self, range: usize) -> std::io::Result<usize> {
+        let Some(from) = self.ranges.get_mut(range) else { return Err(ErrorKind::NotFound.into()) };
+        let mut sockets = from.bind()?;
+        let slot = self.pairs.len();
+        let registry = self.poll.registry();
+        registry.register(&mut sockets.rtp, Token(slot * 2), Interest::READABLE)?;
+        registry.register(&mut sockets.rtcp, Token(slot * 2 + 1), Interest::READABLE)?;
+        let end = End::new(base::Instant::from_millis(0));
+        let (id, state) = (PairId(slot as u64), State::Spare);
+        self.pairs.push(Pair { id, sockets, range, state, end, joined: None, voice: None });
+        Ok(slot)
+    }
+
+    fn count(&mut self, at: base::Instant) {
+        if self.news.len() >= NEWS {
+            return;
+        }
+        let used = self.pairs.iter().filter(|pair| matches!(pair.state, State::Used));
+        let counted: Vec<_> = used.map(|pair| (pair.id, pair.end.counters(at))).collect();
+        if !counted.is_empty() {
+            self.news.push_back(News::Counted(counted));
+        }
+    }
+
+    fn tell(&mut self) {
+        while let Some(news) = self.news.pop_front() {
+            match self.events.try_send(Event::Input(Input::Media(news))) {
+                Ok(()) => {}
+                Err(tokio::sync::mpsc::error::TrySendError::Full(Event::Input(Input::Media(news)))) => {
+                    self.news.push_front(news);
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// What there is to tell at the start.
+    pub fn first_news(&mut self) -> Vec<News> {
+        self.news.drain(..).collect()
+    }
+}

@@ -1,0 +1,106 @@
+//! Pairs of sockets out of `[media] ports`: RTP on an even port, RTCP on the next (RFC 3550 §11).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use mio::net::UdpSocket;
+use socket2::{Domain, Socket, Type};
+
+/// Expedited forwarding (RFC 4594 §4.1): the DSCP of voice, in its place in the byte.
+const VOICE: u32 = 46 << 2;
+/// Room for a burst, in bytes: a second of video.
+const BUFFER: usize = 256 * 1024;
+
+/// A pair of sockets.
+pub struct Bound {
+    pub rtp: UdpSocket,
+    pub rtcp: UdpSocket,
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+/// The ports of one address.
+pub struct Range {
+    pub address: IpAddr,
+    first: u16,
+    pairs: u16,
+    next: u16,
+}
+
+impl Range {
+    /// One range of `ports` for each address; each begins at a place of chance.
+    pub fn of(addresses: &[IpAddr], (first, last): (u16, u16), random: u64) -> Vec<Self> {
+        let first = first.next_multiple_of(2);
+        let pairs = (last.saturating_sub(first).saturating_add(1) / 2).max(1);
+        let next = u16::try_from(random % u64::from(pairs)).unwrap_or(0);
+        addresses.iter().map(|&address| Self { address, first, pairs, next }).collect()
+    }
+
+    /// The next pair that is free; ports that somebody else has are passed over.
+    ///
+    /// # Errors
+    /// No pair of the range can be bound; the error is of the last try.
+    pub fn bind(&mut self) -> io::Result<Bound> {
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        for _ in 0..self.pairs {
+            let port = self.first + 2 * self.next;
+            self.next = (self.next + 1) % self.pairs;
+            match self.bind_at(port) {
+                Ok(bound) => return Ok(bound),
+                // Neither is mended by another port.
+                Err(error) if is_of_the_machine(&error) => return Err(error),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn bind_at(&self, port: u16) -> io::Result<Bound> {
+        let rtp = bind(self.address, port)?;
+        let rtcp = bind(self.address, port.checked_add(1).ok_or(io::ErrorKind::AddrNotAvailable)?)?;
+        Ok(Bound { rtp, rtcp, address: self.address, port })
+    }
+}
+
+fn is_of_the_machine(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(SocketAddr::new(address, port)), Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Best effort: the network may not care, and the kernel may have a smaller limit.
+    let _ = if address.is_ipv4() { socket.set_tos_v4(VOICE) } else { socket.set_tclass_v6(VOICE) };
+    let _ = socket.set_recv_buffer_size(BUFFER);
+    match socket.bind(&SocketAddr::new(address, port).into()) {
+        // The address that phones see is that of a NAT in front of us: packets come to any of ours.
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+            socket.bind(&SocketAddr::new(any, port).into())?;
+        }
+        bound => bound?,
+    }
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_range_is_used_up_and_no_port_of_it_twice() {
+        // Where nobody else is likely to be.
+        let mut range = Range::of(&[Ipv4Addr::LOCALHOST.into()], (48_001, 48_008), 1).remove(0);
+        let bound: Vec<Bound> = std::iter::from_fn(|| range.bind().ok()).collect();
+        let mut ports: Vec<u16> = bound.iter().map(|bound| bound.port).collect();
+        ports.sort_unstable();
+        assert!(ports.iter().all(|port| port % 2 == 0 && (48_002..=48_007).contains(port)), "{ports:?}");
+        ports.dedup();
+        assert_eq!(ports.len(), bound.len());
+        assert!(range.bind().is_err());
+    }
+}
