@@ -1,40 +1,21 @@
 //! The data plane of media with real sockets on loopback: who is heard, where it goes, what is said, and when ports come back.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::System;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sosbridge::media::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Voice};
 use sosbridge::node::Input;
 use sosbridge::shell::events::Event;
 use sosbridge::shell::media::MediaPlane;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::sync::mpsc;
 
-/// Counts what is allocated by all threads.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator as it is.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
+/// Counts what is allocated, by all threads.
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// One test at a time: allocations are counted of all threads.
 static TURN: Mutex<()> = Mutex::new(());
@@ -407,9 +388,9 @@ fn nothing_is_allocated_for_a_packet() {
         }
     };
     exchange(100);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = ALLOCATOR.stats().allocations;
     exchange(5000);
-    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let made = ALLOCATOR.stats().allocations - before;
     // Once a second the counts are told.
     assert!(made < 200, "{made} allocations for 10,000 packets");
 }

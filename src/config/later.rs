@@ -28,16 +28,14 @@ pub(super) fn check(root: &DeTable<'_>, report: &Report) {
     media(root, report);
 }
 
-/// Other modes than `pass` are known by name only.
+/// rtpengine is known by name only.
 fn media(root: &DeTable<'_>, report: &Report) {
     for path in [&["media", "mode"][..], &["trunks", "media"]] {
         let mut found = Vec::new();
-        find(root, path, &mut found, &|value| value.as_str().is_some_and(|mode| !mode.is_empty() && mode != "pass"));
+        find(root, path, &mut found, &|value| value.as_str() == Some("rtpengine"));
         for value in found {
-            let mode = value.get_ref().as_str().unwrap_or("");
             let key = path.join(".");
-            let message =
-                format!("`{key}`: media mode {mode:?} is not in this version: SDP passes through, as with \"pass\"");
+            let message = format!("`{key}`: media mode \"rtpengine\" is not in this version: the relay does its work");
             report.warning(&value.span(), key, message, None);
         }
     }

@@ -81,7 +81,7 @@ fn the_sample_runs_as_it_is_without_a_warning() {
     assert_eq!(config.listeners[1].protocol, Protocol::Tcp);
     assert_eq!(config.store.sqlite, Path::new("/etc/sosbridge/data/sosbridge.db"));
     assert_eq!(config.pools[0].len(), 100);
-    assert_eq!(config.media.mode, MediaMode::Pass);
+    assert_eq!(config.media.mode, MediaMode::Relay);
     let alice = config.user(&"sip:alice@example.com".parse().unwrap()).unwrap();
     assert!(!alice.inbound && alice.resource.may_call());
     assert_eq!(config.user_by_number(alice.number.unwrap()).unwrap().aor, alice.aor);
@@ -110,13 +110,16 @@ fn every_commented_example_of_the_sample_is_accepted() {
 fn keys_of_features_to_come_are_accepted_and_named() {
     let all = SAMPLE
         .replace("#: ", "")
-        .replace("mode = \"pass\"", "mode = \"relay\"")
+        .replace("mode = \"relay\"", "mode = \"rtpengine\"")
         .replace("media = \"pass\"", "media = \"rtpengine\"");
     let warnings = lines(&good(&all).warnings, &all).join("\n");
     for key in ["notify.url", "callback.wake_url", "callback.desk", "media.mode", "trunks.media", "media.rtpengine"] {
         assert!(warnings.contains(&format!("`{key}`")), "{key}\n{warnings}");
     }
-    assert!(warnings.contains("media mode \"relay\" is not in this version: SDP passes through"), "{warnings}");
+    assert!(
+        warnings.contains("media mode \"rtpengine\" is not in this version: the relay does its work"),
+        "{warnings}"
+    );
 }
 
 #[test]

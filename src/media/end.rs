@@ -228,11 +228,11 @@ mod tests {
         end.point(peer("10.0.0.7:6000"));
         assert!(!heard(&mut end, 1, "198.51.100.66:6000"));
         assert!(heard(&mut end, 2, "10.0.0.7:6000"));
-        for now in 3..20_000 {
-            assert!(!heard(&mut end, now, "198.51.100.66:6000"));
-            assert!(now % 20 != 0 || heard(&mut end, now, "10.0.0.7:6000"));
+        for moment in 3..20_000 {
+            assert!(!heard(&mut end, moment, "198.51.100.66:6000"));
+            assert!(moment % 20 != 0 || heard(&mut end, moment, "10.0.0.7:6000"));
             // Another port of the same address neither, while the first one speaks.
-            assert!(!heard(&mut end, now, "203.0.113.9:9999"));
+            assert!(!heard(&mut end, moment, "203.0.113.9:9999"));
         }
         assert_eq!(end.destination(Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
     }

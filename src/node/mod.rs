@@ -238,8 +238,8 @@ impl Node {
     }
 
     fn warn_of_media(&self) {
-        if self.config.media.mode != MediaMode::Pass {
-            tracing::warn!("[media] mode is not `pass`: this version passes session descriptions through");
+        if self.config.media.mode == MediaMode::Rtpengine {
+            tracing::warn!("[media] mode is `rtpengine`, which is not in this version: the relay does its work");
         }
     }
 
