@@ -73,7 +73,8 @@ impl Bench {
                 .unwrap()
             })
             .collect();
-        let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings, records: vec![] };
+        let boot =
+            Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings, records: vec![], notices: vec![] };
         let node = Node::new(Arc::new(config), boot, Metrics::new());
         Self {
             node,

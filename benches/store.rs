@@ -32,7 +32,8 @@ fn grant(leases: &mut Leases, now: Instant, at: u64) -> lease::Row {
     let remote = format!("127.0.0.1:{}", 10_000 + at % 50_000).parse().unwrap();
     let flow = Flow { protocol: Protocol::Udp, listener: ListenerId(0), remote, connection: None };
     let contact = format!("sip:user{at}@{remote};transport=udp").into();
-    let device = Device { key: format!("urn:uuid:00000000-0000-4000-8000-{at:012}").into(), contact, flow };
+    let device =
+        Device { key: format!("urn:uuid:00000000-0000-4000-8000-{at:012}").into(), contact, push: "".into(), flow };
     let (user, overflow) = (format!("user{at}@example.com"), number(MANY));
     let ask = Ask { user: &user, device: &device, resource: "contoso", country: Country::US, own: None, overflow };
     leases.acquire(now, &ask).row()

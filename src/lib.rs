@@ -37,7 +37,7 @@
 //! # "#;
 //! # let config = Arc::new(config::load(text, std::path::Path::new("/")).map_err(|problems| format!("{problems:?}"))?.config);
 //! # let now = Instant::from_millis(0);
-//! # let boot = Boot { now, seed: [0; 32], wall_offset_ms: 0, leases: vec![], bindings: vec![], records: vec![] };
+//! # let boot = Boot { now, seed: [0; 32], wall_offset_ms: 0, leases: vec![], bindings: vec![], records: vec![], notices: vec![] };
 //! let mut node = Node::new(config, boot, Metrics::new());
 //! # let inputs = vec![Input::Drain];
 //! for input in inputs {

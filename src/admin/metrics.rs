@@ -96,6 +96,22 @@ struct Inner {
     dropped: Vec<Counter>,
     ports_short: Counter,
     handshakes_failed: Family<[Label; 1], Counter>,
+    trunks_failed: Counter,
+    webhooks: Webhooks,
+}
+
+struct Webhooks {
+    notifications: Family<[Label; 2], Counter>,
+    pending: Gauge,
+}
+
+impl Webhooks {
+    fn new(registry: &mut Registry) -> Self {
+        let new = Self { notifications: Family::default(), pending: Gauge::default() };
+        registry.register("notifications", "Posts to the webhook, by event and outcome", new.notifications.clone());
+        registry.register("notifications_pending", "Notifications nobody has acknowledged", new.pending.clone());
+        new
+    }
 }
 
 /// The gauges of one pool.
@@ -167,6 +183,9 @@ impl Metrics {
         registry.register("media_ports_short", "Streams for which no media port was free", ports_short.clone());
         let handshakes_failed = Family::default();
         registry.register("handshakes_failed", "TLS and WebSocket handshakes that failed", handshakes_failed.clone());
+        let trunks_failed = Counter::default();
+        registry.register("all_trunks_failed", "Calls for help that no trunk took in a round", trunks_failed.clone());
+        let webhooks = Webhooks::new(&mut registry);
 
         let outcomes = |kind: &CallKind| {
             let labels = |outcome: &Outcome| [("kind", kind.as_str()), ("outcome", outcome.as_str())];
@@ -193,6 +212,8 @@ impl Metrics {
             handshakes_failed,
             store_write,
             store_errors,
+            trunks_failed,
+            webhooks,
         }))
     }
 
@@ -267,6 +288,20 @@ impl Metrics {
         if let Some(counter) = self.0.dropped.get(what as usize) {
             counter.inc();
         }
+    }
+
+    /// `outcome`: `delivered`, `failed`, `given_up` or `dropped`.
+    pub fn notification(&self, event: &'static str, outcome: &'static str) {
+        self.0.webhooks.notifications.get_or_create(&[("event", event), ("outcome", outcome)]).inc();
+    }
+
+    pub fn notifications_pending(&self, count: usize) {
+        self.0.webhooks.pending.set(gauge_value(count));
+    }
+
+    /// A whole round over the trunks has failed an emergency call for the first time.
+    pub fn trunks_failed(&self) {
+        self.0.trunks_failed.inc();
     }
 
     pub fn ports_short(&self) {

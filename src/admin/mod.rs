@@ -3,10 +3,12 @@
 
 pub mod messages;
 pub mod metrics;
+pub mod notices;
 pub mod stamp;
 pub mod views;
 
 pub use metrics::{Direction, Dropped, Metrics, PoolGauges, TargetGauge};
+pub use notices::{Notice, NoticeEvent, NoticeState, Notification};
 pub use stamp::Stamp;
 pub use views::{
     Answer, Attempt, CallKind, CallState, CallView, LeaseState, LeaseView, MediaView, Outcome, PAGE_ROWS, Page, Party,

@@ -8,7 +8,7 @@ use std::fmt;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::Stamp;
+use super::{Notification, Stamp};
 use crate::base::{E164, Protocol};
 
 /// An enum of words: `as_str` for metrics and tables, the same word in JSON.
@@ -158,6 +158,9 @@ pub struct Record {
     pub nena_call_id: Option<CompactString>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident_id: Option<CompactString>,
+    /// What the webhook was told of the call, and whether it took it; not in the store, which has `notice_list`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notifications: Vec<Notification>,
 }
 
 /// One row of `/api/v1/registrations`.
@@ -295,6 +298,7 @@ mod tests {
             direct_route: None,
             nena_call_id: None,
             incident_id: None,
+            notifications: Vec::new(),
         }
     }
 

@@ -50,6 +50,12 @@ pub const REALMS_PER_TRUNK: usize = 4;
 pub const CHALLENGES: usize = 10_000;
 /// Writes waiting for the store.
 pub const STORE_QUEUE: usize = 200_000;
+/// Notices to the webhook that are kept, acknowledged ones included; beyond, the oldest of those go first.
+pub const NOTICES: usize = 10_000;
+/// Notices posted to the webhook at once.
+pub const NOTICES_AT_ONCE: usize = 8;
+/// Longest location of a caller (a PIDF-LO) that a notice tells, in bytes.
+pub const NOTICE_LOCATION_BYTES: usize = 16 * 1024;
 /// Ended calls kept in memory for `records` (all are in the store).
 pub const RECORDS_KEPT: usize = 10_000;
 /// Attempts (legs towards trunks or phones) of one call.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use compact_str::format_compact;
 
-use super::history::{Kind, Outcome};
+use super::history::{Kind, Outcome, Report};
 use super::ring::{Hold, Ringing, device_of};
 use super::{Alarm, Call, Calls, Parts, Stage};
 use crate::base::E164;
@@ -59,6 +59,9 @@ impl Calls {
         };
         let id = self.admit(parts, call, server, invite, flow, true);
         self.sign_caller(parts, id, Some(trunk));
+        if let Some(history) = self.history(id).map(Box::new) {
+            self.reports.push(Report::CalledBack { history });
+        }
         self.waiting.entry(user).or_default().push(id);
         self.wake(now + parts.config.callback.hold, id, Alarm::HoldOver);
         match parts.config.callback.ring {

@@ -15,7 +15,7 @@ use super::refer_to::Callee;
 use super::rewrite::{self, Secrets};
 use super::routing::{flow_to, hostport};
 use super::{Alarm, Branch, Call, Calls, Parts, Stage, classify};
-use crate::base::{E164, Instant};
+use crate::base::{E164, Instant, limits};
 use crate::config::{Config, RequestUri, Trunk, TrunkIdx};
 use crate::lease::Shown;
 use crate::sip::{Message, Name, Uri};
@@ -52,6 +52,8 @@ pub(super) struct Dialling {
     /// No new round after this.
     give_up: Instant,
     last: Option<Refusal>,
+    /// A whole round has failed, which was told.
+    has_failed: bool,
 }
 
 /// What a REFER makes of an attempt.
@@ -240,6 +242,7 @@ impl Dialling {
             pause: FIRST_PAUSE,
             give_up: now,
             last: None,
+            has_failed: false,
         }
     }
 }
@@ -279,11 +282,12 @@ impl Calls {
     pub(super) fn next_target(&mut self, parts: &mut Parts<'_>, id: CallId) {
         loop {
             let Some(call) = self.calls.get_mut(id) else { return };
-            let (attempts, Some(dialling)) = (call.attempts.len(), call.dialling_mut()) else { return };
+            let (attempts, is_help) = (call.attempts.len(), call.is_help());
+            let Some(dialling) = call.dialling_mut() else { return };
             let Some(hop) = dialling.hops.pop_front() else { break };
             dialling.trying = Some(hop.target);
             dialling.added = None;
-            if attempts < crate::base::limits::ATTEMPTS_PER_CALL && self.attempt(parts, id, &hop) {
+            if (is_help || attempts < limits::ATTEMPTS_PER_CALL) && self.attempt(parts, id, &hop) {
                 return;
             }
         }
@@ -295,12 +299,16 @@ impl Calls {
     fn round_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let now = parts.context.now;
         let Some(call) = self.calls.get_mut(id) else { return };
+        let is_help = call.is_help();
         let Stage::Dialling(dialling) = &mut call.stage else {
             let last = call.dialling_mut().and_then(|dialling| dialling.last.take());
             return self.transfer_failed(parts, id, last.map_or(503, |last| crossing(last.status)));
         };
-        if now + dialling.pause <= dialling.give_up && call.attempts.len() < crate::base::limits::ATTEMPTS_PER_CALL {
-            let at = now + dialling.pause;
+        if is_help && !std::mem::replace(&mut dialling.has_failed, true) {
+            return self.round_failed(parts, id);
+        }
+        if now < dialling.give_up && (is_help || call.attempts.len() < limits::ATTEMPTS_PER_CALL) {
+            let at = (now + dialling.pause).min(dialling.give_up);
             dialling.pause = (dialling.pause * 2).min(LAST_PAUSE);
             self.wake(at, id, Alarm::NextRound);
             return;
@@ -316,6 +324,19 @@ impl Calls {
             _ => for_caller(last.unwrap_or(Refusal::new(503))),
         };
         self.refuse_caller(parts, id, &refusal, Outcome::Failed);
+    }
+
+    /// The first round over all trunks came to nothing: an alarm, and a 182 to the caller, who is not forgotten (RFC 3261
+    /// §21.1.4).
+    fn round_failed(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(history) = self.history(id).map(Box::new) else { return };
+        self.reports.push(Report::RoundFailed { history });
+        let Some(call) = self.calls.get(id) else { return };
+        let is_tried_again = call.dialling().is_some_and(|dialling| parts.context.now < dialling.give_up);
+        if is_tried_again {
+            parts.ua.progress(&mut parts.context, call.caller, 182, None, None);
+        }
+        self.round_over(parts, id);
     }
 
     pub(super) fn next_round(&mut self, parts: &mut Parts<'_>, id: CallId) {
@@ -394,6 +415,11 @@ impl Calls {
     ) {
         let now = parts.context.now;
         let Some(call) = self.calls.get_mut(id) else { return };
+        // What the record has no room for takes the place of the last that is over.
+        let is_full = call.attempts.len() >= limits::ATTEMPTS_PER_CALL;
+        if is_full && call.branches.is_empty() && call.attempts.last().is_some_and(|last| last.ended_at.is_some()) {
+            call.attempts.pop();
+        }
         if call.attempts.is_empty() {
             self.reports.push(Report::Sent { started: call.started_at, sent: now });
         }

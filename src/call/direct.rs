@@ -75,6 +75,7 @@ impl Calls {
             ..Call::new(Kind::Outbound, now)
         };
         let id = self.admit(parts, call, server, invite, flow, caller.pbx.is_some());
+        self.tell_dialled(id, service.kind == NumberKind::Test, caller.number, invite);
         self.start_dialling(parts, id, dialling);
     }
 
@@ -94,12 +95,15 @@ impl Calls {
         }
         let Some(grant) = self.grant(parts, &invite, flow, &emergency) else { return false };
         let (number, kind) = (grant.number(), emergency.kind);
-        let (stage, grant_id) = self.granting(grant, invite, *emergency);
+        let Some(history) = self.history(id).map(Box::new) else { return false };
+        self.reports.push(Report::DirectFailed { history, to: kind });
+        let (stage, grant_id) = self.granting(grant, invite.clone(), *emergency);
         let Some(call) = self.calls.get_mut(id) else { return false };
-        self.reports.push(Report::DirectFailed { dialled: call.dialled.clone(), from: call.kind, to: kind });
         call.kind = kind;
         call.number = Some(number);
         call.stage = stage;
+        // The number to call back is another one now.
+        self.tell_dialled(id, kind == Kind::Test, Some(number), &invite);
         self.await_grant(parts, id, grant_id);
         true
     }

@@ -4,11 +4,12 @@ use compact_str::{CompactString, format_compact};
 
 use super::classify;
 use super::dial::Dialling;
-use super::history::{Kind, Report};
+use super::history::{Dialled, Kind, Report};
 use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
-use crate::base::limits;
+use crate::base::{E164, limits};
 use crate::config::{RouteAction, TrunkIdx};
 use crate::lease::{Ask, Device, Grant, Overdue, Shown, WriteAck};
+use crate::registrar::{Binding, push};
 use crate::sip::Message;
 use crate::transaction::ServerId;
 use crate::transport::Flow;
@@ -57,7 +58,15 @@ impl Calls {
         };
         let (stage, grant) = self.granting(grant, invite.clone(), emergency);
         let id = self.admit(parts, Call { stage, ..call }, server, invite, flow, is_pbx);
+        self.tell_dialled(id, kind == Kind::Test, Some(number), invite);
         self.await_grant(parts, id, grant);
+    }
+
+    /// For somebody on site (47 CFR 9.16). Told before anything waits, it waits for nothing.
+    pub(super) fn tell_dialled(&mut self, id: CallId, is_test: bool, number: Option<E164>, invite: &Message) {
+        if let Some(history) = self.history(id) {
+            self.reports.push(Report::Dialled(Box::new(Dialled::new(history, is_test, number, invite))));
+        }
     }
 
     /// Hands the row of a grant to the store; the stage of a call that waits for it.
@@ -163,11 +172,17 @@ fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, caller: &classify:
     let uri = contact.as_ref().map(|contact| contact.uri).filter(is_kept).map(CompactString::from_utf8_lossy);
     let uri = uri.unwrap_or_else(|| format_compact!("sip:{}@{}", caller.aor.user(), flow.remote));
     let instance = contact.as_ref().and_then(|contact| contact.params.value("+sip.instance")).filter(is_kept);
+    let own = push::parameters(uri.as_bytes());
+    let registered =
+        |binding: &Binding| if own.is_empty() { push::parameters(binding.contact().as_bytes()) } else { own.clone() };
     if let Some(instance) = instance {
-        return Device { key: CompactString::from_utf8_lossy(instance), contact: uri, flow };
+        let mut bindings = parts.registrar.bindings(&caller.aor).iter();
+        let push =
+            bindings.find(|binding| binding.instance() == Some(instance)).map_or_else(|| own.clone(), registered);
+        return Device { key: CompactString::from_utf8_lossy(instance), contact: uri, push, flow };
     }
     match parts.registrar.binding_on_flow(&flow, &caller.aor) {
-        Some(binding) => Device { key: super::ring::key_of(binding), contact: binding.contact().into(), flow },
-        None => Device { key: uri.clone(), contact: uri, flow },
+        Some(binding) => Device { flow, push: registered(binding), ..super::ring::device_of(binding) },
+        None => Device { key: uri.clone(), contact: uri, push: own, flow },
     }
 }

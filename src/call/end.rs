@@ -47,6 +47,11 @@ impl Call {
             stage: Stage::Bridged,
         }
     }
+
+    /// Somebody dialled an emergency number, or tries whether that would work: trunks are tried as long as the caller waits.
+    pub(super) fn is_help(&self) -> bool {
+        matches!(self.kind, Kind::Emergency | Kind::Test) || self.direct_route.is_some()
+    }
 }
 
 impl Calls {

@@ -3,8 +3,9 @@
 use compact_str::CompactString;
 
 use super::{Call, Calls, MediaHealth, Stage, name_of};
-use crate::base::{E164, Instant};
+use crate::base::{E164, Instant, limits};
 use crate::config::{Aor, Country};
+use crate::sip::{Message, Name, mime};
 use crate::transport::Flow;
 use crate::ua::{CallId, Refusal};
 
@@ -163,6 +164,33 @@ pub struct History {
     pub incident_id: Option<CompactString>,
 }
 
+/// What is told of a call for help at the moment it is dialled.
+#[derive(Clone, Debug)]
+pub struct Dialled {
+    pub history: History,
+    pub is_test: bool,
+    /// The number a call-back reaches.
+    pub number: Option<E164>,
+    /// Values of Geolocation (RFC 6442).
+    pub geolocation: Option<CompactString>,
+    /// The PIDF-LO that came with the call.
+    pub pidf: Option<String>,
+}
+
+impl Dialled {
+    pub(super) fn new(history: History, is_test: bool, number: Option<E164>, invite: &Message) -> Self {
+        let bound = limits::NOTICE_LOCATION_BYTES;
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let values: Vec<String> = invite.values(Name::Geolocation).map(lossy).collect();
+        let geolocation = Some(values.join(", ")).filter(|joined| !joined.is_empty() && joined.len() <= bound);
+        let content_type = invite.header(Name::ContentType).unwrap_or_default();
+        let body = invite.body();
+        let pidf = mime::locate(content_type, body, "application/pidf+xml").and_then(|place| body.get(place));
+        let pidf = pidf.filter(|pidf| pidf.len() <= bound).map(lossy);
+        Self { history, is_test, number, geolocation: geolocation.map(CompactString::from), pidf }
+    }
+}
+
 /// Something the node counts, records or raises an alarm about.
 #[derive(Debug)]
 pub enum Report {
@@ -217,14 +245,23 @@ pub enum Report {
     },
     /// No trunk of a direct route took the call: the emergency service takes it.
     DirectFailed {
-        dialled: CompactString,
-        from: Kind,
+        history: Box<History>,
         to: Kind,
     },
     /// A trunk could not make use of the location; RFC 6442 §4.4 has the codes.
     LocationError {
         trunk: CompactString,
         code: u16,
+    },
+    /// Somebody has dialled an emergency number, or a test number, and the call goes on (47 CFR 9.16).
+    Dialled(Box<Dialled>),
+    /// A callback has come.
+    CalledBack {
+        history: Box<History>,
+    },
+    /// No trunk took an emergency call in a whole round, for the first time; they are tried again while the caller holds on.
+    RoundFailed {
+        history: Box<History>,
     },
     /// No trunk took an emergency call.
     NoPath {

@@ -52,7 +52,7 @@ use crate::ua::{self, CallId, Event, LegId, Ua};
 
 pub use trace::Trace;
 
-pub use history::{Attempt, CountrySource, History, Kind, Outcome, Report, State};
+pub use history::{Attempt, CountrySource, Dialled, History, Kind, Outcome, Report, State};
 pub use media::MediaHealth;
 
 /// Everything a call acts on, borrowed from the node for one step.

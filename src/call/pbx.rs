@@ -14,7 +14,7 @@ use crate::ua::CallId;
 /// What is remembered of a caller behind `pbx`: the same device whenever it calls.
 pub(super) fn device_of(pbx: &Pbx, caller: &Aor, flow: Flow) -> Device {
     let key = format_compact!("pbx {}", pbx.name);
-    Device { key, contact: request_uri(pbx, caller), flow }
+    Device { key, contact: request_uri(pbx, caller), push: CompactString::default(), flow }
 }
 
 /// The identity at the target of its PBX.

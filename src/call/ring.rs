@@ -13,7 +13,7 @@ use super::{Call, Calls, Parts, Stage, classify};
 use crate::base::Instant;
 use crate::config::Aor;
 use crate::lease::Device;
-use crate::registrar::Binding;
+use crate::registrar::{Binding, push};
 use crate::sip::{Lines, Message, Name, Uri};
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
@@ -262,7 +262,8 @@ fn rank(status: u16) -> u8 {
 }
 
 pub(crate) fn device_of(binding: &Binding) -> Device {
-    Device { key: key_of(binding), contact: binding.contact().into(), flow: binding.flow }
+    let push = push::parameters(binding.contact().as_bytes());
+    Device { key: key_of(binding), contact: binding.contact().into(), push, flow: binding.flow }
 }
 
 /// The key that tells devices of one user apart: the instance id, else the contact URI.

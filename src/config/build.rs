@@ -68,7 +68,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
         callback: sections::callback(root.section("callback")),
         other_calls: traffic::other_calls(root.section("other_calls"), &trunks.names),
         media: sections::media(root.section("media"), &listeners),
-        notify: sections::notify(root.section("notify")),
+        notify: sections::notify(root.section("notify"), base_dir),
         admin: sections::admin(root.section("admin")),
         index: Index::new(&users.list, &trunks.list),
         test_line: Route { countries: Vec::new(), numbers: Vec::new(), action: RouteAction::TestLine },

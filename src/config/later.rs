@@ -6,8 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Key path through tables and lists of tables, and what does not happen.
-const LATER: [(&[&str], &str); 4] = [
-    (&["notify", "url"], "notification by webhook"),
+const LATER: [(&[&str], &str); 3] = [
     (&["callback", "wake_url"], "waking a phone by push"),
     (&["callback", "desk"], "the desk of last resort"),
     (&["media", "rtpengine"], "media by rtpengine"),

@@ -192,6 +192,7 @@ pub(super) fn callback(mut keys: Keys<'_>) -> Callback {
         announcement: keys.flag("announcement", false),
         ring: keys.parsed("ring", |text| values::one_of(text, &rings)).map_or(Ring::default(), |at| at.value),
         wake_url: keys.parsed("wake_url", values::web_url).map(|at| at.value),
+        wake_token: keys.parsed("wake_token", values::token).map(|at| at.value),
         desk: keys.parsed("desk", values::desk).map(|at| at.value),
     };
     keys.finish();
@@ -235,18 +236,21 @@ pub(super) fn media(mut keys: Keys<'_>, listeners: &[Listener]) -> Media {
     media
 }
 
-pub(super) fn notify(mut keys: Keys<'_>) -> Notify {
-    let notify = Notify { url: keys.parsed("url", values::web_url).map(|at| at.value) };
+pub(super) fn notify(mut keys: Keys<'_>, base_dir: &Path) -> Notify {
+    let notify = Notify {
+        url: keys.parsed("url", values::web_url).map(|at| at.value),
+        token: keys.parsed("token", values::token).map(|at| at.value),
+        ca: security::file(&mut keys, "ca", base_dir),
+        events: keys.list("events", values::event).into_iter().map(|at| at.value).collect(),
+        give_up: keys.duration("give_up", DAY, seconds(60)..=limits::LONGEST),
+    };
     keys.finish();
     notify
 }
 
 pub(super) fn admin(mut keys: Keys<'_>) -> Admin {
     let listen = keys.parsed("listen", values::socket);
-    let token = keys.parsed("token", |text| match text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        true => Ok(Hidden(text.into())),
-        false => Err("must be printable ASCII without blanks".into()),
-    });
+    let token = keys.parsed("token", values::token);
     if let (Some(listen), None) = (&listen, &token)
         && !listen.value.ip().is_loopback()
         && keys.report.is_clean(&keys.path_of("token"))

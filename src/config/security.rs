@@ -101,7 +101,7 @@ pub(super) fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> TrunkTls {
     TrunkTls { ca, own }
 }
 
-fn file(keys: &mut Keys<'_>, key: &'static str, base_dir: &Path) -> Option<PemFile> {
+pub(super) fn file(keys: &mut Keys<'_>, key: &'static str, base_dir: &Path) -> Option<PemFile> {
     let at = keys.parsed(key, values::line)?;
     Some(PemFile { path: base_dir.join(at.value.as_str()), key: keys.path_of(key), span: at.span })
 }

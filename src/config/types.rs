@@ -6,7 +6,7 @@ use super::Aor;
 use super::civic::Civic;
 use super::country::{Country, CountryRow};
 use super::index::Index;
-use super::security::{ListenerTls, TrunkTls};
+use super::security::{ListenerTls, PemFile, TrunkTls};
 use crate::base::{E164, Protocol};
 use compact_str::CompactString;
 use ipnet::IpNet;
@@ -482,8 +482,10 @@ pub struct Callback {
     /// Whether the trunk is told by a voice that it waits. Default false.
     pub announcement: bool,
     pub ring: Ring,
-    /// Webhook for RFC 8599 push.
+    /// Webhook that wakes phones (RFC 8599).
     pub wake_url: Option<CompactString>,
+    /// `Authorization: Bearer` there.
+    pub wake_token: Option<Hidden>,
     /// Last resort: a number or SIP URI on site.
     pub desk: Option<CompactString>,
 }
@@ -529,11 +531,39 @@ pub enum MediaMode {
     Rtpengine,
 }
 
+/// What the webhook of `[notify]` is told of, by name.
+pub const EVENTS: [&str; 9] = [
+    "emergency_call",
+    "test_call",
+    "call_ended",
+    "callback_received",
+    "callback_missed",
+    "all_trunks_failed",
+    "pool_exhausted",
+    "store_failing",
+    "store_back",
+];
+
 /// `[notify]`
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Notify {
     /// Webhook: one POST per event.
     pub url: Option<CompactString>,
+    /// `Authorization: Bearer` there.
+    pub token: Option<Hidden>,
+    /// Who signs the certificates of the webhooks; without it those that the system trusts.
+    pub ca: Option<PemFile>,
+    /// Names of the events that are told; empty: all.
+    pub events: Vec<CompactString>,
+    /// How long a notification is tried that nobody acknowledges. Default 24 h.
+    pub give_up: Duration,
+}
+
+impl Notify {
+    /// Whether anything is told of `event`.
+    pub fn tells(&self, event: &str) -> bool {
+        self.url.is_some() && (self.events.is_empty() || self.events.iter().any(|told| told == event))
+    }
 }
 
 /// `[admin]`

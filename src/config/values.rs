@@ -2,7 +2,7 @@
 
 use super::aor::is_host;
 use super::read::Fault;
-use super::types::{AcceptFrom, MediaMode, NumberRange, Target, TransferTo};
+use super::types::{AcceptFrom, EVENTS, Hidden, MediaMode, NumberRange, Target, TransferTo};
 use super::{Aor, Country};
 use crate::base::{E164, Protocol};
 use crate::sip::{Host, Scheme, Uri};
@@ -283,6 +283,22 @@ pub(super) fn data_url(text: &str) -> Parsed<CompactString> {
     match text.starts_with("https://") && !text.contains(['<', '>', '"']) {
         true => web_url(text),
         false => Err(Fault::helped("is not a web address over TLS", r#"as in "https://example.com/provider""#)),
+    }
+}
+
+/// What stands behind `Bearer` (RFC 6750).
+pub(super) fn token(text: &str) -> Parsed<Hidden> {
+    match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(Hidden(text.into())),
+        false => Err("must be printable ASCII without blanks".into()),
+    }
+}
+
+/// One of the events that are told to the webhook.
+pub(super) fn event(text: &str) -> Parsed<CompactString> {
+    match EVENTS.contains(&text) {
+        true => Ok(text.into()),
+        false => Err(format!("is no event: they are {}", EVENTS.join(", ")).into()),
     }
 }
 

@@ -34,7 +34,12 @@ fn at(seconds: u64) -> Instant {
 fn device(key: u8) -> Device {
     let remote = format!("127.0.0.1:{}", 6000 + u16::from(key)).parse().unwrap();
     let flow = Flow { protocol: Protocol::Udp, listener: ListenerId(0), remote, connection: None };
-    Device { key: format!("urn:uuid:{key}").into(), contact: format!("sip:d{key}@127.0.0.1").into(), flow }
+    Device {
+        key: format!("urn:uuid:{key}").into(),
+        contact: format!("sip:d{key}@127.0.0.1").into(),
+        push: "".into(),
+        flow,
+    }
 }
 
 fn pool(first: u64, count: u64) -> Pool {

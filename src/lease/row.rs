@@ -16,6 +16,8 @@ pub struct Device {
     pub key: CompactString,
     /// Its contact URI.
     pub contact: CompactString,
+    /// How it is woken: the `pn-` parameters of its contact (RFC 8599 §4.1), each with its leading `;`; empty when it gave none.
+    pub push: CompactString,
     /// The flow its INVITE came over; the store keeps all but the connection.
     pub flow: Flow,
 }

@@ -16,6 +16,7 @@ impl Node {
             (self.confirmations.next_deadline(), Why::Confirmation),
             (self.trunks.next_deadline(), Why::Trunk),
             (self.streams.next_deadline(), Why::HalfMessage),
+            (self.notices.next_deadline().filter(|_| self.config.notify.url.is_some()), Why::Notice),
             (self.gauges_due, Why::Gauges),
         ]
         .into_iter()

@@ -69,6 +69,13 @@ pub enum Input {
         found: Found,
     },
     Media(media::News),
+    /// The answer to an [`Output::Post`].
+    Posted {
+        hook: Hook,
+        post: u64,
+        /// Its HTTP status, or why there was none.
+        result: Result<u16, String>,
+    },
     /// Wall clock minus node clock, in milliseconds; for showing times to people only.
     Wall {
         offset_ms: i64,
@@ -105,6 +112,22 @@ pub enum Output {
         question: Question,
     },
     Media(media::Order),
+    /// JSON to a webhook; answered by exactly one [`Input::Posted`].
+    Post {
+        hook: Hook,
+        /// Tells the posts of one hook apart.
+        post: u64,
+        body: String,
+    },
+}
+
+/// The webhooks of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// `[notify] url`
+    Notify,
+    /// `[callback] wake_url`
+    Wake,
 }
 
 /// Whose deadline comes next; shown in traces of the simulator.
@@ -116,6 +139,7 @@ pub enum Why {
     Lease,
     Binding,
     Confirmation,
+    Notice,
     KeepAlive,
     Trunk,
     HalfMessage,

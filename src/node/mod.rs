@@ -10,6 +10,8 @@ mod errands;
 pub mod io;
 mod keepalive;
 mod media;
+mod notices;
+mod notify;
 mod persist;
 mod register;
 mod report;
@@ -19,10 +21,10 @@ mod views;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-pub use io::{Input, Output, QueryId, Why};
+pub use io::{Hook, Input, Output, QueryId, Why};
 pub use rows::{Row, StoreFault, StoreSin, WriteId};
 
-use crate::admin::{Metrics, Record};
+use crate::admin::{Metrics, Notice, Record};
 use crate::base::{Instant, Rng};
 use crate::call::{Calls, GrantId, Parts, Trace};
 use crate::config::{Config, MediaMode};
@@ -45,6 +47,8 @@ pub struct Boot {
     pub bindings: Vec<registrar::Row>,
     /// Oldest first.
     pub records: Vec<Record>,
+    /// In any order.
+    pub notices: Vec<Notice>,
 }
 
 /// The daemon without its shell.
@@ -79,7 +83,9 @@ pub struct Node {
     gauges: report::Gauges,
     /// When the gauges are brought up to date next; `None`: they are.
     gauges_due: Option<Instant>,
-    store_is_failing: bool,
+    /// Since when the store fails.
+    store_fails: Option<Instant>,
+    notices: notices::Notices,
     /// When the want of media ports was told last.
     ports_alarm: Option<Instant>,
 
@@ -90,7 +96,7 @@ pub struct Node {
 impl Node {
     /// A node that remembers what the store kept. Leases, quarantine and bindings are back before the first message is handled.
     pub fn new(config: Arc<Config>, boot: Boot, metrics: Metrics) -> Self {
-        let Boot { now, seed, wall_offset_ms, leases: mut lease_rows, mut bindings, records } = boot;
+        let Boot { now, seed, wall_offset_ms, leases: mut lease_rows, mut bindings, records, notices } = boot;
         rows::find_listeners(&config, &mut lease_rows, &mut bindings);
         let mut rng = Rng::from_seed(seed);
         let mut leases = Leases::new(&pools(&config), lease_settings(&config));
@@ -125,7 +131,8 @@ impl Node {
             errands: errands::Errands::default(),
             gauges: report::Gauges::new(&metrics, &config),
             gauges_due: Some(now),
-            store_is_failing: false,
+            store_fails: None,
+            notices: notices::Notices::new(notices, now),
             ports_alarm: None,
             metrics,
             outbox: Outbox::new(),
@@ -162,6 +169,8 @@ impl Node {
                 self.tell_places();
             }
             Input::Media(news) => self.media_news(news),
+            Input::Posted { hook: Hook::Notify, post, result } => self.notified(post, &result),
+            Input::Posted { hook: Hook::Wake, .. } => {}
             Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
             Input::Geography(database) => self.geography = database,
             Input::Reload(config) => self.reload(config),
@@ -294,6 +303,7 @@ impl Node {
         self.settle_media();
         self.tell_reports();
         self.tell_trunks();
+        self.tell_webhook();
         self.persist();
         self.resolve();
         self.send();

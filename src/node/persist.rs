@@ -1,6 +1,10 @@
 //! To the store and back: what must be durable before a call goes on, and what may follow (SPEC §3).
 
+use compact_str::{CompactString, format_compact};
+
 use super::{Node, Output, Row, StoreFault, WriteId};
+use crate::admin::NoticeEvent;
+use crate::base::Instant;
 use crate::call::GrantId;
 use crate::lease;
 use crate::registrar::Change;
@@ -48,14 +52,19 @@ impl Node {
     }
 
     pub(super) fn stored(&mut self, write: WriteId, result: Result<(), StoreFault>) {
-        match (&result, self.store_is_failing) {
-            (Err(fault), false) => {
-                tracing::error!(%fault, "the store is failing: emergency calls go on, on leases held in memory")
+        match (&result, self.store_fails) {
+            (Err(fault), None) => {
+                tracing::error!(%fault, "the store is failing: emergency calls go on, on leases held in memory");
+                self.store_fails = Some(self.now);
+                self.notify_fact(NoticeEvent::StoreFailing, &episode(self.now), &fault.to_string());
             }
-            (Ok(()), true) => tracing::warn!("the store is back"),
-            (Ok(()), false) | (Err(_), true) => {}
+            (Ok(()), Some(since)) => {
+                tracing::warn!("the store is back");
+                self.store_fails = None;
+                self.notify_fact(NoticeEvent::StoreBack, &episode(since), "what waited is written");
+            }
+            (Ok(()), None) | (Err(_), Some(_)) => {}
         }
-        self.store_is_failing = result.is_err();
         if result.is_err() {
             self.metrics.store_error();
         }
@@ -69,4 +78,9 @@ impl Node {
             calls.stored(&mut parts, grant, result.is_ok());
         }
     }
+}
+
+/// What the notices of one failure of the store have in common.
+fn episode(since: Instant) -> CompactString {
+    format_compact!("store-{:x}", since.as_millis())
 }

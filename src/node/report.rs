@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::{CompactString, format_compact};
+
 use super::views::{record_of, stamp};
 use super::{Node, Row};
-use compact_str::CompactString;
-
-use crate::admin::{Metrics, PoolGauges, Record, TargetGauge};
-use crate::base::{Private, limits};
+use crate::admin::{Metrics, NoticeEvent, PoolGauges, Record, TargetGauge};
+use crate::base::{E164, Private, limits};
 use crate::call::{History, Kind, Outcome, Report};
 use crate::config::Config;
+use crate::lease;
 use crate::trunk;
 
 /// How often gauges follow what changed.
@@ -113,6 +114,15 @@ impl Node {
             }
             Report::PoolExhausted { number, kind } => {
                 tracing::error!(number = %Private(number), kind = kind.as_str(), "pools exhausted: call goes out on a number of last resort");
+                self.pool_exhausted(number, kind);
+            }
+            Report::Dialled(dialled) => self.notify_dialled(&dialled),
+            Report::CalledBack { history } => self.notify_call(NoticeEvent::CallbackReceived, &history, None),
+            Report::RoundFailed { history } => {
+                self.metrics.trunks_failed();
+                let (id, dialled) = (&history.id, &history.dialled);
+                tracing::error!(%id, %dialled, "every trunk has failed an emergency call: they are tried again while the caller holds on");
+                self.notify_call(NoticeEvent::AllTrunksFailed, &history, None);
             }
             Report::Silent { kind, is_caller, missed_refresh } => {
                 let party = if is_caller { "caller" } else { "called" };
@@ -124,15 +134,24 @@ impl Node {
                 let seconds = silent.as_secs();
                 tracing::warn!(%id, kind = %kind, party, ?stream, seconds, "nothing is heard of a party: the call stays up");
             }
-            Report::DirectFailed { dialled, from, to } => {
-                self.metrics.call_turned(from, to);
+            Report::DirectFailed { history, to } => {
+                self.metrics.call_turned(history.kind, to);
+                self.metrics.trunks_failed();
+                let dialled = &history.dialled;
                 tracing::error!(%dialled, "no trunk of the direct route took the call: the emergency service does");
+                self.notify_call(NoticeEvent::AllTrunksFailed, &history, None);
             }
             Report::LocationError { trunk, code } => {
                 tracing::warn!(%trunk, code, "the trunk could not make use of the caller's location");
             }
             Report::NoPath { dialled } => tracing::error!(%dialled, "no trunk took an emergency call"),
         }
+    }
+
+    fn pool_exhausted(&mut self, number: E164, kind: lease::Kind) {
+        let about = format_compact!("pool-{number}-{:x}", self.now.as_millis());
+        let detail = format!("a call goes out on {number} ({})", kind.as_str());
+        self.notify_fact(NoticeEvent::PoolExhausted, &about, &detail);
     }
 
     /// An alarm a minute; the metric counts them all.
@@ -163,6 +182,7 @@ impl Node {
         let record = Arc::new(record);
         self.hand_over(vec![Row::Record(Arc::clone(&record))], false, Vec::new());
         self.records.push_back(record);
+        self.notify_ended(history, outcome, status);
     }
 
     /// A callback belongs to the incident of the call it answers.

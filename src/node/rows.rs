@@ -22,6 +22,10 @@ pub enum Row {
     Unbind(registrar::RowKey),
     /// An ended call; written once.
     Record(Arc<admin::Record>),
+    /// Key: its number.
+    Notice(Box<admin::Notice>),
+    /// Forgets a notice.
+    Unnotice(u64),
 }
 
 /// Why the store could not write. The rows stay in memory and are written when it can.

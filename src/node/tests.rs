@@ -60,7 +60,15 @@ impl World {
     fn new() -> Self {
         let config = config::load(CONFIG, Path::new("/tmp")).unwrap().config;
         let now = Instant::from_millis(1_000_000_000);
-        let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings: vec![], records: vec![] };
+        let boot = Boot {
+            now,
+            seed: [7; 32],
+            wall_offset_ms: 0,
+            leases: vec![],
+            bindings: vec![],
+            records: vec![],
+            notices: vec![],
+        };
         let mut world =
             Self { node: Node::new(Arc::new(config), boot, Metrics::new()), now, sent: Vec::new(), closed: Vec::new() };
         world.outputs();
@@ -282,7 +290,7 @@ fn leases_are_listed_page_by_page_each_once() {
             resource: "contoso".into(),
             country: crate::config::Country::US,
             user: "alice@example.com".into(),
-            device: Device { key: "k".into(), contact: "sip:alice@h".into(), flow },
+            device: Device { key: "k".into(), contact: "sip:alice@h".into(), push: "".into(), flow },
             dialled: now,
             expires: now + std::time::Duration::from_secs(60),
             calls: 0,
@@ -291,7 +299,8 @@ fn leases_are_listed_page_by_page_each_once() {
     };
     let config = Arc::new(config::load(CONFIG, Path::new("/tmp")).unwrap().config);
     let leases = (0..2_500).map(row).collect();
-    let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases, bindings: vec![], records: vec![] };
+    let boot =
+        Boot { now, seed: [7; 32], wall_offset_ms: 0, leases, bindings: vec![], records: vec![], notices: vec![] };
     let node = Node::new(config, boot, Metrics::new());
     let (mut from, mut numbers, mut pages) = (Some(0), Vec::new(), 0);
     while let Some(start) = from {
@@ -328,7 +337,8 @@ fn registrations_are_listed_page_by_page_each_once() {
     };
     let config = Arc::new(config::load(CONFIG, Path::new("/tmp")).unwrap().config);
     let bindings = (0..3_600).map(row).collect();
-    let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings, records: vec![] };
+    let boot =
+        Boot { now, seed: [7; 32], wall_offset_ms: 0, leases: vec![], bindings, records: vec![], notices: vec![] };
     let node = Node::new(config, boot, Metrics::new());
     let (mut from, mut contacts, mut pages) = (Some(0), std::collections::BTreeSet::new(), 0);
     while let Some(start) = from {

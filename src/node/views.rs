@@ -71,7 +71,7 @@ impl Node {
 
     /// Ended calls, newest first.
     pub fn records_view(&self, limit: usize) -> Vec<Arc<Record>> {
-        self.records.iter().rev().take(limit).cloned().collect()
+        self.records.iter().rev().take(limit).map(|record| self.with_notifications(record)).collect()
     }
 
     pub fn trunks_view(&self) -> Vec<TrunkView> {
@@ -153,6 +153,7 @@ pub(super) fn record_of(
         direct_route: history.direct_route.clone(),
         nena_call_id: history.nena_call_id.clone(),
         incident_id: history.incident_id.clone(),
+        notifications: Vec::new(),
     }
 }
 

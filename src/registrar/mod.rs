@@ -7,6 +7,7 @@ pub mod auth;
 pub mod binding;
 pub mod gruu;
 mod nonce;
+pub mod push;
 mod quirks;
 mod request;
 pub mod row;

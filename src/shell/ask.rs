@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::admin::{CallView, LeaseView, Record, RegistrationView, Stamp, TrunkView};
+use crate::admin::{CallView, LeaseView, NoticeState, Notification, Record, RegistrationView, Stamp, TrunkView};
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -134,13 +134,23 @@ fn records(rows: &[Record]) -> String {
         let mut cells = call(&row.call, row.outcome.to_string(), Some(row.ended_at));
         cells.push(optional(row.status));
         cells.push(row.attempts.len().to_string());
+        cells.push(notified(row));
         cells
     });
     let head = [
         "ID", "KIND", "OUTCOME", "USER", "NUMBER", "COUNTRY", "DIALLED", "TRUNK", "STARTED", "ENDED", "STATUS",
-        "ATTEMPTS",
+        "ATTEMPTS", "NOTIFIED",
     ];
     aligned(&head, cells, "no call has ended yet")
+}
+
+/// How many of the notifications of a call were acknowledged, of how many.
+fn notified(row: &Record) -> String {
+    let delivered = |one: &&Notification| one.state == NoticeState::Delivered;
+    match row.notifications.len() {
+        0 => "-".to_owned(),
+        all => format!("{}/{all}", row.notifications.iter().filter(delivered).count()),
+    }
 }
 
 fn call(row: &CallView, state: String, until: Option<Stamp>) -> Vec<String> {

@@ -213,7 +213,15 @@ impl Trial {
         let now = Instant::from_millis(1);
         // An INVITE may tell the time.
         let wall_offset_ms = i64::try_from(super::clock::Reading::now().wall_ms).unwrap_or(0);
-        let boot = Boot { now, seed: [0; 32], wall_offset_ms, leases: vec![], bindings: vec![], records: vec![] };
+        let boot = Boot {
+            now,
+            seed: [0; 32],
+            wall_offset_ms,
+            leases: vec![],
+            bindings: vec![],
+            records: vec![],
+            notices: vec![],
+        };
         let mut node = Node::new(Arc::clone(&config), boot, metrics);
         node.explain();
         // Ports that nobody has bound, for the description to tell of.
@@ -250,7 +258,7 @@ impl Trial {
                 Output::Connect { connection, .. } => self.node.handle(self.now, Input::Connected { connection }),
                 Output::Persist { write, .. } => self.node.handle(self.now, Input::Stored { write, result: Ok(()) }),
                 question @ Output::Resolve { .. } => self.questions.push(question),
-                Output::Close { .. } | Output::Media(_) => {}
+                Output::Close { .. } | Output::Media(_) | Output::Post { .. } => {}
             }
         }
     }

@@ -20,6 +20,7 @@ use super::dns::Resolver;
 use super::events::Event;
 use super::http::Ask;
 use super::media::MediaPlane;
+use super::post::Posts;
 use super::store::{Done, Store};
 use super::udp::UdpListener;
 use super::{mmsg, reload};
@@ -58,6 +59,7 @@ pub struct Loop {
     pub connections: Connections,
     pub resolver: Resolver,
     pub media: MediaPlane,
+    pub posts: Posts,
     pub metrics: Metrics,
     pub sender: mpsc::Sender<Event>,
     pub events: mpsc::Receiver<Event>,
@@ -317,6 +319,11 @@ impl Loop {
                 }
                 Output::Resolve { query, question } => self.resolver.resolve(query, question),
                 Output::Media(order) => self.media.order(order),
+                Output::Post { hook, post, body } => {
+                    if let Err(reason) = self.posts.post(hook, post, body) {
+                        running.own.push_back(Input::Posted { hook, post, result: Err(reason) });
+                    }
+                }
             }
         }
         if !self.media.flush() {
@@ -339,6 +346,9 @@ impl Loop {
             }
             Event::Reloaded(new) => {
                 let new = reload::adopt(&self.config, *new);
+                if let Err(error) = self.posts.renew(&new.config, &new.tls.web) {
+                    tracing::error!(%error, "webhooks stay as they were: the system gives no threads");
+                }
                 self.connections.renew(new.tls);
                 self.config = Arc::new(new.config);
                 if let Some(input) = new.geography.input() {

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 
 use super::connections::Connections;
 use super::dns::Resolver;
 use super::file::Configuration;
 use super::media::MediaPlane;
+use super::post::Posts;
 use super::run::Loop;
 use super::secure::Secure;
 use super::sockets::{self, BindFault, Bound};
@@ -66,7 +68,9 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
         leases: loaded.leases,
         bindings: loaded.bindings,
         records: loaded.records,
+        notices: loaded.notices,
     };
+    let roots = tls.web.clone();
     let secure = Secure::start(tls)?;
     let mut node = Node::new(Arc::clone(&config), boot, metrics.clone());
     if let Some(input) = geography.input() {
@@ -75,7 +79,7 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
     let random = u64::from_le_bytes(seed()?.first_chunk().copied().unwrap_or_default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let parts = Parts { random, node, clock, store, config, config_path, secure, metrics, written, asked };
+        let parts = Parts { random, node, clock, store, config, config_path, secure, roots, metrics, written, asked };
         let running = assemble(parts, bound)?;
         is_serving.store(true, Ordering::Release);
         tracing::info!(leases, bindings, "ready");
@@ -92,6 +96,7 @@ struct Parts {
     config: Arc<Config>,
     config_path: PathBuf,
     secure: Secure,
+    roots: Vec<CertificateDer<'static>>,
     metrics: Metrics,
     written: mpsc::Receiver<store::Done>,
     asked: mpsc::Receiver<http::Ask>,
@@ -110,6 +115,7 @@ fn assemble(parts: Parts, bound: Vec<Bound>) -> std::io::Result<Loop> {
         clock: parts.clock,
         store: parts.store,
         resolver: Resolver::new(&parts.config.sip.dns, sender.clone(), parts.metrics.clone())?,
+        posts: Posts::start(&parts.config, &parts.roots, sender.clone())?,
         config: parts.config,
         config_path: parts.config_path,
         udp: sockets::start_all(bound, &sender, &parts.secure, &parts.metrics)?,

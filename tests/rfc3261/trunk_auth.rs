@@ -255,6 +255,7 @@ fn au_3_without_credentials_a_challenge_is_a_failure() {
     assert!(!next.has("Authorization") && !next.has("Proxy-Authorization"));
     world.send(&backup(), &backup().reply(&next, 401).with("WWW-Authenticate", &md5("n1")));
     world.take(&backup(), "ACK");
+    world.take(&alice(), "182");
     world.silent();
     world.run(40_000);
     let refused = world.take(&alice(), "503");

@@ -107,7 +107,7 @@ impl Store {
             Row::Unbind(key) => {
                 self.bindings.remove(&key);
             }
-            Row::Record(_) => {}
+            Row::Record(_) | Row::Notice(_) | Row::Unnotice(_) => {}
         }
     }
 

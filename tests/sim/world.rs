@@ -122,6 +122,7 @@ impl World {
             leases: self.store.leases(),
             bindings: self.store.bindings(),
             records: Vec::new(),
+            notices: Vec::new(),
         };
         trace::note(self.now, "node", "starts");
         let config = if self.closing { &self.stage.quiet_config } else { &self.stage.config };
@@ -201,6 +202,7 @@ impl World {
             }
             Output::Persist { write, rows, urgent } => self.store.write(self.now, &mut self.rng, write, rows, urgent),
             Output::Media(order) => self.ordered(&order),
+            Output::Post { .. } => {}
             Output::Resolve { query, question } => {
                 let (life, after) = (self.life, between(&mut self.rng, 10, 500));
                 self.later(after, Event::Resolved { life, query, question });

@@ -19,7 +19,7 @@ use sosbridge::admin::{Metrics, Record};
 use sosbridge::base::{Instant, Protocol};
 use sosbridge::config::Config;
 use sosbridge::media::{News, Order, PairId, Ports};
-use sosbridge::node::{Boot, Input, Node, Output, QueryId, Row, StoreFault, StoreSin, WriteId};
+use sosbridge::node::{Boot, Hook, Input, Node, Output, QueryId, Row, StoreFault, StoreSin, WriteId};
 use sosbridge::transport::{ConnId, Flow, Found, ListenerId, Place, Question, Server};
 use sosbridge::trunk::Peer;
 
@@ -58,6 +58,15 @@ pub struct Opened {
     pub peer: Option<Peer>,
 }
 
+/// JSON to a webhook.
+#[derive(Clone, Debug)]
+pub struct Posted {
+    pub at: u64,
+    pub hook: Hook,
+    pub post: u64,
+    pub body: serde_json::Value,
+}
+
 pub struct World {
     pub node: Node,
     pub now: Instant,
@@ -79,6 +88,8 @@ pub struct World {
     /// What the data plane was told.
     pub orders: Vec<Order>,
     pub plane: plane::Plane,
+    /// What was posted to webhooks and no test has taken yet.
+    pub posts: Vec<Posted>,
     pub pongs: usize,
     /// STUN responses, and whom they went to.
     pub stun: Vec<(SocketAddr, Vec<u8>)>,
@@ -174,7 +185,8 @@ impl World {
     /// A world whose store kept these leases.
     pub fn of_rows(toml: &Toml, leases: Vec<sosbridge::lease::Row>) -> Self {
         let (now, metrics) = (Instant::from_millis(1_000_000_000), Metrics::new());
-        let boot = Boot { now, seed: [7; 32], wall_offset_ms: 0, leases, bindings: vec![], records: vec![] };
+        let boot =
+            Boot { now, seed: [7; 32], wall_offset_ms: 0, leases, bindings: vec![], records: vec![], notices: vec![] };
         let mut world = Self {
             node: Node::new(checked(toml), boot, metrics.clone()),
             now,
@@ -190,6 +202,7 @@ impl World {
             asked: Vec::new(),
             orders: Vec::new(),
             plane: plane::Plane::default(),
+            posts: Vec::new(),
             pongs: 0,
             stun: Vec::new(),
             secrets: vec![
@@ -230,19 +243,24 @@ impl World {
 
     /// `kill -9` and a start on what the store has.
     pub fn restart(&mut self, toml: &Toml) {
-        let mut leases = std::collections::BTreeMap::new();
+        let (mut leases, mut notices) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
         let mut bindings = Vec::new();
         for row in std::mem::take(&mut self.rows) {
             match row {
                 Row::Lease(row) => drop(leases.insert(row.number(), row)),
                 Row::Binding(row) => bindings.push(row),
+                Row::Notice(notice) => drop(notices.insert(notice.seq, *notice)),
+                Row::Unnotice(seq) => drop(notices.remove(&seq)),
                 Row::Unbind(_) | Row::Record(_) => {}
             }
         }
         let leases = leases.into_values().collect();
-        let boot = Boot { now: self.now, seed: [9; 32], wall_offset_ms: 0, leases, bindings, records: vec![] };
+        let notices = notices.into_values().collect();
+        let boot = Boot { now: self.now, seed: [9; 32], wall_offset_ms: 0, leases, bindings, records: vec![], notices };
         self.node = Node::new(checked(toml), boot, Metrics::new());
         self.wire.clear();
+        self.posts.clear();
+        self.collect();
     }
 
     pub fn reload(&mut self, toml: &Toml) {
@@ -312,6 +330,10 @@ impl World {
                 }
                 Output::Close { connection } => self.closed.push(connection),
                 Output::Resolve { query, question } => self.asked.push((query, question)),
+                Output::Post { hook, post, body } => {
+                    let at = u64::try_from(self.now.since(self.began).as_millis()).unwrap();
+                    self.posts.push(Posted { at, hook, post, body: serde_json::from_str(&body).unwrap() });
+                }
                 Output::Media(order) => {
                     self.plane.order(&order);
                     self.orders.push(order);
@@ -360,6 +382,19 @@ impl World {
         let servers = servers.iter().zip(0..).map(server).collect();
         let found = Found { servers, ttl: std::time::Duration::from_secs(60), is_whole };
         self.input(Input::Resolved { query, found });
+    }
+
+    /// Takes what was posted to a webhook.
+    pub fn take_posts(&mut self, hook: Hook) -> Vec<Posted> {
+        let (taken, left) = std::mem::take(&mut self.posts).into_iter().partition(|post| post.hook == hook);
+        self.posts = left;
+        taken
+    }
+
+    /// The webhook answers with a status, or is not there.
+    pub fn answer_post(&mut self, post: &Posted, status: Option<u16>) {
+        let result = status.ok_or_else(|| "nobody is there".to_owned());
+        self.input(Input::Posted { hook: post.hook, post: post.post, result });
     }
 
     /// Lets time pass, timer by timer.

@@ -1,6 +1,6 @@
 //! Rows that wait to be written: the newest of each key, so that a long outage does not fill the memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +15,8 @@ pub(super) struct Batch {
     /// `None`: to be forgotten.
     pub(super) binding_by_key: HashMap<registrar::RowKey, Option<registrar::Row>>,
     pub(super) records: Vec<Arc<admin::Record>>,
+    /// `None`: to be forgotten.
+    pub(super) notice_by_seq: BTreeMap<u64, Option<Box<admin::Notice>>>,
     /// Whom to answer when it is committed.
     pub(super) writes: Vec<WriteId>,
     pub(super) urgent: bool,
@@ -28,7 +30,7 @@ impl Batch {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lease_by_number.len() + self.binding_by_key.len() + self.records.len()
+        self.lease_by_number.len() + self.binding_by_key.len() + self.records.len() + self.notice_by_seq.len()
     }
 
     /// False when rows were dropped for lack of room. Leases never are: there are no more of them than numbers.
@@ -55,6 +57,8 @@ impl Batch {
                     self.binding_by_key.insert(key, None);
                 }
                 Row::Record(record) => self.records.push(record),
+                Row::Notice(notice) => drop(self.notice_by_seq.insert(notice.seq, Some(notice))),
+                Row::Unnotice(seq) => drop(self.notice_by_seq.insert(seq, None)),
             }
         }
         all
@@ -62,7 +66,10 @@ impl Batch {
 
     /// Takes back the rows of a commit that failed, unless newer ones came meanwhile. Its writes have been answered.
     pub(super) fn take_back(&mut self, failed: Self) {
-        let Self { lease_by_number, binding_by_key, mut records, since, .. } = failed;
+        let Self { lease_by_number, binding_by_key, mut records, notice_by_seq, since, .. } = failed;
+        for (seq, row) in notice_by_seq {
+            self.notice_by_seq.entry(seq).or_insert(row);
+        }
         for (number, row) in lease_by_number {
             self.lease_by_number.entry(number).or_insert(row);
         }

@@ -11,7 +11,7 @@ use crate::transport::{Flow, ListenerId};
 use crate::{admin, registrar};
 
 /// `PRAGMA user_version` of this schema.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// For an operator with `sqlite3`: `leases` and `records` as stored, `lease_list` with the times as dates.
 /// Records are numbered as they end, so that a new one always goes to the end of its table, which needs no index.
@@ -19,10 +19,12 @@ pub(super) const SCHEMA: &str = "
 CREATE TABLE leases (
   number INTEGER PRIMARY KEY, state TEXT NOT NULL, kind TEXT NOT NULL, resource TEXT NOT NULL, country TEXT NOT NULL,
   user TEXT NOT NULL, device TEXT NOT NULL, contact TEXT NOT NULL, protocol TEXT NOT NULL, listener INTEGER NOT NULL,
-  remote TEXT NOT NULL, dialled_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, calls INTEGER NOT NULL, test INTEGER NOT NULL
+  remote TEXT NOT NULL, dialled_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, calls INTEGER NOT NULL, test INTEGER NOT NULL,
+  push TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE TABLE bindings (user TEXT NOT NULL, slot INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY (user, slot)) STRICT, WITHOUT ROWID;
 CREATE TABLE records (at INTEGER PRIMARY KEY, ended_at INTEGER NOT NULL, json TEXT NOT NULL) STRICT;
+CREATE TABLE notices (seq INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
 CREATE TABLE clock (
   id INTEGER PRIMARY KEY CHECK (id = 1), node_ms INTEGER NOT NULL, wall_ms INTEGER NOT NULL, boot_id TEXT NOT NULL, boottime_ms INTEGER NOT NULL
 ) STRICT;
@@ -31,6 +33,8 @@ CREATE VIEW lease_list AS SELECT '+' || number AS number, state, kind, resource,
   FROM leases WHERE state <> 'free';
 CREATE VIEW record_list AS SELECT at, json ->> 'id' AS id, json ->> 'kind' AS kind, json ->> 'user' AS user,
   json ->> 'number' AS number, json ->> 'outcome' AS outcome, json ->> 'ended_at' AS ended_at, json FROM records;
+CREATE VIEW notice_list AS SELECT seq, json ->> 'event' AS event, json ->> 'about' AS about, json ->> 'state' AS state,
+  json ->> 'attempts' AS attempts, json ->> 'delivered_at' AS delivered_at FROM notices;
 ";
 
 /// From version 1 to 2: records had their id as key, and three columns that their JSON has too.
@@ -44,13 +48,21 @@ CREATE VIEW record_list AS SELECT at, json ->> 'id' AS id, json ->> 'kind' AS ki
   json ->> 'number' AS number, json ->> 'outcome' AS outcome, json ->> 'ended_at' AS ended_at, json FROM records;
 ";
 
+/// From version 2 to 3: what the webhook is told, and the push parameters of the device of a lease.
+pub(super) const FROM_VERSION_2: &str = "
+ALTER TABLE leases ADD COLUMN push TEXT NOT NULL DEFAULT '';
+CREATE TABLE notices (seq INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
+CREATE VIEW notice_list AS SELECT seq, json ->> 'event' AS event, json ->> 'about' AS about, json ->> 'state' AS state,
+  json ->> 'attempts' AS attempts, json ->> 'delivered_at' AS delivered_at FROM notices;
+";
+
 pub(super) const LEASES: &str = "SELECT number, state, kind, resource, country, user, device, contact, protocol, listener, \
-     remote, dialled_at, expires_at, calls, test FROM leases";
+     remote, dialled_at, expires_at, calls, test, push FROM leases";
 
 /// Writes one lease row.
 pub(super) fn put_lease(to: &Connection, row: &Row) -> rusqlite::Result<usize> {
     const PUT: &str =
-        "INSERT OR REPLACE INTO leases VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        "INSERT OR REPLACE INTO leases VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     match row {
         Row::Forget { number } => {
             to.prepare_cached("DELETE FROM leases WHERE number = ?1")?.execute([signed(number.digits())])
@@ -70,7 +82,8 @@ pub(super) fn put_lease(to: &Connection, row: &Row) -> rusqlite::Result<usize> {
             0,
             millis(*since),
             0,
-            false
+            false,
+            ""
         ]),
         Row::Lease(lease) => to.prepare_cached(PUT)?.execute(params![
             signed(lease.number.digits()),
@@ -87,7 +100,8 @@ pub(super) fn put_lease(to: &Connection, row: &Row) -> rusqlite::Result<usize> {
             millis(lease.dialled),
             millis(lease.expires),
             lease.calls,
-            lease.test
+            lease.test,
+            lease.device.push.as_str()
         ]),
     }
 }
@@ -107,7 +121,12 @@ pub(super) fn lease(from: &Columns<'_>) -> rusqlite::Result<Result<Row, String>>
     let Some(protocol) = Protocol::from_token(text(8)?.as_bytes()) else { return unreadable("protocol") };
     let Ok(remote) = text(10)?.parse() else { return unreadable("remote") };
     let flow = Flow { protocol, listener: ListenerId(from.get(9)?), remote, connection: None };
-    let device = Device { key: CompactString::from(text(6)?), contact: CompactString::from(text(7)?), flow };
+    let device = Device {
+        key: CompactString::from(text(6)?),
+        contact: CompactString::from(text(7)?),
+        push: CompactString::from(text(15)?),
+        flow,
+    };
     Ok(Ok(Row::Lease(Lease {
         number,
         kind,
@@ -157,6 +176,23 @@ pub(super) fn record(from: &Columns<'_>) -> rusqlite::Result<Result<admin::Recor
     let row = serde_json::from_slice(from.get_ref(1)?.as_bytes()?);
     let at: i64 = from.get(0)?;
     Ok(row.map_err(|error| format!("records: {at}: {error}")))
+}
+
+/// `None`: it is forgotten.
+pub(super) fn put_notice(to: &Connection, seq: u64, row: Option<&admin::Notice>) -> rusqlite::Result<usize> {
+    match row {
+        Some(row) => {
+            let mut put = to.prepare_cached("INSERT OR REPLACE INTO notices VALUES (?1, ?2)")?;
+            put.execute(params![signed(seq), json(row)?])
+        }
+        None => to.prepare_cached("DELETE FROM notices WHERE seq = ?1")?.execute([signed(seq)]),
+    }
+}
+
+pub(super) fn notice(from: &Columns<'_>) -> rusqlite::Result<Result<admin::Notice, String>> {
+    let row = serde_json::from_slice(from.get_ref(1)?.as_bytes()?);
+    let seq: i64 = from.get(0)?;
+    Ok(row.map_err(|error| format!("notices: {seq}: {error}")))
 }
 
 fn json<T: serde::Serialize>(row: &T) -> rusqlite::Result<String> {

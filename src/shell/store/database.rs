@@ -196,7 +196,11 @@ fn prepare(path: &Path, connection: &Connection) -> Result<(), OpenFault> {
     let tables: i64 = connection.query_row(tables, [], |row| row.get(0)).map_err(fault)?;
     match (pragma("application_id")?, pragma("user_version")?) {
         (APPLICATION_ID, columns::VERSION) => Ok(()),
-        (APPLICATION_ID, 1) => change(connection, columns::FROM_VERSION_1).map_err(fault),
+        (APPLICATION_ID, 1) => {
+            let steps = [columns::FROM_VERSION_1, columns::FROM_VERSION_2].concat();
+            change(connection, &steps).map_err(fault)
+        }
+        (APPLICATION_ID, 2) => change(connection, columns::FROM_VERSION_2).map_err(fault),
         (APPLICATION_ID, version) => Err(OpenFault::new(
             path,
             format!("it has version {version}, this sosbridge knows {}: run the one that wrote it", columns::VERSION),
@@ -238,6 +242,13 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         }
     }
     loaded.records.reverse();
+    let mut notices = connection.prepare("SELECT seq, json FROM notices ORDER BY seq")?;
+    for row in notices.query_map([], columns::notice)? {
+        match row? {
+            Ok(row) => loaded.notices.push(row),
+            Err(unreadable) => loaded.unreadable.push(unreadable),
+        }
+    }
     Ok(loaded)
 }
 
@@ -268,6 +279,9 @@ fn commit(
     }
     for (at, record) in (next_record..).zip(&batch.records) {
         columns::put_record(&transaction, at, record)?;
+    }
+    for (seq, notice) in &batch.notice_by_seq {
+        columns::put_notice(&transaction, *seq, notice.as_deref())?;
     }
     if let Some(clock) = clock {
         columns::put_clock(&transaction, clock)?;

@@ -32,6 +32,7 @@ pub struct Loaded {
     pub bindings: Vec<registrar::Row>,
     /// The newest `limits::RECORDS_KEPT` records, oldest first.
     pub records: Vec<admin::Record>,
+    pub notices: Vec<admin::Notice>,
     /// Rows that could not be read, said for the log; they stay in the file.
     pub unreadable: Vec<String>,
 }

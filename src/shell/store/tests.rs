@@ -65,7 +65,12 @@ fn lease(at: u64, state: State) -> lease::Row {
         resource: "contoso".into(),
         country: Country::US,
         user: "alice@example.com".into(),
-        device: Device { key: "urn:uuid:1".into(), contact: "sip:alice@127.0.0.1".into(), flow },
+        device: Device {
+            key: "urn:uuid:1".into(),
+            contact: "sip:alice@127.0.0.1".into(),
+            push: ";pn-prid=1".into(),
+            flow,
+        },
         dialled: Instant::from_millis(5),
         expires: Instant::from_millis(u64::from(u32::MAX) * 1000),
         calls: 2,
@@ -113,6 +118,63 @@ fn all_rows_come_back_after_a_restart() {
     assert_eq!(loaded.unreadable, Vec::<String>::new());
 }
 
+/// Takes away what version 3 has brought.
+const TO_VERSION_2: &str = "ALTER TABLE leases DROP COLUMN push; DROP VIEW notice_list; DROP TABLE notices;
+    PRAGMA user_version = 2;";
+
+fn without_push(row: lease::Row) -> lease::Row {
+    match row {
+        lease::Row::Lease(mut lease) => {
+            lease.device.push = "".into();
+            lease::Row::Lease(lease)
+        }
+        other => other,
+    }
+}
+
+fn notice(seq: u64, state: admin::NoticeState) -> admin::Notice {
+    let (event, body) = (admin::NoticeEvent::EmergencyCall, format!("{{\"n\":{seq}}}"));
+    admin::Notice { seq, event, about: "call-1".into(), at_ms: 5, state, attempts: 1, delivered_at: None, body }
+}
+
+#[test]
+fn a_file_of_version_2_keeps_all_and_takes_notices() {
+    let mut bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
+    bench.write(&store, &mut done, Row::Binding(binding(0))).unwrap();
+    bench.write(&store, &mut done, Row::Record(record(1).into())).unwrap();
+    drop(store);
+    Connection::open(bench.path()).unwrap().execute_batch(TO_VERSION_2).unwrap();
+    let (store, mut done, loaded) = bench.open();
+    assert_eq!(loaded.leases, [without_push(lease(0, State::Held))]);
+    assert_eq!((loaded.bindings, loaded.records), (vec![binding(0)], vec![record(1)]));
+    assert!(loaded.notices.is_empty() && loaded.unreadable.is_empty());
+    let notice = |seq| notice(seq, admin::NoticeState::Pending);
+    bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
+    bench.write(&store, &mut done, Row::Notice(notice(1).into())).unwrap();
+    drop(store);
+    let loaded = bench.open().2;
+    assert_eq!((loaded.leases, loaded.notices), (vec![lease(0, State::Held)], vec![notice(1)]));
+}
+
+#[test]
+fn of_a_notice_the_newest_word_stays() {
+    use admin::NoticeState::{Delivered, Pending};
+    let mut bench = Bench::new();
+    let (store, mut done, _) = bench.open();
+    for seq in 1..=3 {
+        bench.write(&store, &mut done, Row::Notice(notice(seq, Pending).into())).unwrap();
+    }
+    bench.write(&store, &mut done, Row::Notice(notice(2, Delivered).into())).unwrap();
+    bench.write(&store, &mut done, Row::Unnotice(1)).unwrap();
+    drop(store);
+    assert_eq!(bench.open().2.notices, [notice(2, Delivered), notice(3, Pending)]);
+    let listed = "SELECT count(*) FROM notice_list WHERE state = 'pending' AND about = 'call-1'";
+    let file = Connection::open(bench.path()).unwrap();
+    assert_eq!(file.query_row(listed, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
+
 #[test]
 fn a_file_of_version_1_keeps_its_leases_and_its_records_in_order() {
     let mut bench = Bench::new();
@@ -120,6 +182,7 @@ fn a_file_of_version_1_keeps_its_leases_and_its_records_in_order() {
     bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
     drop(store);
     let file = Connection::open(bench.path()).unwrap();
+    file.execute_batch(TO_VERSION_2).unwrap();
     let old = "DROP VIEW record_list; DROP TABLE records; PRAGMA user_version = 1;
         CREATE TABLE records (
           id TEXT PRIMARY KEY, ended_at INTEGER NOT NULL, kind TEXT NOT NULL, user TEXT, number INTEGER, json TEXT NOT NULL
@@ -133,7 +196,7 @@ fn a_file_of_version_1_keeps_its_leases_and_its_records_in_order() {
     }
     drop(file);
     let (store, mut done, loaded) = bench.open();
-    assert_eq!(loaded.leases, [lease(0, State::Held)]);
+    assert_eq!(loaded.leases, [without_push(lease(0, State::Held))]);
     assert_eq!(loaded.records, [record(1), record(2), record(3)]);
     bench.write(&store, &mut done, Row::Record(record(4).into())).unwrap();
     drop(store);

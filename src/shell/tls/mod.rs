@@ -38,6 +38,8 @@ pub struct Material {
     pub servers: Vec<Option<Arc<ServerConfig>>>,
     /// By name of the trunk; only those with a target under TLS.
     pub clients: BTreeMap<CompactString, Arc<ClientConfig>>,
+    /// Who signs the certificates of webhooks; empty when none of them is under TLS.
+    pub web: Vec<CertificateDer<'static>>,
 }
 
 impl std::fmt::Debug for Material {
@@ -58,9 +60,16 @@ pub fn load(config: &Config, now: SystemTime) -> Result<(Material, Vec<Problem>)
             clients.insert(trunk.name.clone(), client);
         }
     }
+    let urls = [&config.notify.url, &config.callback.wake_url];
+    let is_secure = urls.into_iter().flatten().any(|url| url.starts_with("https:"));
+    let web = match &config.notify.ca {
+        Some(file) => reader.certificates(file).unwrap_or_default(),
+        None if is_secure => native_roots(),
+        None => Vec::new(),
+    };
     let (errors, warnings): (Vec<_>, Vec<_>) =
         reader.problems.into_iter().partition(|problem| problem.severity == Severity::Error);
-    if errors.is_empty() { Ok((Material { servers, clients }, warnings)) } else { Err(errors) }
+    if errors.is_empty() { Ok((Material { servers, clients, web }, warnings)) } else { Err(errors) }
 }
 
 struct Reader {
@@ -171,11 +180,15 @@ fn pem_fault(fault: &pem::Error, lacks: &str) -> String {
 /// Whom this machine trusts. Operators keep that list up to date with the system and add their own; one that is compiled in
 /// ages with the program.
 fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(native_roots());
+    roots
+}
+
+fn native_roots() -> Vec<CertificateDer<'static>> {
     let found = rustls_native_certs::load_native_certs();
     for fault in &found.errors {
         tracing::warn!(%fault, "certificates that this machine trusts");
     }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    roots
+    found.certs
 }
