@@ -14,6 +14,7 @@ mod i3;
 mod lease;
 mod location;
 mod media;
+mod notification;
 mod numbers;
 mod other_calls;
 mod pbx;
