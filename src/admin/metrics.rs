@@ -103,13 +103,15 @@ struct Inner {
 struct Webhooks {
     notifications: Family<[Label; 2], Counter>,
     pending: Gauge,
+    wakes: Family<[Label; 1], Counter>,
 }
 
 impl Webhooks {
     fn new(registry: &mut Registry) -> Self {
-        let new = Self { notifications: Family::default(), pending: Gauge::default() };
+        let new = Self { notifications: Family::default(), pending: Gauge::default(), wakes: Family::default() };
         registry.register("notifications", "Posts to the webhook, by event and outcome", new.notifications.clone());
         registry.register("notifications_pending", "Notifications nobody has acknowledged", new.pending.clone());
+        registry.register("wakes", "Posts that wake a phone, by outcome", new.wakes.clone());
         new
     }
 }
@@ -302,6 +304,11 @@ impl Metrics {
     /// A whole round over the trunks has failed an emergency call for the first time.
     pub fn trunks_failed(&self) {
         self.0.trunks_failed.inc();
+    }
+
+    /// `outcome`: `taken` or `failed`.
+    pub fn wake(&self, outcome: &'static str) {
+        self.0.webhooks.wakes.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     pub fn ports_short(&self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use compact_str::format_compact;
 
-use super::history::{Kind, Outcome, Report};
+use super::history::{Kind, Report};
 use super::ring::{Hold, Ringing, device_of};
 use super::{Alarm, Call, Calls, Parts, Stage};
 use crate::base::E164;
@@ -43,6 +43,7 @@ impl Calls {
             origin: lease.device,
             others_rung: false,
             queued: false,
+            desk_rung: false,
             refused: None,
         };
         let (nena_call_id, incident_id) = super::i3::identifiers(invite);
@@ -74,6 +75,7 @@ impl Calls {
                 self.ring_others(parts, id);
             }
         }
+        self.wake_phones(parts, id);
     }
 
     /// Rings the device that made the emergency call: where it is registered now, else where it was last seen.
@@ -118,6 +120,13 @@ impl Calls {
 
     /// The device that called has said nothing: the others join, the trunk is told to wait, and the device is still tried.
     pub(super) fn origin_silent(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        if self.hold(id).is_some_and(|hold| hold.desk_rung) {
+            if self.calls.get(id).is_some_and(|call| call.branches.iter().all(|branch| !branch.heard)) {
+                self.hang_up_branches(parts, id, None, None);
+                self.desk_failed(parts, id);
+            }
+            return;
+        }
         self.ring_others(parts, id);
         if self.calls.get(id).is_some_and(|call| call.branches.iter().all(|branch| !branch.heard)) {
             self.say_queued(parts, id);
@@ -140,14 +149,13 @@ impl Calls {
         {
             hold.refused = Some(refusal.clone());
         }
+        if self.hold(id).is_some_and(|hold| hold.desk_rung) {
+            return self.desk_failed(parts, id);
+        }
         self.ring_others(parts, id);
-        let Some(call) = self.calls.get(id) else { return };
-        let (call_taker, is_over) = (call.caller, call.branches.is_empty());
-        match self.hold(id).and_then(|hold| hold.refused.clone()) {
-            Some(refused) if is_over => {
-                let refusal = self.refusal_for(id, call_taker, refused);
-                self.refuse_caller(parts, id, &refusal, Outcome::Refused);
-            }
+        let is_over = self.calls.get(id).is_some_and(|call| call.branches.is_empty());
+        match self.hold(id).map(|hold| hold.refused.is_some()) {
+            Some(true) if is_over => self.give_up_callback(parts, id),
             _ if is_over && matches!(refusal.status, 408 | 503) && self.has_other_place(parts, id) => {
                 self.redial(parts, id)
             }
@@ -191,16 +199,23 @@ impl Calls {
 
     pub(super) fn hold_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let Some(call) = self.calls.get(id) else { return };
-        // What rings by now may ring on: the call taker decides how long.
-        if matches!(call.stage, Stage::Ringing(_)) && !call.branches.iter().any(|branch| branch.alerting) {
+        if !matches!(call.stage, Stage::Ringing(_)) {
+            return;
+        }
+        // What rings by now may ring on, beside the desk: the call taker decides how long.
+        if call.branches.iter().any(|branch| branch.alerting) {
+            self.ring_desk(parts, id);
+        } else {
             self.give_up_callback(parts, id);
         }
     }
 
+    /// To the desk; where there is none, or it was tried, the callback is over.
     fn give_up_callback(&mut self, parts: &mut Parts<'_>, id: CallId) {
         self.hang_up_branches(parts, id, None, None);
-        let refusal = Refusal::warn(480, "The phone that called is not reachable");
-        self.refuse_caller(parts, id, &refusal, Outcome::Unanswered);
+        if !self.ring_desk(parts, id) {
+            self.desk_failed(parts, id);
+        }
     }
 
     /// 182 to the trunk, once: the call is held for a phone (RFC 3261 §21.1.4).

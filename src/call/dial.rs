@@ -220,6 +220,17 @@ impl Dialling {
         Self { identity, number, service, fallback, give_up, ..Self::new(Some(invite), trunks, give_up) }
     }
 
+    /// A callback that goes on to a desk behind a trunk, under the number that was called back.
+    pub(super) fn desk(
+        identity: CompactString,
+        number: CompactString,
+        trunk: TrunkIdx,
+        invite: Message,
+        now: Instant,
+    ) -> Self {
+        Self { identity, number, ..Self::new(Some(invite), vec![trunk], now) }
+    }
+
     /// What a direct route falls back to, and the INVITE it goes on with; once.
     pub(super) fn fall_back(&mut self) -> Option<(Box<Fallback>, Message)> {
         let fallback = self.fallback.take()?;
@@ -323,7 +334,8 @@ impl Calls {
             }
             _ => for_caller(last.unwrap_or(Refusal::new(503))),
         };
-        self.refuse_caller(parts, id, &refusal, Outcome::Failed);
+        let outcome = if call.kind == Kind::Callback { Outcome::Unanswered } else { Outcome::Failed };
+        self.refuse_caller(parts, id, &refusal, outcome);
     }
 
     /// The first round over all trunks came to nothing: an alarm, and a 182 to the caller, who is not forgotten (RFC 3261
@@ -417,7 +429,7 @@ impl Calls {
         let Some(call) = self.calls.get_mut(id) else { return };
         // What the record has no room for takes the place of the last that is over.
         let is_full = call.attempts.len() >= limits::ATTEMPTS_PER_CALL;
-        if is_full && call.branches.is_empty() && call.attempts.last().is_some_and(|last| last.ended_at.is_some()) {
+        if is_full && call.attempts.last().is_some_and(|last| last.ended_at.is_some()) {
             call.attempts.pop();
         }
         if call.attempts.is_empty() {

@@ -1,13 +1,14 @@
 //! The B2BUA: calls of two legs and a purpose (RFC 7092; SPEC §1 to §7).
 //!
 //! What arrives is classified (`classify`), an emergency call gets its number and its trunk (`emergency`, `dial`), a callback finds
-//! its phone (`callback`, `ring`), an answered call is carried in both directions (`bridge`), and every call ends in one
+//! its phone (`callback`, `ring`, `wake`, `desk`), an answered call is carried in both directions (`bridge`), and every call ends in one
 //! place (`end`) with its history told. A trunk may hand its caller on (`transfer`, `refer_to`, `handover`, `replace`). The legs themselves, their dialogs and timers are the business of `ua`.
 
 mod align;
 mod bridge;
 mod callback;
 mod classify;
+mod desk;
 mod dial;
 mod direct;
 mod early;
@@ -29,6 +30,7 @@ mod test_line;
 mod trace;
 mod transfer;
 mod voice;
+mod wake;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -54,6 +56,7 @@ pub use trace::Trace;
 
 pub use history::{Attempt, CountrySource, Dialled, History, Kind, Outcome, Report, State};
 pub use media::MediaHealth;
+pub use wake::Wake;
 
 /// Everything a call acts on, borrowed from the node for one step.
 pub struct Parts<'a> {
@@ -95,6 +98,11 @@ pub struct Calls {
     reports: Vec<Report>,
     /// Rows a call waits for; the node hands them to the store at once.
     writes: Vec<(GrantId, lease::Row)>,
+    /// Phones to be woken.
+    wakes: Vec<Wake>,
+    /// Posts that wake phones and have no answer -> the attempt of a call.
+    woken: BTreeMap<u64, (CallId, usize)>,
+    last_wake: u64,
     /// Callbacks that hold for a phone, by user.
     waiting: BTreeMap<Aor, SmallVec<[CallId; 2]>>,
     media: media::Media,
@@ -119,6 +127,8 @@ enum Alarm {
     Redial,
     /// A callback: the hold is over.
     HoldOver,
+    /// A callback: wake its phones again.
+    Wake,
     /// A leg said 100 and nothing more.
     Stalled(LegId),
     /// An UPDATE that was carried as a re-INVITE has no answer.
@@ -226,6 +236,9 @@ impl Calls {
             next_grant: 0,
             reports: Vec::new(),
             writes: Vec::new(),
+            wakes: Vec::new(),
+            woken: BTreeMap::new(),
+            last_wake: 0,
             waiting: BTreeMap::new(),
             media: media::Media::default(),
             refusing: 0,
@@ -337,6 +350,7 @@ impl Calls {
                 Alarm::RingOthers => self.ring_others(parts, id),
                 Alarm::Redial => self.redial(parts, id),
                 Alarm::HoldOver => self.hold_over(parts, id),
+                Alarm::Wake => self.wake_phones(parts, id),
                 Alarm::Stalled(leg) => self.branch_stalled(parts, id, leg),
                 Alarm::Overdue(client) => self.crossing_overdue(parts, id, client),
                 Alarm::Align => self.align(parts, id),

@@ -10,7 +10,7 @@ use super::dial::for_caller;
 use super::history::{Attempt, Kind, Outcome};
 use super::routing::flow_to_uri;
 use super::{Call, Calls, Parts, Stage, classify};
-use crate::base::Instant;
+use crate::base::{Instant, limits};
 use crate::config::Aor;
 use crate::lease::Device;
 use crate::registrar::{Binding, push};
@@ -45,6 +45,8 @@ pub(super) struct Hold {
     pub(super) refused: Option<Refusal>,
     /// 182 has been said.
     pub(super) queued: bool,
+    /// The last resort was tried.
+    pub(super) desk_rung: bool,
 }
 
 impl Ringing {
@@ -144,7 +146,8 @@ impl Calls {
     ) {
         let Some(call) = self.calls.get(id) else { return };
         let Stage::Ringing(ringing) = &call.stage else { return };
-        if call.attempts.len() >= crate::base::limits::ATTEMPTS_PER_CALL {
+        let (is_full, most) = (call.attempts.len() >= limits::ATTEMPTS_PER_CALL, limits::BINDINGS_PER_USER);
+        if is_full && (ringing.hold.is_none() || call.branches.len() >= most) {
             return;
         }
         let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };

@@ -38,6 +38,7 @@ pub(super) struct Places {
     pub routes: Vec<std::ops::Range<usize>>,
     /// `[media]`, or the file where there is none.
     pub media: std::ops::Range<usize>,
+    pub callback: std::ops::Range<usize>,
 }
 
 fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Places) {
@@ -60,7 +61,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
         sip.domains = default_domains(&users.list, hosts);
     }
     links::pbx_domains(&pbxs.list, &pbxs.spans, &users.list, &sip.domains, report);
-    let media = root.span_of("media");
+    let (media, callback) = (root.span_of("media"), root.span_of("callback"));
     let config = Config {
         geo: sections::geo(root.section("geo"), base_dir),
         lease: sections::lease(root.section("lease")),
@@ -95,6 +96,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
         trunks: trunks.spans,
         routes: routes.spans,
         media,
+        callback,
     };
     (config, places)
 }

@@ -6,11 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Key path through tables and lists of tables, and what does not happen.
-const LATER: [(&[&str], &str); 3] = [
-    (&["callback", "wake_url"], "waking a phone by push"),
-    (&["callback", "desk"], "the desk of last resort"),
-    (&["media", "rtpengine"], "media by rtpengine"),
-];
+const LATER: [(&[&str], &str); 1] = [(&["media", "rtpengine"], "media by rtpengine")];
 
 /// Warns of every key that is set and has no effect yet.
 pub(super) fn check(root: &DeTable<'_>, report: &Report) {

@@ -113,7 +113,7 @@ fn keys_of_features_to_come_are_accepted_and_named() {
         .replace("mode = \"relay\"", "mode = \"rtpengine\"")
         .replace("media = \"pass\"", "media = \"rtpengine\"");
     let warnings = lines(&good(&all).warnings, &all).join("\n");
-    for key in ["callback.wake_url", "callback.desk", "media.mode", "trunks.media", "media.rtpengine"] {
+    for key in ["media.mode", "trunks.media", "media.rtpengine"] {
         assert!(warnings.contains(&format!("`{key}`")), "{key}\n{warnings}");
     }
     assert!(

@@ -17,6 +17,7 @@ pub(super) fn check(config: &Config, places: &Places, report: &Report) {
     trunks(config, places, report);
     sources(config, places, report);
     pbxs(config, places, report);
+    desk(config, places, report);
     told(config, places, report);
     media(config, places, report);
 }
@@ -321,6 +322,29 @@ fn pbxs(config: &Config, places: &Places, report: &Report) {
             warn(report, places.pbxs.get(at), format!("pbxs[{at}].target"), message, help);
         }
     }
+}
+
+/// A desk that a callback could never ring.
+fn desk(config: &Config, places: &Places, report: &Report) {
+    let Some(desk) = &config.callback.desk else { return };
+    let (what, help) = match crate::sip::Uri::parse(desk.as_bytes()).ok().filter(crate::sip::Uri::is_sip) {
+        Some(uri) => {
+            let user = super::Aor::from_uri(&uri).and_then(|aor| config.user_served(&aor));
+            if user.is_some() || uri.host.ip().is_some() {
+                return;
+            }
+            ("is neither a user nor at an address", "write the address of the desk, as in \"sip:desk@192.0.2.1\"")
+        }
+        None => {
+            let user = desk.parse().ok().and_then(|number| config.user_by_number(number));
+            if user.is_some() || config.other_calls.trunk.is_some() {
+                return;
+            }
+            ("is a number, and no trunk leads there", "set [other_calls] trunk")
+        }
+    };
+    let message = format!("desk {desk:?} {what}: a callback that reaches nobody ends");
+    warn(report, Some(&places.callback), "callback.desk".to_owned(), message, help);
 }
 
 /// Whether a listener has the address family of the target, and for datagrams is one of datagrams.

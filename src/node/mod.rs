@@ -17,6 +17,7 @@ mod register;
 mod report;
 pub mod rows;
 mod views;
+mod wake;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -170,7 +171,7 @@ impl Node {
             }
             Input::Media(news) => self.media_news(news),
             Input::Posted { hook: Hook::Notify, post, result } => self.notified(post, &result),
-            Input::Posted { hook: Hook::Wake, .. } => {}
+            Input::Posted { hook: Hook::Wake, post, result } => self.woken(post, &result),
             Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
             Input::Geography(database) => self.geography = database,
             Input::Reload(config) => self.reload(config),
@@ -304,6 +305,7 @@ impl Node {
         self.tell_reports();
         self.tell_trunks();
         self.tell_webhook();
+        self.wake_phones();
         self.persist();
         self.resolve();
         self.send();
