@@ -16,6 +16,7 @@ mod location;
 mod media;
 mod notification;
 mod numbers;
+mod offline;
 mod other_calls;
 mod pbx;
 mod registering;
