@@ -13,10 +13,20 @@ use crate::vars::Vars;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub fn expect(daemon: &Daemon, table: &str, wanted: &[toml::Table], vars: &Vars) -> Outcome<()> {
+    expect_of(|| daemon.rows(table), table, wanted, vars)
+}
+
+/// The same of rows from anywhere.
+pub fn expect_of(
+    rows: impl Fn() -> Outcome<Vec<Value>>,
+    table: &str,
+    wanted: &[toml::Table],
+    vars: &Vars,
+) -> Outcome<()> {
     let wanted = wanted.iter().map(|row| row_of(row, vars)).collect::<Outcome<Vec<Value>>>()?;
     let mut last = Ok(Vec::new());
     let met = until(PATIENCE, || {
-        last = daemon.rows(table);
+        last = rows();
         last.as_ref().is_ok_and(|rows| all_match(rows, &wanted)).then_some(())
     });
     met.ok_or_else(|| {

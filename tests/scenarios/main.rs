@@ -18,6 +18,7 @@ mod process;
 mod sipp;
 mod story;
 mod vars;
+mod webhook;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 

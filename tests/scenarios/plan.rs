@@ -82,7 +82,7 @@ pub struct Finish {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
-    /// `leases`, `calls`, `records`, `registrations` or `trunks`.
+    /// `leases`, `calls`, `records`, `registrations` or `trunks`; `posts`: what the webhook has taken.
     pub expect: String,
     pub are: Vec<toml::Table>,
 }

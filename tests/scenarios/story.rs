@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::Outcome;
 use crate::daemon::Daemon;
-use crate::expect::expect;
+use crate::expect::expect_of;
 use crate::plan::{Act, Digest, Plan, Play, Role, Step};
 use crate::ports;
 use crate::sipp::Party;
 use crate::vars::Vars;
+use crate::webhook::Webhook;
 
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-scenarios")
@@ -50,6 +51,7 @@ struct Stage {
     common: PathBuf,
     scratch: PathBuf,
     vars: Vars,
+    webhook: Webhook,
     playing: Vec<Party>,
     // After the parties, so that it goes last.
     daemon: Daemon,
@@ -64,6 +66,8 @@ impl Stage {
         vars.set_address("admin", ports::free(ports::SOSBRIDGE)?);
         // The trunk of base.toml, also where nobody plays it.
         vars.set_address("psap", ports::free(ports::TRUNK)?);
+        let webhook = Webhook::start()?;
+        vars.set_address("webhook", webhook.address);
         for (party, role) in &plan.parties {
             let ip = match role {
                 Role::Phone => ports::PHONE,
@@ -75,7 +79,7 @@ impl Stage {
         let config = config(&plan.config)?;
         let daemon = Daemon::serve(scratch, &config, &vars)?;
         let common = folder().join("common");
-        Ok(Self { plan, story, common, scratch: scratch.to_owned(), vars, playing: Vec::new(), daemon })
+        Ok(Self { plan, story, common, scratch: scratch.to_owned(), vars, webhook, playing: Vec::new(), daemon })
     }
 
     fn play(&mut self) -> Outcome<()> {
@@ -105,7 +109,13 @@ impl Stage {
                 let at = at.ok_or_else(|| format!("{} was not started", finish.finish))?;
                 self.playing.remove(at).finish(&mut self.vars)
             }
-            Step::Expect(wanted) => expect(&self.daemon, &wanted.expect, &wanted.are, &self.vars),
+            Step::Expect(wanted) => {
+                let rows = || match wanted.expect.as_str() {
+                    "posts" => Ok(self.webhook.rows()),
+                    table => self.daemon.rows(table),
+                };
+                expect_of(rows, &wanted.expect, &wanted.are, &self.vars)
+            }
             Step::Daemon(daemon) => match daemon.daemon {
                 Act::Kill => {
                     self.daemon.kill();
