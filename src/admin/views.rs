@@ -92,6 +92,9 @@ pub struct MediaView {
     pub bytes: u64,
     /// Missing by their numbers.
     pub lost: u64,
+    /// Dropped: from elsewhere than the party, or neither RTP nor RTCP.
+    #[serde(default)]
+    pub strange: u64,
     pub jitter_ms: u32,
     /// What the party says of what it hears: percent lost.
     pub reported_lost: Option<u8>,

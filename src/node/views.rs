@@ -185,6 +185,7 @@ fn media_view(health: &MediaHealth) -> MediaView {
         packets: counters.packets,
         bytes: counters.bytes,
         lost: counters.lost,
+        strange: counters.strange,
         jitter_ms: millis(counters.jitter),
         // From 256ths.
         reported_lost: counters.reported_lost.map(|lost| u8::try_from(u32::from(lost) * 100 / 256).unwrap_or(100)),
