@@ -225,6 +225,8 @@ fn addresses(cast: Cast) -> Outcome<Vars> {
     vars.set_address("tcp", vars.address("udp")?);
     let (of_phone, of_trunk) = cast.transports;
     vars.set("phone_transport", of_phone);
+    // Between browsers media needs ICE, which a relay takes out.
+    vars.set("media", if cast.make == Make::Jssip { "pass" } else { "relay" });
     vars.set("trunk_transport", of_trunk);
     // Where nobody is a PBX, one stands in the configuration all the same.
     vars.set("pbx_transport", if cast.home == Home::Pbx { of_phone } else { "udp" });
@@ -270,6 +272,8 @@ fn changes() -> toml::Table {
         options_interval = "0s"
         username = "{trunk_username}"
         password = "{trunk_password}"
+        [media]
+        mode = "{media}"
         [[pbxs]]
         name = "hq-pbx"
         resource = "contoso"
