@@ -224,3 +224,21 @@ fn over_tls_only_to_whom_the_authority_vouches_for() {
     let log = site.daemon.log();
     assert!(log.contains("the webhook does not take notifications") && log.contains("certificate"), "{log}");
 }
+
+#[test]
+fn a_phone_that_sleeps_is_woken_by_way_of_the_other_webhook() {
+    let endpoint = Endpoint::start(&[Act::Answer(200)]);
+    let section = format!("[callback]\nwake_url = \"http://{}/wake\"\nwake_token = \"s3cret\"\n", endpoint.address);
+    let mut site = Site::open(&section);
+    let agent = site.phone.agent;
+    let contact = format!("<sip:alice@{};pn-provider=apns;pn-param=team.app;pn-prid=00fc>", agent.address);
+    let register = real::world::register(&agent).set("Contact", &contact);
+    let challenge = site.phone.ask(&register);
+    let answer = site.phone.ask(&real::world::authorized(&register, &challenge, "alice", "MD5"));
+    assert_eq!(answer.code(), 200, "{answer}");
+    site.call();
+    site.center.send(&site.center.agent.invite("sip:+14255551000@example.com"));
+    let woken = endpoint.next();
+    assert!(woken.head.to_lowercase().contains("\r\nauthorization: bearer s3cret\r\n"), "{}", woken.head);
+    assert_eq!((&woken.body["pn_provider"], &woken.body["pn_prid"]), (&"apns".into(), &"00fc".into()));
+}

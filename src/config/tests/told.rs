@@ -84,3 +84,14 @@ fn what_is_configured_and_never_sent_is_a_warning() {
     assert!(warns(&unnamed).contains("an address stands there"), "{}", warns(&unnamed));
     assert_eq!(warns(&format!("{unnamed}[node]\nelement = \"sos.example.net\"\n")), "");
 }
+
+#[test]
+fn a_desk_that_could_never_be_rung_is_warned_of() {
+    let warned = |desk: &str| {
+        let text = format!("{BASE}\n[callback]\ndesk = {desk:?}\n");
+        lines(&good(&text).warnings, &text).iter().any(|line| line.contains("a callback that reaches nobody ends"))
+    };
+    assert!(warned("+14255550190"));
+    assert!(warned("sip:desk@reception.invalid"));
+    assert!(!warned("sip:desk@192.0.2.1"));
+}
