@@ -78,3 +78,7 @@ pub const FORKS: usize = 8;
 pub const PROVISIONALS_WAITING: usize = 8;
 /// Longest session interval taken from a 422, in seconds.
 pub const SESSION_INTERVAL_SECONDS: u32 = 24 * 3600;
+/// Questions to rtpengine without an answer; beyond, calls go through the relay of the daemon.
+pub const RTPENGINE_QUESTIONS: usize = 10_000;
+/// Events of one call that wait for rtpengine; beyond, the call goes on without it.
+pub const EVENTS_WAITING: usize = 32;

@@ -5,7 +5,7 @@ use super::links::{self, Claims};
 use super::problem::{Problem, Severity};
 use super::read::{Keys, Report};
 use super::types::{Config, Route, RouteAction, User};
-use super::{Loaded, later, sections, tenants, traffic, warn};
+use super::{Loaded, sections, tenants, traffic, warn};
 use compact_str::CompactString;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,7 +22,6 @@ pub(super) fn load(text: &str, base_dir: &Path) -> Result<Loaded, Vec<Problem>> 
     let (config, places) = build(root, base_dir, &report);
     if report.is_without_errors() {
         warn::check(&config, &places, &report);
-        later::check(document.get_ref(), &report);
     }
     let (errors, warnings) = report.into_parts();
     if errors.is_empty() { Ok(Loaded { config, warnings }) } else { Err(errors) }

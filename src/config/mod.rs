@@ -9,7 +9,6 @@ mod build;
 mod civic;
 mod country;
 mod index;
-mod later;
 mod limits;
 mod links;
 mod lookup;

@@ -222,13 +222,21 @@ pub(super) fn media(mut keys: Keys<'_>, listeners: &[Listener]) -> Media {
     if addresses.is_empty() {
         addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
+    let mut rtpengine: Vec<SocketAddr> = Vec::new();
+    for at in keys.one_or_more("rtpengine", values::rtpengine) {
+        match rtpengine.contains(&at.value) {
+            true => keys.fault("rtpengine", &at.span, "is listed twice".into()),
+            false => rtpengine.push(at.value),
+        }
+    }
+    if rtpengine.is_empty() {
+        rtpengine.push(SocketAddr::from((Ipv4Addr::LOCALHOST, 2223)));
+    }
     let media = Media {
         mode: keys.parsed("mode", values::media_mode).map_or(MediaMode::default(), |at| at.value),
         addresses,
         ports: keys.parsed("ports", values::ports).map_or((20_000, 29_999), |at| at.value),
-        rtpengine: keys
-            .parsed("rtpengine", values::rtpengine)
-            .map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 2223)), |at| at.value),
+        rtpengine,
         idle: keys.duration("idle", seconds(120), seconds(1)..=limits::LONGEST),
         announce_refusals: keys.flag("announce_refusals", false),
     };

@@ -105,23 +105,6 @@ fn every_commented_example_of_the_sample_is_accepted() {
     }
 }
 
-/// The example of INTERFACE.md, with media as there: every key is known.
-#[test]
-fn keys_of_features_to_come_are_accepted_and_named() {
-    let all = SAMPLE
-        .replace("#: ", "")
-        .replace("mode = \"relay\"", "mode = \"rtpengine\"")
-        .replace("media = \"pass\"", "media = \"rtpengine\"");
-    let warnings = lines(&good(&all).warnings, &all).join("\n");
-    for key in ["media.mode", "trunks.media", "media.rtpengine"] {
-        assert!(warnings.contains(&format!("`{key}`")), "{key}\n{warnings}");
-    }
-    assert!(
-        warnings.contains("media mode \"rtpengine\" is not in this version: the relay does its work"),
-        "{warnings}"
-    );
-}
-
 #[test]
 fn the_smallest_file_has_the_defaults() {
     let loaded = good(BASE);

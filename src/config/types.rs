@@ -515,8 +515,8 @@ pub struct Media {
     pub addresses: Vec<IpAddr>,
     /// First and last RTP port. Default 20000 and 29999.
     pub ports: (u16, u16),
-    /// The ng socket of rtpengine. Default 127.0.0.1:2223.
-    pub rtpengine: SocketAddr,
+    /// The ng sockets of rtpengine, the preferred first. Default 127.0.0.1:2223.
+    pub rtpengine: Vec<SocketAddr>,
     /// No media that long: logged and shown, the call stays. Default 120 s.
     pub idle: Duration,
     /// Whether a caller whose emergency call is refused hears so. Default false.

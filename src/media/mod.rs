@@ -4,6 +4,7 @@
 mod bank;
 mod end;
 mod hearing;
+pub mod ng;
 pub mod order;
 mod packet;
 mod rewrite;
