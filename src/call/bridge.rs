@@ -250,7 +250,7 @@ impl Calls {
 
     /// The leg that a request of `leg` is for: the one it is bridged with, or before the answer the one whose description the
     /// caller has acknowledged (RFC 6337 §3.2).
-    fn counterpart(&self, id: CallId, leg: LegId) -> Option<LegId> {
+    pub(super) fn counterpart(&self, id: CallId, leg: LegId) -> Option<LegId> {
         let call = self.calls.get(id)?;
         if call.callee.is_some() {
             return self.other(id, leg);

@@ -95,7 +95,7 @@ impl Calls {
 
     /// There was no way to where the device is, as after a restart without its listener: it is away.
     pub(super) fn look_on_if_alone(&mut self, parts: &mut Parts<'_>, id: CallId) {
-        if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
+        if self.calls.get(id).is_some_and(Call::is_alone) {
             self.look_on(parts, id);
         }
     }
@@ -153,7 +153,7 @@ impl Calls {
             return self.desk_failed(parts, id);
         }
         self.ring_others(parts, id);
-        let is_over = self.calls.get(id).is_some_and(|call| call.branches.is_empty());
+        let is_over = self.calls.get(id).is_some_and(Call::is_alone);
         match self.hold(id).map(|hold| hold.refused.is_some()) {
             Some(true) if is_over => self.give_up_callback(parts, id),
             _ if is_over && matches!(refusal.status, 408 | 503) && self.has_other_place(parts, id) => {
@@ -178,7 +178,7 @@ impl Calls {
     fn look_on(&mut self, parts: &mut Parts<'_>, id: CallId) {
         self.ring_others(parts, id);
         let now = parts.context.now;
-        if self.calls.get(id).is_none_or(|call| !call.branches.is_empty()) {
+        if self.calls.get(id).is_none_or(|call| !call.is_alone()) {
             return;
         }
         let Some(hold) = self.hold(id) else { return };
@@ -192,7 +192,7 @@ impl Calls {
 
     /// The last known flow is tried again: the phone may be back without having registered.
     pub(super) fn redial(&mut self, parts: &mut Parts<'_>, id: CallId) {
-        if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
+        if self.calls.get(id).is_some_and(Call::is_alone) {
             self.ring_origin(parts, id);
         }
     }

@@ -6,7 +6,7 @@ use super::dial::Dialling;
 use super::history::Outcome;
 use super::ring::device_of;
 use super::routing::flow_to_uri;
-use super::{Call, Calls, Parts, Stage};
+use super::{Calls, Parts, Stage};
 use crate::config::{Aor, Config, TrunkIdx};
 use crate::lease::Device;
 use crate::sip::Uri;
@@ -44,7 +44,7 @@ impl Calls {
     pub(super) fn ring_desk(&mut self, parts: &mut Parts<'_>, id: CallId) -> bool {
         let Some(desk) = Desk::of(parts.config) else { return false };
         let Some(call) = self.calls.get_mut(id) else { return false };
-        let (is_alone, number) = (call.branches.is_empty(), call.number);
+        let (is_alone, number) = (call.is_alone(), call.number);
         let Stage::Ringing(ringing) = &mut call.stage else { return false };
         let Some(hold) = ringing.hold.as_mut().filter(|hold| !hold.desk_rung) else { return false };
         let devices: Vec<Device> = match &desk {
@@ -64,16 +64,14 @@ impl Calls {
         for device in devices {
             self.ring(parts, id, &device);
         }
-        self.calls.get(id).is_some_and(|call| !call.branches.is_empty())
+        self.calls.get(id).is_some_and(|call| !call.is_alone())
     }
 
     /// The desk was rung: it is there or it is not, and then the callback is over.
     pub(super) fn desk_failed(&mut self, parts: &mut Parts<'_>, id: CallId) {
-        let Some(Call { stage: Stage::Ringing(ringing), branches, caller, .. }) = self.calls.get(id) else { return };
-        if !branches.is_empty() {
-            return;
-        }
-        let caller = *caller;
+        let Some(call) = self.calls.get(id).filter(|call| call.is_alone()) else { return };
+        let Stage::Ringing(ringing) = &call.stage else { return };
+        let caller = call.caller;
         match ringing.hold.as_ref().and_then(|hold| hold.refused.clone()) {
             Some(refused) => {
                 let refusal = self.refusal_for(id, caller, refused);

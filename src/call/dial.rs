@@ -10,7 +10,7 @@ use super::callback::is_refusal_of_a_person;
 use super::direct::Fallback;
 use super::history::{Attempt, Kind, Outcome, Report};
 use super::i3::{self, Attempted};
-use super::media::Passage;
+use super::media::{Opening, Passage, Resume, Start};
 use super::refer_to::Callee;
 use super::rewrite::{self, Secrets};
 use super::routing::{flow_to, hostport};
@@ -184,6 +184,14 @@ impl Dialling {
             (None, Some(invite)) => Some(invite.slice(invite.body().get(crate::sip::sdp::locate(invite)?)?)),
             (None, None) => None,
         }
+    }
+
+    /// The same for rtpengine.
+    fn opening(&self, from: LegId, trunk: &Trunk, flow: Flow) -> Option<Opening> {
+        let original = self.described()?;
+        let bare = self.secrets.as_ref().and_then(|secrets| secrets.remove_from(&original));
+        let is_ipv4 = flow.remote.ip().to_canonical().is_ipv4();
+        Some(Opening { from, mode: trunk.media, protocol: flow.protocol, is_ipv4, original, bare })
     }
 
     /// CONFORMANCE DI-14: a redirection to another target of the trunk that sent it is tried first; to any other place never.
@@ -366,8 +374,19 @@ impl Calls {
         let Some(flow) = flow_to(&config, hop.place) else { return false };
         let flow = parts.context.streams.toward(flow, hop.target.number());
         let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return false };
-        let Some(dialling) = self.calls.get(id).and_then(Call::dialling) else { return false };
+        let Some(call) = self.calls.get(id) else { return false };
+        let Some(dialling) = call.dialling() else { return false };
 
+        let hub = call.hub();
+        let opening = dialling.opening(hub, trunk, flow);
+        let Start::Now(session) = self.open_session(parts, id, opening, || Resume::Target) else {
+            if let Some(dialling) = self.calls.get_mut(id).and_then(Call::dialling_mut) {
+                dialling.hops.push_front(*hop);
+            }
+            return true;
+        };
+        let Some(target) = parts.trunks.target(hop.target) else { return false };
+        let Some(dialling) = self.calls.get(id).and_then(Call::dialling) else { return false };
         let request_uri = request_uri(dialling, trunk, target, flow);
         let from = format_compact!("<{}>", rewrite::sip_identity(&dialling.identity, &local.host));
         let to = format_compact!("<{request_uri}>");
@@ -384,9 +403,8 @@ impl Calls {
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
         let described = dialling.described();
         self.open_media(id, leg, trunk.media);
-        let Some(call) = self.calls.get(id) else { return false };
-        let from = call.callee.and(call.sides()).map_or(call.caller, |(_, phone)| phone);
-        let passage = described.map(|described| self.passage(parts, from, leg, &described)).unwrap_or_default();
+        self.adopt(session, leg);
+        let passage = described.map(|described| self.passage(parts, hub, leg, &described)).unwrap_or_default();
         let Some(dialling) = self.calls.get(id).and_then(Call::dialling) else { return false };
         let Ok(content) = dialling.content(parts.ua, leg, &passage) else {
             parts.ua.discard(leg);
@@ -461,27 +479,7 @@ impl Calls {
         self.tried(parts, id, branch, &Refusal::new(408));
     }
 
-    /// A target that said 100 has a while to say more: Timer C is for proxies, and a caller in danger cannot wait for ever.
-    fn watch_progress(&mut self, parts: &Parts<'_>, id: CallId, leg: LegId) {
-        let Some(branch) = self.branch(id, leg).filter(|branch| !branch.alerting) else { return };
-        let (target, attempt) = (branch.target, branch.attempt);
-        let trunk = target.and_then(|(target, _)| parts.trunks.target(target)).and_then(Target::trunk);
-        let wait = trunk.and_then(|trunk| parts.config.trunk(trunk)).map(|trunk| trunk.progress_wait);
-        let started = self.calls.get(id).and_then(|call| call.attempts.get(attempt)).map(|attempt| attempt.started_at);
-        if let (Some(wait), Some(started)) = (wait, started) {
-            self.wake((started + wait).max(parts.context.now), id, Alarm::Stalled(leg));
-        }
-    }
-
-    /// It has said nothing more: to the next target. What rings, or is announced, is left alone.
-    pub(super) fn branch_stalled(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
-        let Some(_) = self.branch(id, leg).filter(|branch| branch.heard && !branch.alerting) else { return };
-        self.close_branch(parts, id, leg, 408);
-        parts.ua.hang_up(&mut parts.context, leg, Some(b"SIP;cause=408;text=\"No progress\""));
-        self.try_another(parts, id, Refusal::new(408));
-    }
-
-    fn try_another(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: Refusal) {
+    pub(super) fn try_another(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: Refusal) {
         if let Some(dialling) = self.calls.get_mut(id).and_then(Call::dialling_mut) {
             if let Some(uri) = &refusal.redirect {
                 dialling.follow(parts.trunks, uri);

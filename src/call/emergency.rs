@@ -5,15 +5,17 @@ use compact_str::{CompactString, format_compact};
 use super::classify;
 use super::dial::Dialling;
 use super::history::{Dialled, Kind, Report};
+use super::media::{Opening, Resume};
+use super::rewrite::Secrets;
 use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
-use crate::base::{E164, limits};
+use crate::base::{E164, Protocol, limits};
 use crate::config::{RouteAction, TrunkIdx};
 use crate::lease::{Ask, Device, Grant, Overdue, Shown, WriteAck};
 use crate::registrar::{Binding, push};
-use crate::sip::Message;
+use crate::sip::{Message, sdp};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
-use crate::ua::{CallId, Refusal};
+use crate::ua::{CallId, LegId, Refusal};
 
 /// A call whose number is on its way to the disk.
 pub(super) struct Granting {
@@ -56,10 +58,16 @@ impl Calls {
             dialled: emergency.service.number.clone(),
             ..Call::new(kind, parts.context.now)
         };
+        let opening = opening(parts, invite, &emergency);
         let (stage, grant) = self.granting(grant, invite.clone(), emergency);
         let id = self.admit(parts, Call { stage, ..call }, server, invite, flow, is_pbx);
         self.tell_dialled(id, kind == Kind::Test, Some(number), invite);
         self.await_grant(parts, id, grant);
+        let hub = self.calls.get(id).map(Call::hub);
+        if let (Some(opening), Some(from)) = (opening, hub) {
+            // While the disk writes; the attempt finds it ready.
+            self.open_session(parts, id, Some(Opening { from, ..opening }), || Resume::Target);
+        }
     }
 
     /// For somebody on site (47 CFR 9.16). Told before anything waits, it waits for nothing.
@@ -159,6 +167,17 @@ impl Calls {
             }
         }
     }
+}
+
+/// What the first trunk will be offered.
+fn opening(parts: &Parts<'_>, invite: &Message, emergency: &classify::Emergency) -> Option<Opening> {
+    let RouteAction::Trunks(trunks) = &emergency.action else { return None };
+    let mode = parts.config.trunk(*trunks.first()?)?.media;
+    let original = invite.slice(invite.body().get(sdp::locate(invite)?)?);
+    let classify::Caller { aor, number, .. } = &emergency.caller;
+    let bare = Secrets::of(invite, Some(aor), *number).remove_from(&original);
+    let from = LegId::default();
+    Some(Opening { from, mode, protocol: Protocol::Udp, is_ipv4: true, original, bare })
 }
 
 /// What is needed to ring the calling device again (SPEC §6): its registration on this flow, else what the INVITE says, else

@@ -42,6 +42,7 @@ impl Call {
             without_trunk: false,
             silent: None,
             branches: SmallVec::new(),
+            asking: SmallVec::new(),
             attempts: Vec::new(),
             crossings: SmallVec::new(),
             stage: Stage::Bridged,
@@ -146,7 +147,7 @@ impl Calls {
         self.drop_transfer(parts, id, 487);
         let Some(history) = self.history(id) else { return };
         let Some(call) = self.calls.remove(id) else { return };
-        self.close_all_media(&call);
+        self.close_all_media(id, &call);
         for number in call.number.into_iter().chain(call.joined) {
             parts.leases.call_down(parts.context.now, number);
         }

@@ -26,6 +26,7 @@ mod replace;
 mod rewrite;
 pub(crate) mod ring;
 pub(crate) mod routing;
+mod stalled;
 mod test_line;
 mod trace;
 mod transfer;
@@ -186,6 +187,8 @@ struct Call {
     silent: Option<LegId>,
     /// Legs that were called and have neither answered nor failed.
     branches: SmallVec<[Branch; 1]>,
+    /// Offers to legs to come that rtpengine is asked for.
+    asking: SmallVec<[crate::media::ng::AskId; 1]>,
     attempts: Vec<Attempt>,
     crossings: SmallVec<[Crossing; 1]>,
     stage: Stage,
@@ -302,6 +305,12 @@ impl Calls {
     /// Something happened on a leg of a call.
     pub fn event(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, event: Event) {
         self.media.touch(id);
+        if let Some(event) = self.park(parts, id, leg, event) {
+            self.happened(parts, id, leg, event);
+        }
+    }
+
+    fn happened(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, event: Event) {
         let Some(event) = self.of_transfer(parts, id, leg, event) else { return };
         match event {
             Event::Progress { message, reliable, described } => {

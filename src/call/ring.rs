@@ -8,13 +8,14 @@ use compact_str::{CompactString, format_compact};
 use super::callback::is_refusal_of_a_person;
 use super::dial::for_caller;
 use super::history::{Attempt, Kind, Outcome};
+use super::media::{Opening, Resume, Start};
 use super::routing::flow_to_uri;
 use super::{Call, Calls, Parts, Stage, classify};
 use crate::base::{Instant, limits};
 use crate::config::Aor;
 use crate::lease::Device;
 use crate::registrar::{Binding, push};
-use crate::sip::{Lines, Message, Name, Uri};
+use crate::sip::{Lines, Message, Name, Uri, sdp};
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
 use crate::trunk::TargetId;
@@ -59,7 +60,34 @@ impl Ringing {
     }
 }
 
+/// A device that is called when its offer is there.
+pub(super) struct Resumed {
+    pub(super) device: Device,
+    flow: Flow,
+    target: Option<(TargetId, Place)>,
+}
+
+/// What is offered to a device; `None`: nothing.
+fn opening(ringing: &Ringing, from: LegId, flow: Flow) -> Option<Opening> {
+    let invite = &ringing.invite;
+    let original = invite.slice(invite.body().get(sdp::locate(invite)?)?);
+    let is_ipv4 = flow.remote.ip().to_canonical().is_ipv4();
+    Some(Opening { from, mode: None, protocol: flow.protocol, is_ipv4, original, bare: None })
+}
+
 impl Calls {
+    /// A device whose offer is there, or is not to be had.
+    pub(super) fn ring_resumed(&mut self, parts: &mut Parts<'_>, id: CallId, resumed: Resumed) {
+        let Resumed { device, flow, target } = resumed;
+        self.ring_at(parts, id, &device, flow, target);
+        let Some(call) = self.calls.get(id).filter(|call| call.is_alone()) else { return };
+        match &call.stage {
+            Stage::Ringing(ringing) if ringing.hold.is_some() => self.look_on_if_alone(parts, id),
+            Stage::Ringing(_) => self.refuse_caller(parts, id, &Refusal::new(480), Outcome::Unanswered),
+            _ => {}
+        }
+    }
+
     /// A call that rings a user as any phone would: all devices at once.
     pub(super) fn start_ordinary(
         &mut self,
@@ -82,7 +110,7 @@ impl Calls {
         let id = self.admit(parts, call, server, invite, flow, ordinary.trunk.is_some() || ordinary.is_pbx);
         self.sign_caller(parts, id, ordinary.trunk);
         self.ring_all(parts, id);
-        if self.calls.get(id).is_some_and(|call| call.branches.is_empty()) {
+        if self.calls.get(id).is_some_and(Call::is_alone) {
             self.refuse_caller(parts, id, &Refusal::warn(480, "The user is not registered"), Outcome::Unanswered);
         }
     }
@@ -150,6 +178,11 @@ impl Calls {
         if is_full && (ringing.hold.is_none() || call.branches.len() >= most) {
             return;
         }
+        let opening = opening(ringing, call.caller, flow);
+        let resumed = || Resume::Ring(Box::new(Resumed { device: device.clone(), flow, target }));
+        let Start::Now(session) = self.open_session(parts, id, opening, resumed) else { return };
+        let Some(call) = self.calls.get(id) else { return };
+        let Stage::Ringing(ringing) = &call.stage else { return };
         let Some(local) = parts.ua.settings().locals.get(usize::from(flow.listener.0)).cloned() else { return };
         let caller = caller_identity(parts, &ringing.invite, call.kind, &local.host);
         let to = match target {
@@ -171,6 +204,7 @@ impl Calls {
         let leg = parts.ua.prepare(&mut parts.context, id, &invitation);
         let (invite, kind, from) = (ringing.invite.clone(), call.kind, call.caller);
         self.open_media(id, leg, None);
+        self.adopt(session, leg);
         let passage = self.passage_of(parts, from, leg, &invite);
         let Ok(content) = parts.ua.relayed(leg, &invite, |description| passage.edit(description)) else {
             parts.ua.discard(leg);
@@ -214,7 +248,7 @@ impl Calls {
         let Stage::Ringing(ringing) = &mut call.stage else { return };
         if ringing.hold.is_some() {
             self.callback_branch_failed(parts, id, device, refusal);
-        } else if call.branches.is_empty() {
+        } else if call.is_alone() {
             let best = best.unwrap_or(Refusal::new(480));
             let outcome = if is_refusal_of_a_person(best.status) { Outcome::Refused } else { Outcome::Unanswered };
             self.refuse_caller(parts, id, &for_caller(best), outcome);

@@ -14,5 +14,5 @@ pub use bank::Bank;
 pub use end::{End, Port};
 pub use order::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Voice};
 pub use packet::Packet;
-pub use rewrite::{Way, rewrite};
+pub use rewrite::{Way, rewrite, scrub};
 pub use streams::{Kind, Stream};

@@ -53,6 +53,30 @@ pub fn rewrite(description: &[u8], ways: &[Way], own: IpAddr) -> Vec<u8> {
     writer.text
 }
 
+/// What somebody else has made of the description `of`, without the lines that still tell where the owner of that is.
+pub fn scrub(description: &[u8], of: &[u8]) -> Vec<u8> {
+    let places = places(of);
+    let mut kept = Vec::with_capacity(description.len());
+    for line in Sdp::new(description).lines() {
+        let is_told = match line.kind {
+            b'a' if line.value.starts_with(b"rtcp:") => false,
+            b'a' => has_address(line.value) || places.iter().any(|place| names(line.value, place)),
+            b's' | b'i' | b'u' | b'e' | b'p' => places.iter().any(|place| names(line.value, place)),
+            _ => false,
+        };
+        match (is_told, line.kind) {
+            (true, b's') => kept.extend_from_slice(b"s=-\r\n"),
+            (true, _) => {}
+            (false, kind) => {
+                kept.extend_from_slice(&[kind, b'=']);
+                kept.extend_from_slice(line.value);
+                kept.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+    kept
+}
+
 struct Writer<'a> {
     text: Vec<u8>,
     /// Hosts of the description's owner: no line may tell them.

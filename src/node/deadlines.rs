@@ -18,6 +18,7 @@ impl Node {
             (self.streams.next_deadline(), Why::HalfMessage),
             (self.notices.next_deadline().filter(|_| self.config.notify.url.is_some()), Why::Notice),
             (self.gauges_due, Why::Gauges),
+            (self.calls.rtpengine_deadline(), Why::Media),
         ]
         .into_iter()
         .filter_map(|(at, why)| Some((at?, why)))
@@ -33,6 +34,7 @@ impl Node {
         let (calls, mut parts) = self.parts();
         parts.ua.handle_timeout(&mut parts.context);
         calls.handle_timeout(&mut parts);
+        calls.rtpengine_timeout(&mut parts);
         self.leases.handle_timeout(self.now);
         while self.registrar.next_deadline().is_some_and(|at| at <= self.now) {
             self.registrar.handle_timeout(self.now);

@@ -76,6 +76,11 @@ pub enum Input {
         /// Its HTTP status, or why there was none.
         result: Result<u16, String>,
     },
+    /// A datagram of an rtpengine.
+    Ng {
+        from: SocketAddr,
+        bytes: Bytes,
+    },
     /// Wall clock minus node clock, in milliseconds; for showing times to people only.
     Wall {
         offset_ms: i64,
@@ -119,6 +124,11 @@ pub enum Output {
         post: u64,
         body: String,
     },
+    /// A datagram to an rtpengine; its answer is an [`Input::Ng`].
+    Ng {
+        to: SocketAddr,
+        bytes: Bytes,
+    },
 }
 
 /// The webhooks of the configuration.
@@ -144,4 +154,5 @@ pub enum Why {
     Trunk,
     HalfMessage,
     Gauges,
+    Media,
 }

@@ -1,5 +1,7 @@
 //! Between the calls and the data plane.
 
+use std::net::SocketAddr;
+
 use super::{Node, Output};
 use crate::media::News;
 
@@ -22,9 +24,18 @@ impl Node {
 
     /// Before anything is sent: who answers at once is heard.
     pub(super) fn settle_media(&mut self) {
-        let (calls, parts) = self.parts();
+        let (calls, mut parts) = self.parts();
         calls.settle_media(&parts);
+        calls.delete_sessions(&mut parts);
         let orders = self.calls.take_orders();
         self.outputs.extend(orders.into_iter().map(Output::Media));
+        while let Some((to, bytes)) = self.calls.poll_rtpengine() {
+            self.outputs.push_back(Output::Ng { to, bytes });
+        }
+    }
+
+    pub(super) fn rtpengine_sent(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let (calls, mut parts) = self.parts();
+        calls.rtpengine_sent(&mut parts, from, bytes);
     }
 }

@@ -28,7 +28,7 @@ pub use rows::{Row, StoreFault, StoreSin, WriteId};
 use crate::admin::{Metrics, Notice, Record};
 use crate::base::{Instant, Rng};
 use crate::call::{Calls, GrantId, Parts, Trace};
-use crate::config::{Config, MediaMode};
+use crate::config::Config;
 use crate::geo::{self, Countries};
 use crate::lease::{self, Leases};
 use crate::registrar::{self, Auth, Registrar};
@@ -141,8 +141,8 @@ impl Node {
             rng,
             config,
         };
-        node.warn_of_media();
         node.tell_accounts();
+        node.calls.set_rtpengine(now, Some(&node.config));
         node.settle();
         node
     }
@@ -172,6 +172,7 @@ impl Node {
             Input::Media(news) => self.media_news(news),
             Input::Posted { hook: Hook::Notify, post, result } => self.notified(post, &result),
             Input::Posted { hook: Hook::Wake, post, result } => self.woken(post, &result),
+            Input::Ng { from, bytes } => self.rtpengine_sent(from, &bytes),
             Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
             Input::Geography(database) => self.geography = database,
             Input::Reload(config) => self.reload(config),
@@ -196,6 +197,7 @@ impl Node {
     /// From now on what decides about calls is noted, in words; see [`Node::take_notes`].
     pub fn explain(&mut self) {
         self.trace = Trace::on();
+        self.calls.set_rtpengine(self.now, None);
     }
 
     /// What decided since the last time, in its order.
@@ -228,7 +230,7 @@ impl Node {
         }
         self.countries = Countries::new(&config);
         self.gauges = self.gauges.renewed(&self.metrics, &config);
-        self.warn_of_media();
+        self.calls.set_rtpengine(self.now, Some(&self.config));
         tracing::info!(users = config.users.len(), trunks = config.trunks.len(), "configuration reloaded");
     }
 
@@ -244,12 +246,6 @@ impl Node {
             let trunk = crate::config::TrunkIdx(trunk);
             let targets = self.trunks.targets_of(trunk).iter().filter_map(|id| self.trunks.target(*id));
             self.ua.accounts().set_places(trunk, targets.flat_map(|target| target.known().map(|place| place.remote)));
-        }
-    }
-
-    fn warn_of_media(&self) {
-        if self.config.media.mode == MediaMode::Rtpengine {
-            tracing::warn!("[media] mode is `rtpengine`, which is not in this version: the relay does its work");
         }
     }
 

@@ -258,7 +258,7 @@ impl Trial {
                 Output::Connect { connection, .. } => self.node.handle(self.now, Input::Connected { connection }),
                 Output::Persist { write, .. } => self.node.handle(self.now, Input::Stored { write, result: Ok(()) }),
                 question @ Output::Resolve { .. } => self.questions.push(question),
-                Output::Close { .. } | Output::Media(_) | Output::Post { .. } => {}
+                Output::Close { .. } | Output::Media(_) | Output::Post { .. } | Output::Ng { .. } => {}
             }
         }
     }

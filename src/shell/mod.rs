@@ -18,6 +18,7 @@ pub mod http;
 pub mod log;
 pub mod media;
 pub mod mmsg;
+mod ng;
 pub mod post;
 mod reload;
 pub mod run;

@@ -20,6 +20,7 @@ use super::dns::Resolver;
 use super::events::Event;
 use super::http::Ask;
 use super::media::MediaPlane;
+use super::ng::Ng;
 use super::post::Posts;
 use super::store::{Done, Store};
 use super::udp::UdpListener;
@@ -60,6 +61,7 @@ pub struct Loop {
     pub resolver: Resolver,
     pub media: MediaPlane,
     pub posts: Posts,
+    pub ng: Ng,
     pub metrics: Metrics,
     pub sender: mpsc::Sender<Event>,
     pub events: mpsc::Receiver<Event>,
@@ -324,6 +326,7 @@ impl Loop {
                         running.own.push_back(Input::Posted { hook, post, result: Err(reason) });
                     }
                 }
+                Output::Ng { to, bytes } => self.ng.send(to, &bytes),
             }
         }
         if !self.media.flush() {

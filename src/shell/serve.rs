@@ -116,6 +116,7 @@ fn assemble(parts: Parts, bound: Vec<Bound>) -> std::io::Result<Loop> {
         store: parts.store,
         resolver: Resolver::new(&parts.config.sip.dns, sender.clone(), parts.metrics.clone())?,
         posts: Posts::start(&parts.config, &parts.roots, sender.clone())?,
+        ng: super::ng::Ng::new(sender.clone()),
         config: parts.config,
         config_path: parts.config_path,
         udp: sockets::start_all(bound, &sender, &parts.secure, &parts.metrics)?,

@@ -15,6 +15,7 @@ mod phones;
 mod plan;
 mod ports;
 mod process;
+mod rtpengine;
 mod sipp;
 mod story;
 mod vars;

@@ -15,6 +15,7 @@ use crate::expect::expect;
 use crate::kamailio::Kamailio;
 use crate::party::{Identity, Make, Party};
 use crate::ports;
+use crate::rtpengine::Rtpengine;
 use crate::story;
 use crate::vars::Vars;
 
@@ -40,8 +41,10 @@ pub enum Center {
 /// Who calls, and who is called.
 #[derive(Clone, Copy)]
 pub struct Cast {
-    /// Of the phone and of the call center: what goes between the two crosses as it is.
+    /// Of the phone and of the call center, where what goes between the two crosses as it is.
     make: Make,
+    /// Of the call center, where it is another one: what goes between the two goes through rtpengine.
+    foreign: Option<Make>,
     home: Home,
     center: Center,
     /// Of the phone or its PBX, and of the trunk.
@@ -64,10 +67,13 @@ pub fn all() -> Vec<(String, Cast)> {
             Center::Challenging,
             trunks.map(|both| (both, both)).to_vec(),
         ),
+        ("rtpengine-jssip", Make::Jssip, Home::Sosbridge, Center::Phone, vec![("wss", "udp"), ("ws", "tls")]),
+        ("rtpengine-pjsip", Make::Pjsip, Home::Sosbridge, Center::Phone, vec![("udp", "udp")]),
         ("behind-kamailio", Make::Pjsip, Home::Pbx, Center::Phone, ["udp", "tcp"].map(|both| (both, both)).to_vec()),
     ];
     let named = |(name, make, home, center, pairs): (&str, _, _, _, Vec<(&'static str, &'static str)>)| {
-        let cast = move |transports| Cast { make, home, center, transports };
+        let foreign = name.starts_with("rtpengine-").then_some(Make::Pjsip);
+        let cast = move |transports| Cast { make, foreign, home, center, transports };
         let name = name.to_owned();
         pairs
             .into_iter()
@@ -83,6 +89,7 @@ struct Scene {
     center: Party,
     _edge: Option<Kamailio>,
     _pbx: Option<Kamailio>,
+    _rtpengine: Option<Rtpengine>,
     daemon: Daemon,
 }
 
@@ -95,7 +102,10 @@ impl Scene {
     fn open(cast: Cast, folder: &Path) -> Outcome<Self> {
         certificates::write(folder)?;
         let (of_phone, of_trunk) = cast.transports;
-        let vars = addresses(cast)?;
+        let mut vars = addresses(cast)?;
+        let rtpengine = cast.foreign.map(|_| Rtpengine::start(folder)).transpose()?;
+        let ng = rtpengine.as_ref().map_or_else(|| "127.0.0.1:2223".to_owned(), |rtpengine| rtpengine.ng.to_string());
+        vars.set("ng", &ng);
         let daemon = Daemon::serve(folder, &story::config(&changes())?, &vars)?;
         let trunk = vars.address("psap")?;
         let edge = match cast.center {
@@ -139,14 +149,14 @@ impl Scene {
             })
         };
         let center = identity("911", &trunk.to_string(), transport, server, edge.is_some(), own)?;
-        let center = Party::start(cast.make, &center, folder)?;
+        let center = Party::start(cast.foreign.unwrap_or(cast.make), &center, folder)?;
         let (domain, (transport, server)) = match cast.home {
             Home::Sosbridge => ("example.com".to_owned(), (of_phone, vars.address(of_phone)?)),
             Home::Pbx => (vars.fill("{pbx}")?, beside(vars.address("pbx")?, of_phone)),
         };
         let phone = identity("alice", &domain, transport, server, true, ports::free(ports::PHONE)?)?;
         let phone = Party::start(cast.make, &phone, folder)?;
-        Ok(Self { cast, vars, phone, center, _edge: edge, _pbx: pbx, daemon })
+        Ok(Self { cast, vars, phone, center, _edge: edge, _pbx: pbx, _rtpengine: rtpengine, daemon })
     }
 
     fn play(&mut self) -> Outcome<()> {
@@ -201,7 +211,16 @@ impl Scene {
     }
 
     fn hear(&mut self) -> Outcome<()> {
-        self.phone.hears()?;
+        if self.cast.foreign.is_some() && self.cast.make == Make::Jssip {
+            // The tone of the call center, as the page measures it.
+            let heard = self.phone.heard()?;
+            let peak = heard.get("peak").and_then(serde_json::Value::as_f64).unwrap_or_default();
+            if !(760.0..840.0).contains(&peak) {
+                return Err(format!("the browser hears {peak} Hz, and 800 Hz are played"));
+            }
+        } else {
+            self.phone.hears()?;
+        }
         self.center.hears()
     }
 
@@ -226,7 +245,12 @@ fn addresses(cast: Cast) -> Outcome<Vars> {
     let (of_phone, of_trunk) = cast.transports;
     vars.set("phone_transport", of_phone);
     // Between browsers media needs ICE, which a relay takes out.
-    vars.set("media", if cast.make == Make::Jssip { "pass" } else { "relay" });
+    let media = match (cast.foreign, cast.make) {
+        (Some(_), _) => "rtpengine",
+        (None, Make::Jssip) => "pass",
+        (None, Make::Pjsip) => "relay",
+    };
+    vars.set("media", media);
     vars.set("trunk_transport", of_trunk);
     // Where nobody is a PBX, one stands in the configuration all the same.
     vars.set("pbx_transport", if cast.home == Home::Pbx { of_phone } else { "udp" });
@@ -274,6 +298,7 @@ fn changes() -> toml::Table {
         password = "{trunk_password}"
         [media]
         mode = "{media}"
+        rtpengine = "udp:{ng}"
         [[pbxs]]
         name = "hq-pbx"
         resource = "contoso"

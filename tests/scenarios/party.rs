@@ -116,8 +116,13 @@ impl Party {
 
     /// Waits until it has heard a good deal of sound from now on.
     pub fn hears(&mut self) -> Outcome<()> {
+        self.heard().map(|_| ())
+    }
+
+    /// The same, and what it tells of that.
+    pub fn heard(&mut self) -> Outcome<Value> {
         self.say(&json!({"do": "listen"}))?;
-        self.wait(&json!({"event": "heard"})).map(|_| ())
+        self.wait(&json!({"event": "heard"}))
     }
 
     fn say(&mut self, line: &Value) -> Outcome<()> {

@@ -203,6 +203,8 @@ impl World {
             Output::Persist { write, rows, urgent } => self.store.write(self.now, &mut self.rng, write, rows, urgent),
             Output::Media(order) => self.ordered(&order),
             Output::Post { .. } => {}
+            // No configuration of the simulator has an rtpengine.
+            Output::Ng { .. } => {}
             Output::Resolve { query, question } => {
                 let (life, after) = (self.life, between(&mut self.rng, 10, 500));
                 self.later(after, Event::Resolved { life, query, question });

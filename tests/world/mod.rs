@@ -67,6 +67,9 @@ pub struct Posted {
     pub body: serde_json::Value,
 }
 
+/// What an rtpengine at an address answers to a datagram.
+pub type Answering = Box<dyn FnMut(SocketAddr, &[u8]) -> Option<Bytes>>;
+
 pub struct World {
     pub node: Node,
     pub now: Instant,
@@ -90,6 +93,9 @@ pub struct World {
     pub plane: plane::Plane,
     /// What was posted to webhooks and no test has taken yet.
     pub posts: Vec<Posted>,
+    /// What rtpengine was sent, and what it answers at once; nobody answers without.
+    pub asked_ng: Vec<(SocketAddr, Bytes)>,
+    pub ng: Option<Answering>,
     pub pongs: usize,
     /// STUN responses, and whom they went to.
     pub stun: Vec<(SocketAddr, Vec<u8>)>,
@@ -203,6 +209,8 @@ impl World {
             orders: Vec::new(),
             plane: plane::Plane::default(),
             posts: Vec::new(),
+            asked_ng: Vec::new(),
+            ng: None,
             pongs: 0,
             stun: Vec::new(),
             secrets: vec![
@@ -337,6 +345,14 @@ impl World {
                 Output::Media(order) => {
                     self.plane.order(&order);
                     self.orders.push(order);
+                }
+                Output::Ng { to, bytes } => {
+                    self.asked_ng.push((to, bytes.clone()));
+                    if let Some(answer) = &mut self.ng
+                        && let Some(bytes) = answer(to, &bytes)
+                    {
+                        self.node.handle(self.now, Input::Ng { from: to, bytes });
+                    }
                 }
             }
         }

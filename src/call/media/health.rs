@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use super::Slot;
-use crate::base::limits;
+use super::engine::{Session, SessionId};
+use crate::base::{Instant, limits};
 use crate::call::history::Report;
 use crate::call::{Call, Calls, Parts};
-use crate::media::{Counters, Kind, PairId};
+use crate::media::{Counters, Kind, PairId, Stream};
 use crate::ua::{CallId, LegId};
 
 /// A stream with a packet in this time flows: real-time text sends that often at least while somebody types, comfort noise too.
@@ -29,7 +30,76 @@ impl MediaHealth {
     }
 }
 
+/// One stream of one side of a pair of legs, as rtpengine counts it.
+#[derive(Clone, Debug)]
+pub(super) struct Count {
+    kind: Kind,
+    clock_rate: u32,
+    sends: bool,
+    counters: Counters,
+    /// When the number of packets was seen to change.
+    changed: Option<Instant>,
+    is_told: bool,
+}
+
+impl Count {
+    /// What its side says of itself.
+    pub fn describe(counts: &mut Vec<Self>, description: &[u8]) {
+        let streams = Stream::all(description);
+        let new = |stream: &Stream<'_>| Self {
+            kind: stream.kind,
+            clock_rate: stream.clock_rate(),
+            sends: stream.sends(),
+            counters: Counters::default(),
+            changed: None,
+            is_told: false,
+        };
+        let add = streams.iter().take(limits::STREAMS_PER_LEG).skip(counts.len()).map(new);
+        counts.extend(add);
+        for (count, stream) in counts.iter_mut().zip(&streams) {
+            count.sends = stream.sends();
+        }
+    }
+
+    pub fn renew(counts: &mut [Self], streams: &[Counters], now: Instant) {
+        for (count, counters) in counts.iter_mut().zip(streams) {
+            if count.counters.packets != counters.packets || count.changed.is_none() {
+                count.changed = Some(now);
+            }
+            let silent = count.changed.map(|changed| now.since(changed)).unwrap_or_default();
+            count.counters = Counters { silent, ..*counters };
+        }
+    }
+}
+
+/// The sides of a pair of legs.
+fn sides(session: &Session) -> impl Iterator<Item = (LegId, &Vec<Count>)> {
+    let legs = [Some(session.hub), session.spoke];
+    legs.into_iter().zip(&session.counts).filter_map(|(leg, counts)| Some((leg?, counts)))
+}
+
 impl Calls {
+    /// As [`Calls::counted`], of what goes through rtpengine.
+    pub(super) fn tell_silence(&mut self, parts: &Parts<'_>, session: SessionId) {
+        let Some(session) = self.media.engine.sessions.get_mut(&session) else { return };
+        let Some(call) = self.calls.get(session.call) else { return };
+        let idle = parts.config.media.idle;
+        let is_up = call.answered_at.is_some_and(|at| parts.context.now.since(at) >= idle);
+        let id = super::super::name_of(session.call, call.started_at);
+        let legs = [Some(session.hub), session.spoke];
+        for (leg, counts) in legs.into_iter().zip(&mut session.counts) {
+            for count in counts {
+                let is_silent = count.counters.silent >= idle && count.sends && is_up;
+                if is_silent && !std::mem::replace(&mut count.is_told, is_silent) {
+                    let (id, kind, is_caller) = (id.clone(), call.kind, leg == Some(call.caller));
+                    let (stream, silent) = (count.kind, count.counters.silent);
+                    self.reports.push(Report::NoMedia { id, kind, is_caller, stream, silent });
+                }
+                count.is_told = is_silent;
+            }
+        }
+    }
+
     /// The data plane has counted.
     pub(super) fn counted(&mut self, parts: &Parts<'_>, counted: Vec<(PairId, Counters)>) {
         let idle = parts.config.media.idle;
@@ -56,7 +126,10 @@ impl Calls {
     pub(in crate::call) fn flows(&self, id: CallId) -> bool {
         let Some(call) = self.calls.get(id) else { return false };
         let slots = call.legs.iter().filter_map(|leg| self.media.legs.get(leg)).flat_map(|media| media.slots.iter());
-        slots.flatten().any(|slot| slot.counters.packets > 0 && slot.counters.silent < FLOWS)
+        let sessions = self.media.engine.sessions.values().filter(|session| session.call == id);
+        let counts = sessions.flat_map(|session| session.counts.iter().flatten()).map(|count| count.counters);
+        let mut counters = slots.flatten().map(|slot| slot.counters).chain(counts);
+        counters.any(|counters| counters.packets > 0 && counters.silent < FLOWS)
     }
 
     /// The streams of a call: those of legs that are gone, then those that are up.
@@ -64,7 +137,15 @@ impl Calls {
         let up = call.legs.iter().filter_map(|leg| Some((*leg, self.media.legs.get(leg)?)));
         let up = up.flat_map(|(leg, media)| media.slots.iter().flatten().map(move |slot| (leg, slot)));
         let up = up.map(|(leg, slot)| MediaHealth::of(slot, leg == call.caller));
-        call.past_media.iter().cloned().chain(up).collect()
+        let sessions = self.media.engine.sessions.values().filter(|session| call.legs.contains(&session.hub));
+        let sessions = sessions.flat_map(sides).flat_map(|(leg, counts)| counts.iter().map(move |count| (leg, count)));
+        let counted = sessions.filter(|(_, count)| count.changed.is_some()).map(|(leg, count)| MediaHealth {
+            is_caller: leg == call.caller,
+            kind: count.kind,
+            counters: count.counters,
+            clock_rate: count.clock_rate,
+        });
+        call.past_media.iter().cloned().chain(up).chain(counted).collect()
     }
 
     /// What arrived from a leg that leaves its call is still told.

@@ -5,7 +5,9 @@
 //! A pair is taken when the first description that names it is written, and given back when the leg is no longer of its
 //! call, or names it no more. It is never in two legs.
 
+mod engine;
 mod health;
+mod park;
 mod passage;
 mod settle;
 
@@ -21,6 +23,7 @@ use crate::config::MediaMode;
 use crate::media::{Bank, Counters, Kind, News, Order, PairId, Peer, Ports, Voice};
 use crate::ua::{CallId, LegId};
 
+pub(super) use engine::{Opening, Resume, Start};
 pub use health::MediaHealth;
 pub(super) use passage::Passage;
 
@@ -33,6 +36,7 @@ pub(super) struct Media {
     /// Who has a pair.
     legs_by_pair: BTreeMap<PairId, LegId>,
     orders: Vec<Order>,
+    engine: engine::Engine,
     /// Calls in which something may have changed.
     touched: SmallVec<[CallId; 4]>,
 }
@@ -188,6 +192,7 @@ impl Calls {
         let Some(from) = self.media.legs.get_mut(&leg).map(|media| std::mem::replace(&mut media.call, to)) else {
             return;
         };
+        self.media.engine.move_leg(leg, to);
         if let Some(call) = self.calls.get_mut(from) {
             call.legs.retain(|known| *known != leg);
         }
@@ -203,13 +208,16 @@ impl Calls {
             self.media.release(leg, at);
         }
         self.media.legs.remove(&leg);
+        self.media.engine.close(|_, session| session.has(leg));
     }
 
     /// The call is over.
-    pub(super) fn close_all_media(&mut self, call: &Call) {
+    pub(super) fn close_all_media(&mut self, id: CallId, call: &Call) {
         for leg in &call.legs {
             self.close_media(*leg);
         }
+        self.media.engine.close(|_, session| session.call == id);
+        self.media.engine.parked.remove(&id);
     }
 
     /// The pair of one stream of a leg that talks to nobody but us; `None`: the bank is empty.

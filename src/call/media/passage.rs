@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
+
 use crate::base::limits;
 use crate::call::history::Report;
 use crate::call::{Calls, Parts};
@@ -16,11 +18,16 @@ use crate::ua::LegId;
 pub(in crate::call) struct Passage {
     /// By the order of m= lines, and an address of ours; `None`: it passes as it is.
     ways: Option<(Vec<Way>, IpAddr)>,
+    /// As rtpengine has it.
+    text: Option<Bytes>,
 }
 
 impl Passage {
     /// The description as the other leg's peer is to see it, but for its origin line; `None`: unchanged.
     pub fn edit(&self, description: &[u8]) -> Option<Vec<u8>> {
+        if let Some(text) = &self.text {
+            return Some(text.to_vec());
+        }
         let (ways, own) = self.ways.as_ref()?;
         Some(rewrite(description, ways, *own))
     }
@@ -39,7 +46,9 @@ impl Calls {
             return Passage::default();
         };
         let is_early = parts.ua.leg(from).is_some_and(|leg| leg.is_early() && leg.theirs().is_empty());
+        let text = self.media.engine.rewritten(from, to, description);
         let relays = match is_offer {
+            _ if text.is_some() => false,
             true => self.relays(parts, from, to),
             false => self.media.legs.get(&from).is_some_and(|media| media.is_relayed),
         };
@@ -60,7 +69,7 @@ impl Calls {
             }
         }
         if !relays {
-            return Passage::default();
+            return Passage { ways: None, text };
         }
         let ways = self.ways(parts, from, to, is_offer, &streams);
         let is_any = |wanted: fn(&Way) -> bool| ways.iter().any(wanted);
@@ -73,7 +82,7 @@ impl Calls {
         }
         let is_ipv4 = self.is_ipv4(parts, to, None);
         let own = address_of(parts, is_ipv4).or_else(|| address_of(parts, !is_ipv4));
-        Passage { ways: own.map(|own| (ways, own)) }
+        Passage { ways: own.map(|own| (ways, own)), text: None }
     }
 
     /// The same of the description in `message`; nothing to do without one that can be read.
@@ -95,13 +104,7 @@ impl Calls {
     /// as it is.
     fn relays(&self, parts: &Parts<'_>, from: LegId, to: LegId) -> bool {
         let named = |leg: LegId| self.media.legs.get(&leg).and_then(|media| media.mode);
-        let modes = [named(from), named(to)];
-        let mode = match modes {
-            _ if modes.contains(&Some(MediaMode::Pass)) => MediaMode::Pass,
-            [None, None] => parts.config.media.mode,
-            [one, other] => one.or(other).unwrap_or_default(),
-        };
-        mode != MediaMode::Pass
+        mode_of(parts, [named(from), named(to)]) != MediaMode::Pass
     }
 
     fn ways(&mut self, parts: &Parts<'_>, from: LegId, to: LegId, is_offer: bool, streams: &[Stream<'_>]) -> Vec<Way> {
@@ -151,6 +154,15 @@ impl Calls {
         let place = || peer.map(|peer| peer.flow().remote.ip().to_canonical());
         let family = says.filter(|said| !said.is_unspecified()).or_else(said).or_else(place);
         family.is_none_or(|address| address.is_ipv4())
+    }
+}
+
+/// The mode between two legs, from what their trunks say.
+pub(super) fn mode_of(parts: &Parts<'_>, named: [Option<MediaMode>; 2]) -> MediaMode {
+    match named {
+        _ if named.contains(&Some(MediaMode::Pass)) => MediaMode::Pass,
+        [None, None] => parts.config.media.mode,
+        [one, other] => one.or(other).unwrap_or_default(),
     }
 }
 

@@ -80,6 +80,10 @@ impl Client {
         self.instances.iter().find(|instance| instance.is_up).map(|instance| instance.address)
     }
 
+    pub fn is_up(&self, address: SocketAddr) -> bool {
+        self.instances.iter().any(|instance| instance.address == address && instance.is_up)
+    }
+
     /// Asks `instance`, which has the call; `None`: whoever answers. `None` comes back when nobody can be asked.
     pub fn ask(
         &mut self,
@@ -223,7 +227,7 @@ fn tell(instance: SocketAddr, is_up: bool) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     const QUERY: Command<'_> = Command::Query { call: "x" };
@@ -313,7 +317,8 @@ mod tests {
         client.ask(at(1000), &mut rng, None, &QUERY).unwrap();
         let sent = sent(&mut client);
         assert!(client.received("127.0.0.9:9".parse().unwrap(), &reply(&sent[0].1, "d6:result2:oke")).is_none());
-        for datagram in [&b""[..], b"x", b" d6:result2:oke", b"0000000000000000ff d6:result2:oke", "ä1 de".as_bytes()] {
+        for datagram in [&b""[..], b"x", b" d6:result2:oke", b"0000000000000000ff d6:result2:oke", "ä1 de".as_bytes()]
+        {
             assert!(client.received(to[0], datagram).is_none());
         }
     }

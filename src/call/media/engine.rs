@@ -1,0 +1,473 @@
+//! Calls whose media go through rtpengine: what it is asked, and what it said. Each pair of legs is a call of its own there, so
+//! that no branch of a fork has to do with another. Whatever it does not answer in time goes through our relay.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use compact_str::{CompactString, format_compact};
+
+use super::health::Count;
+use crate::base::{Instant, Protocol};
+use crate::call::ring::Resumed;
+use crate::call::{Calls, Parts};
+use crate::config::{Config, MediaMode};
+use crate::media::Stream;
+use crate::media::ng::{AskId, Client, Command, Heard, Profile, Refused, Reply};
+use crate::media::scrub;
+use crate::ua::{CallId, Event, Leg, LegId};
+
+/// Descriptions of a pair of legs that are remembered with what became of them.
+const KNOWN: usize = 8;
+/// How often rtpengine is asked what has arrived.
+const COUNT: Duration = Duration::from_secs(5);
+
+/// A pair of legs, as rtpengine knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::call) struct SessionId(u64);
+
+#[derive(Default)]
+pub(super) struct Engine {
+    client: Client,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    last: u64,
+    asks: BTreeMap<AskId, Purpose>,
+    /// Events of calls that wait for an answer, the oldest first.
+    pub(super) parked: BTreeMap<CallId, (AskId, VecDeque<(LegId, Event)>)>,
+    /// A call that goes on without.
+    without: Option<CallId>,
+    count_due: Option<Instant>,
+    /// What rtpengine has to be told of, and by which name.
+    over: Vec<(SocketAddr, CompactString)>,
+}
+
+pub(super) struct Session {
+    name: CompactString,
+    pub(super) call: CallId,
+    instance: Option<SocketAddr>,
+    pub(super) hub: LegId,
+    /// `None`: it is not called yet.
+    pub(super) spoke: Option<LegId>,
+    /// Who made the last offer: the hub?
+    pub(super) offered_by_hub: bool,
+    pub(super) is_answered: bool,
+    known: VecDeque<Known>,
+    /// Of hub and spoke.
+    pub(super) counts: [Vec<Count>; 2],
+    wants: Profile,
+}
+
+struct Known {
+    by_hub: bool,
+    original: Bytes,
+    text: Bytes,
+}
+
+/// What was asked, and what for.
+enum Purpose {
+    /// A description on its way between two legs.
+    Crossing {
+        session: SessionId,
+        by_hub: bool,
+        original: Bytes,
+        asked: Bytes,
+        profile: Profile,
+    },
+    /// The offer to a leg that is not called yet.
+    First {
+        session: SessionId,
+        original: Bytes,
+        asked: Bytes,
+        resume: Resume,
+    },
+    Count {
+        session: SessionId,
+    },
+}
+
+/// What goes on when the first offer is there.
+pub(in crate::call) enum Resume {
+    /// The search for a trunk.
+    Target,
+    Ring(Box<Resumed>),
+}
+
+impl Resume {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Target, Self::Target) => true,
+            (Self::Ring(one), Self::Ring(other)) => one.device.contact == other.device.contact,
+            (_, _) => false,
+        }
+    }
+}
+
+/// What an attempt does.
+pub(in crate::call) enum Start {
+    /// With this session, or without rtpengine.
+    Now(Option<SessionId>),
+    /// It is taken up again.
+    Later,
+}
+
+/// An offer that is to be made to a leg that is not called yet.
+pub(in crate::call) struct Opening {
+    pub from: LegId,
+    /// What the trunk says of media.
+    pub mode: Option<MediaMode>,
+    pub protocol: Protocol,
+    pub is_ipv4: bool,
+    pub original: Bytes,
+    /// Without what tells who the user is.
+    pub bare: Option<Vec<u8>>,
+}
+
+/// A description that crosses between two legs.
+pub(super) struct Crossing {
+    pub from: LegId,
+    pub to: LegId,
+    pub original: Bytes,
+    pub asked: Bytes,
+}
+
+impl Engine {
+    fn session(&self, one: LegId, other: LegId) -> Option<(SessionId, &Session)> {
+        let is_it = |session: &Session| {
+            let legs = [Some(session.hub), session.spoke];
+            legs == [Some(one), Some(other)] || legs == [Some(other), Some(one)]
+        };
+        self.sessions.iter().find(|(_, session)| is_it(session)).map(|(id, session)| (*id, session))
+    }
+
+    fn open(&mut self, call: CallId, hub: LegId, spoke: Option<LegId>, name: u64, wants: Profile) -> SessionId {
+        self.last += 1;
+        let session = Session {
+            name: format_compact!("sosbridge-{name:016x}-{:x}", self.last),
+            call,
+            instance: None,
+            hub,
+            spoke,
+            offered_by_hub: true,
+            is_answered: false,
+            known: VecDeque::new(),
+            counts: Default::default(),
+            wants,
+        };
+        self.sessions.insert(SessionId(self.last), session);
+        SessionId(self.last)
+    }
+
+    fn is_lost(&self, session: SessionId) -> bool {
+        let instance = self.sessions.get(&session).and_then(|session| session.instance);
+        instance.is_some_and(|instance| !self.client.is_up(instance))
+    }
+
+    /// Pairs of legs that are no more.
+    pub(super) fn close(&mut self, is_over: impl Fn(SessionId, &Session) -> bool) {
+        let Self { sessions, over, .. } = self;
+        sessions.retain(|id, session| {
+            let is_over = is_over(*id, session);
+            if let Some(instance) = session.instance.filter(|_| is_over) {
+                over.push((instance, session.name.clone()));
+            }
+            !is_over
+        });
+    }
+
+    /// A leg goes over to another call.
+    pub(super) fn move_leg(&mut self, leg: LegId, to: CallId) {
+        for session in self.sessions.values_mut().filter(|session| session.has(leg)) {
+            session.call = to;
+        }
+    }
+
+    /// What `description` of the peer of `from` has become for that of `to`.
+    pub(super) fn rewritten(&self, from: LegId, to: LegId, description: &[u8]) -> Option<Bytes> {
+        let (_, session) = self.session(from, to)?;
+        let by_hub = session.hub == from;
+        let known = session.known.iter().find(|known| known.by_hub == by_hub && known.original == description)?;
+        Some(known.text.clone())
+    }
+}
+
+impl Session {
+    pub(super) fn has(&self, leg: LegId) -> bool {
+        self.hub == leg || self.spoke == Some(leg)
+    }
+
+    fn learn(&mut self, by_hub: bool, original: Bytes, text: Bytes) {
+        if let Some(counts) = self.counts.get_mut(usize::from(!by_hub)) {
+            Count::describe(counts, &original);
+        }
+        self.known.retain(|known| known.by_hub != by_hub || known.original != original);
+        self.known.truncate(KNOWN - 1);
+        self.known.push_front(Known { by_hub, original, text });
+    }
+}
+
+const fn tag(is_hub: bool) -> &'static str {
+    if is_hub { "hub" } else { "spoke" }
+}
+
+/// What a leg takes: as its own description says, else as what it speaks over.
+fn profile_of(leg: &Leg) -> Profile {
+    let said = leg.offer().unwrap_or(leg.theirs());
+    match Stream::all(said).first().map(|stream| stream.protocol) {
+        Some(protocol) if protocol.starts_with(b"UDP/TLS/") => Profile::Browser,
+        Some(protocol) if protocol.starts_with(b"RTP/SAVP") => Profile::Same,
+        Some(_) => Profile::Plain,
+        None => profile_over(leg.flow().protocol),
+    }
+}
+
+/// Who speaks over a WebSocket is a browser (RFC 7118).
+const fn profile_over(protocol: Protocol) -> Profile {
+    match protocol {
+        Protocol::Ws | Protocol::Wss => Profile::Browser,
+        Protocol::Udp | Protocol::Tcp | Protocol::Tls => Profile::Plain,
+    }
+}
+
+impl Calls {
+    /// The instances of the configuration; none where no call can want them.
+    pub fn set_rtpengine(&mut self, now: Instant, config: Option<&Config>) {
+        let engine = &mut self.media.engine;
+        let trunks = || config.into_iter().flat_map(|config| &config.trunks).map(|trunk| trunk.media);
+        let is_wanted = config.is_some_and(|config| config.media.mode == MediaMode::Rtpengine)
+            || trunks().any(|mode| mode == Some(MediaMode::Rtpengine));
+        let instances = config.filter(|_| is_wanted).map(|config| &config.media.rtpengine[..]);
+        engine.client.set_instances(now, instances.unwrap_or_default());
+        engine.count_due = is_wanted.then(|| now + COUNT);
+    }
+
+    pub fn rtpengine_deadline(&self) -> Option<Instant> {
+        self.media.engine.client.next_deadline().into_iter().chain(self.media.engine.count_due).min()
+    }
+
+    /// The next datagram for an instance.
+    pub fn poll_rtpengine(&mut self) -> Option<(SocketAddr, Bytes)> {
+        self.media.engine.client.poll_output()
+    }
+
+    pub fn rtpengine_timeout(&mut self, parts: &mut Parts<'_>) {
+        let now = parts.context.now;
+        for heard in self.media.engine.client.handle_timeout(now, parts.context.rng) {
+            self.rtpengine_said(parts, heard);
+        }
+        if self.media.engine.count_due.is_some_and(|due| due <= now) {
+            self.media.engine.count_due = Some(now + COUNT);
+            self.ask_counts(parts);
+        }
+    }
+
+    /// A datagram of an instance.
+    pub fn rtpengine_sent(&mut self, parts: &mut Parts<'_>, from: SocketAddr, datagram: &[u8]) {
+        if let Some(heard) = self.media.engine.client.received(from, datagram) {
+            self.rtpengine_said(parts, heard);
+        }
+    }
+
+    fn rtpengine_said(&mut self, parts: &mut Parts<'_>, heard: Heard) {
+        let Some(purpose) = self.media.engine.asks.remove(&heard.ask) else { return };
+        let (session, asked) = match &purpose {
+            Purpose::Crossing { session, asked, .. } | Purpose::First { session, asked, .. } => (*session, asked),
+            Purpose::Count { session } => return self.engine_counted(parts, *session, heard.reply),
+        };
+        let text = described(heard.reply, asked);
+        if let Some(known) = self.media.engine.sessions.get_mut(&session) {
+            known.instance = Some(heard.instance);
+        }
+        if let Err(reason) = &text {
+            tracing::warn!(instance = %heard.instance, %reason, "rtpengine is of no use to a call, which goes on without it");
+            self.media.engine.close(|id, _| id == session);
+        }
+        match purpose {
+            Purpose::Crossing { by_hub, original, profile, .. } => {
+                let known = self.media.engine.sessions.get_mut(&session);
+                let call = known.as_ref().map(|known| known.call);
+                if let (Some(known), Ok(text)) = (known, text) {
+                    let text = if profile == Profile::Browser { text } else { scrub(&text, &original).into() };
+                    known.learn(by_hub, original, text);
+                }
+                let parked = self.media.engine.parked.iter().find(|(_, (ask, _))| *ask == heard.ask);
+                if let Some(id) = parked.map(|(id, _)| *id).or(call) {
+                    self.unpark(parts, id, heard.ask);
+                }
+            }
+            Purpose::First { original, resume, .. } => {
+                let known = self.media.engine.sessions.get_mut(&session);
+                let id = match (known, text) {
+                    (Some(known), Ok(text)) => {
+                        let is_browser = known.wants == Profile::Browser;
+                        let text = if is_browser { text } else { scrub(&text, &original).into() };
+                        known.learn(true, original, text);
+                        Ok(known.call)
+                    }
+                    (_, _) => Err(()),
+                };
+                self.resume(parts, id.ok(), heard.ask, resume);
+            }
+            Purpose::Count { .. } => {}
+        }
+    }
+
+    /// Goes on with what waited for the first offer.
+    fn resume(&mut self, parts: &mut Parts<'_>, ready: Option<CallId>, ask: AskId, resume: Resume) {
+        let Some((id, _)) = self.calls.iter().find(|(_, call)| call.asking.contains(&ask)) else { return };
+        if let Some(call) = self.calls.get_mut(id) {
+            call.asking.retain(|asking| *asking != ask);
+        }
+        self.media.engine.without = Some(id).filter(|_| ready.is_none());
+        self.media.touch(id);
+        match resume {
+            Resume::Target => self.next_target(parts, id),
+            Resume::Ring(resumed) => self.ring_resumed(parts, id, *resumed),
+        }
+        self.media.engine.without = None;
+    }
+
+    /// Asks for the offer to a leg that is about to be called, or says that it is there.
+    pub(in crate::call) fn open_session(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        opening: Option<Opening>,
+        resume: impl FnOnce() -> Resume,
+    ) -> Start {
+        let Some(opening) = opening else { return Start::Now(None) };
+        let wants = profile_over(opening.protocol);
+        let named = self.media.legs.get(&opening.from).and_then(|media| media.mode);
+        let engine = &mut self.media.engine;
+        if super::passage::mode_of(parts, [named, opening.mode]) != MediaMode::Rtpengine || engine.without == Some(id) {
+            return Start::Now(None);
+        }
+        let is_ready = |session: &Session| {
+            let knows = session.known.iter().any(|known| known.by_hub && known.original == opening.original);
+            session.call == id && session.spoke.is_none() && session.wants == wants && knows
+        };
+        if let Some((session, _)) = engine.sessions.iter().find(|(_, session)| is_ready(session)) {
+            return Start::Now(Some(*session));
+        }
+        let resume = resume();
+        let is_same = |purpose: &Purpose| match purpose {
+            Purpose::First { session, resume: other, .. } => {
+                engine.sessions.get(session).is_some_and(|session| session.call == id) && resume.is_same(other)
+            }
+            Purpose::Crossing { .. } | Purpose::Count { .. } => false,
+        };
+        if engine.asks.values().any(is_same) {
+            return Start::Later;
+        }
+        let session = engine.open(id, opening.from, None, parts.context.rng.u64(), wants);
+        let asked: Bytes = opening.bare.map_or_else(|| opening.original.clone(), Bytes::from);
+        let name = engine.sessions.get(&session).map(|session| session.name.clone()).unwrap_or_default();
+        let command = Command::Offer {
+            call: &name,
+            from: tag(true),
+            description: &asked,
+            profile: wants,
+            is_ipv4: opening.is_ipv4,
+        };
+        let Some(ask) = engine.client.ask(parts.context.now, parts.context.rng, None, &command) else {
+            engine.sessions.remove(&session);
+            return Start::Now(None);
+        };
+        engine.asks.insert(ask, Purpose::First { session, original: opening.original, asked, resume });
+        if let Some(call) = self.calls.get_mut(id) {
+            call.asking.push(ask);
+        }
+        Start::Later
+    }
+
+    /// A leg is called with the offer of a session.
+    pub(in crate::call) fn adopt(&mut self, session: Option<SessionId>, leg: LegId) {
+        let session = session.and_then(|session| self.media.engine.sessions.get_mut(&session));
+        if let Some(session) = session {
+            session.spoke = Some(leg);
+        }
+    }
+
+    /// Asks for a description on its way; `None`: it goes without.
+    pub(super) fn ask_crossing(&mut self, parts: &mut Parts<'_>, id: CallId, crossing: Crossing) -> Option<AskId> {
+        let Crossing { from, to, original, asked } = crossing;
+        let leg = parts.ua.leg(to)?;
+        let (awaits, profile) = (leg.exchange() == crate::dialog::Exchange::OfferReceived, profile_of(leg));
+        let is_ipv4 = leg.flow().remote.ip().to_canonical().is_ipv4();
+        let engine = &mut self.media.engine;
+        let known = engine.session(from, to).map(|(id, session)| {
+            let by_hub = session.hub == from;
+            (id, by_hub, session.offered_by_hub != by_hub && (awaits || !session.is_answered))
+        });
+        let (session, by_hub, is_answer) = match known {
+            // The offer went another way.
+            Some((_, _, false)) | None if awaits => return None,
+            // Its instance is gone: another one takes it with this offer.
+            Some((session, _, false)) if engine.is_lost(session) => {
+                engine.close(|id, _| id == session);
+                (engine.open(id, from, Some(to), parts.context.rng.u64(), profile), true, false)
+            }
+            Some(known) => known,
+            None => (engine.open(id, from, Some(to), parts.context.rng.u64(), profile), true, false),
+        };
+        let state = engine.sessions.get_mut(&session)?;
+        let name = state.name.clone();
+        let description = &asked;
+        let command = if is_answer {
+            let (from, to) = (tag(!by_hub), tag(by_hub));
+            Command::Answer { call: &name, from, to, description, profile, is_ipv4 }
+        } else {
+            Command::Offer { call: &name, from: tag(by_hub), description, profile, is_ipv4 }
+        };
+        let ask = engine.client.ask(parts.context.now, parts.context.rng, state.instance, &command);
+        match is_answer {
+            true => state.is_answered = true,
+            false => (state.offered_by_hub, state.is_answered) = (by_hub, false),
+        }
+        let Some(ask) = ask else {
+            self.media.engine.close(|id, _| id == session);
+            return None;
+        };
+        engine.asks.insert(ask, Purpose::Crossing { session, by_hub, original, asked, profile });
+        Some(ask)
+    }
+
+    /// Tells rtpengine which pairs of legs are over.
+    pub fn delete_sessions(&mut self, parts: &mut Parts<'_>) {
+        for (instance, name) in std::mem::take(&mut self.media.engine.over) {
+            let command = Command::Delete { call: &name };
+            self.media.engine.client.ask(parts.context.now, parts.context.rng, Some(instance), &command);
+        }
+    }
+
+    fn ask_counts(&mut self, parts: &mut Parts<'_>) {
+        let engine = &mut self.media.engine;
+        for (id, session) in engine.sessions.iter().filter(|(_, session)| session.is_answered) {
+            let command = Command::Query { call: &session.name };
+            let (now, rng) = (parts.context.now, &mut *parts.context.rng);
+            let ask = session.instance.and_then(|instance| engine.client.ask(now, rng, Some(instance), &command));
+            if let Some(ask) = ask {
+                engine.asks.insert(ask, Purpose::Count { session: *id });
+            }
+        }
+    }
+
+    fn engine_counted(&mut self, parts: &Parts<'_>, id: SessionId, reply: Option<Result<Reply, Refused>>) {
+        let Some(session) = self.media.engine.sessions.get_mut(&id) else { return };
+        let Some(Ok(Reply::Counted(sides))) = reply else { return };
+        for side in sides {
+            if let Some(counts) = session.counts.get_mut(usize::from(side.tag != tag(true))) {
+                Count::renew(counts, &side.streams, parts.context.now);
+            }
+        }
+        self.tell_silence(parts, id);
+    }
+}
+
+fn described(reply: Option<Result<Reply, Refused>>, asked: &[u8]) -> Result<Bytes, String> {
+    match reply {
+        None => Err("no answer in time".to_owned()),
+        Some(Err(refused)) => Err(refused.to_string()),
+        Some(Ok(reply)) => reply.of(asked).map_err(|refused| refused.to_string()),
+    }
+}

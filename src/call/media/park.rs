@@ -1,0 +1,131 @@
+//! What happens on a leg waits until rtpengine has rewritten the description in it, and so does all that happens to its call
+//! after that; the end of a leg waits for nobody.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::engine::Crossing;
+use crate::base::limits;
+use crate::call::rewrite::Secrets;
+use crate::call::transfer::{Step, Transfer};
+use crate::call::{Call, Calls, Parts};
+use crate::config::MediaMode;
+use crate::media::ng::AskId;
+use crate::sip::{Message, Method, sdp};
+use crate::ua::{CallId, Event, LegId};
+
+impl Call {
+    /// The leg whose media are offered to whoever is called.
+    pub(in crate::call) fn hub(&self) -> LegId {
+        self.callee.and(self.sides()).map_or(self.caller, |(_, phone)| phone)
+    }
+
+    /// Nobody is called, and nobody is about to be.
+    pub(in crate::call) fn is_alone(&self) -> bool {
+        self.branches.is_empty() && self.asking.is_empty()
+    }
+}
+
+impl Calls {
+    /// Keeps an event that has to wait; what comes back need not.
+    pub(in crate::call) fn park(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        leg: LegId,
+        event: Event,
+    ) -> Option<Event> {
+        if let Some((ask, waiting)) = self.media.engine.parked.get_mut(&id) {
+            let ask = *ask;
+            let is_end = matches!(event, Event::Ended { .. } | Event::Cancelled { .. });
+            if !is_end && waiting.len() < limits::EVENTS_WAITING {
+                waiting.push_back((leg, event));
+                return None;
+            }
+            self.unpark(parts, id, ask);
+            return Some(event);
+        }
+        let Some(crossing) = self.crossing(parts, id, leg, &event) else { return Some(event) };
+        let Some(ask) = self.ask_crossing(parts, id, crossing) else { return Some(event) };
+        if let Some(branch) = self.branch(id, leg) {
+            branch.heard = true;
+        }
+        self.media.engine.parked.insert(id, (ask, VecDeque::from([(leg, event)])));
+        None
+    }
+
+    /// The answer to `ask` is there, or nobody waits for it any more.
+    pub(super) fn unpark(&mut self, parts: &mut Parts<'_>, id: CallId, ask: AskId) {
+        if self.media.engine.parked.get(&id).is_none_or(|(waits, _)| *waits != ask) {
+            return;
+        }
+        let Some((_, waiting)) = self.media.engine.parked.remove(&id) else { return };
+        let mut waiting = waiting.into_iter();
+        if let Some((leg, event)) = waiting.next() {
+            self.media.touch(id);
+            self.happened(parts, id, leg, event);
+        }
+        // The next one may have to wait in its turn, and then those after it.
+        for (leg, event) in waiting {
+            self.event(parts, id, leg, event);
+        }
+    }
+
+    /// The description in what happened, where it goes on through rtpengine.
+    fn crossing(&self, parts: &Parts<'_>, id: CallId, from: LegId, event: &Event) -> Option<Crossing> {
+        let call = self.calls.get(id)?;
+        let (to, message) = self.receiver(parts, id, call, from, event)?;
+        let mode = |leg: LegId| self.media.legs.get(&leg).and_then(|media| media.mode);
+        if to == from || super::passage::mode_of(parts, [mode(from), mode(to)]) != MediaMode::Rtpengine {
+            return None;
+        }
+        let description = message.body().get(sdp::locate(message)?)?;
+        let description = Some(description).filter(|description| sdp::Sdp::new(description).well_formed())?;
+        let bare = call.hides_user_from(to).then(|| {
+            let number = call.user.as_ref().and_then(|user| parts.config.user(user)?.number);
+            Secrets::of(message, call.user.as_ref(), number).remove_from(description)
+        });
+        let original = Bytes::copy_from_slice(description);
+        let asked = bare.flatten().map_or_else(|| original.clone(), Bytes::from);
+        Some(Crossing { from, to, original, asked })
+    }
+
+    /// Whom a message of a leg is for.
+    fn receiver<'m>(
+        &self,
+        parts: &Parts<'_>,
+        id: CallId,
+        call: &Call,
+        leg: LegId,
+        event: &'m Event,
+    ) -> Option<(LegId, &'m Message)> {
+        match event {
+            Event::Progress { message, described: true, .. } | Event::Answered { message } => {
+                let hub = call.hub();
+                let is_told = call.callee.is_none() && parts.ua.leg(hub)?.is_negotiated();
+                (!is_told).then_some((hub, message))
+            }
+            Event::Confirmed { message, confirms, .. } => {
+                let to = confirms.as_ref().map(|confirms| confirms.0).or_else(|| self.counterpart(id, leg));
+                Some((to?, message))
+            }
+            Event::Acknowledged { message } => Some((self.other(id, leg)?, message)),
+            Event::Request { message, .. } => {
+                let carries = matches!(message.method(), Method::Invite | Method::Update | Method::Prack);
+                let to = self.counterpart(id, leg).filter(|_| carries)?;
+                Some((to, message))
+            }
+            Event::Reply { client, message: Ok(message) } if message.code() < 300 => {
+                let crossing = call.crossings.iter().find(|crossing| crossing.client == *client);
+                let newcomer = match call.transfer.as_deref() {
+                    Some(Transfer { step: Step::Offering { to, .. }, .. }) => Some(to.leg()),
+                    _ => None,
+                };
+                let to = crossing.map(|crossing| crossing.from).or(newcomer).or_else(|| self.other(id, leg));
+                Some((to?, message))
+            }
+            _ => None,
+        }
+    }
+}

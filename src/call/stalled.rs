@@ -1,0 +1,27 @@
+//! A target that has said 100 and nothing more.
+
+use super::{Alarm, Calls, Parts};
+use crate::trunk::Target;
+use crate::ua::{CallId, LegId, Refusal};
+
+impl Calls {
+    /// A target that said 100 has a while to say more: Timer C is for proxies, and a caller in danger cannot wait for ever.
+    pub(super) fn watch_progress(&mut self, parts: &Parts<'_>, id: CallId, leg: LegId) {
+        let Some(branch) = self.branch(id, leg).filter(|branch| !branch.alerting) else { return };
+        let (target, attempt) = (branch.target, branch.attempt);
+        let trunk = target.and_then(|(target, _)| parts.trunks.target(target)).and_then(Target::trunk);
+        let wait = trunk.and_then(|trunk| parts.config.trunk(trunk)).map(|trunk| trunk.progress_wait);
+        let started = self.calls.get(id).and_then(|call| call.attempts.get(attempt)).map(|attempt| attempt.started_at);
+        if let (Some(wait), Some(started)) = (wait, started) {
+            self.wake((started + wait).max(parts.context.now), id, Alarm::Stalled(leg));
+        }
+    }
+
+    /// It has said nothing more: to the next target. What rings, or is announced, is left alone.
+    pub(super) fn branch_stalled(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
+        let Some(_) = self.branch(id, leg).filter(|branch| branch.heard && !branch.alerting) else { return };
+        self.close_branch(parts, id, leg, 408);
+        parts.ua.hang_up(&mut parts.context, leg, Some(b"SIP;cause=408;text=\"No progress\""));
+        self.try_another(parts, id, Refusal::new(408));
+    }
+}
