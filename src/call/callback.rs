@@ -241,7 +241,10 @@ impl Calls {
             };
             let reached = call.branches.iter().any(|branch| {
                 let target = call.attempts.get(branch.attempt).map(|attempt| &attempt.target);
-                branch.alerting && target == Some(&device.contact)
+                // Over the connection that it has just spoken on: nothing of it can be lost, and it would ring against itself.
+                let leg = parts.ua.leg(branch.leg).filter(|_| flow.connection.is_some());
+                let is_there = leg.is_some_and(|leg| leg.flow().connection == flow.connection);
+                is_there || (branch.alerting && target == Some(&device.contact))
             });
             let is_origin = self.hold(id).is_some_and(|hold| hold.origin.key == device.key);
             // A phone that has said 100 and no more may have died of it.

@@ -342,3 +342,23 @@ fn na_1_a_response_to_a_trunk_whose_connection_is_gone() {
     let sent = world.on_wire(&listening, "180");
     assert!(sent.len() == 1 && sent[0].connection.is_some(), "{sent:?}");
 }
+
+#[test]
+fn na_2_a_phone_that_registers_again_while_it_is_rung_is_not_rung_against_itself() {
+    let (mut world, phone, mut call) = cut_off();
+    let bye = call.trunk.request("BYE");
+    world.ask(&psap(), &bye);
+    world.wire.clear();
+    let back = back(&mut world);
+    world.register_as(&back, &register(&back, &phone.contact()));
+    world.call_back(&psap(), "+14255551000");
+    // A phone of several bindings may be rung at each; over its new connection it is rung once.
+    let rung = world.take(&back, "INVITE");
+    world.send(&back, &back.reply(&rung, 100));
+    world.register_as(&back, &register(&back, &phone.contact()));
+    world.none(&back, "INVITE");
+    world.none(&back, "CANCEL");
+    world.send(&back, &back.reply(&rung, 200).sdp(&alice().offer()));
+    world.take(&back, "ACK");
+    assert_eq!(world.take(&psap(), "200 INVITE").code(), 200);
+}
