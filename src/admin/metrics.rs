@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use super::messages::Messages;
 use super::views::{CallKind, LeaseState, Outcome};
 use crate::base::Protocol;
+use crate::lease::Level;
 use crate::sip::Method;
 
 /// Which way a message went, seen from this daemon.
@@ -84,6 +85,7 @@ struct Inner {
     setup: Histogram,
     leases: Family<[Named; 2], Gauge>,
     pool_free: Family<[Named; 1], Gauge>,
+    pool_alarm: Family<[Named; 1], Gauge>,
     registrations: Gauge,
     trunk_up: Family<[Named; 2], Gauge>,
     trunk_registered: Family<[Named; 1], Gauge>,
@@ -161,8 +163,7 @@ impl Metrics {
         registry.register("call_setup_seconds", "From the INVITE in to the INVITE out", setup.clone());
         let leases = Family::default();
         registry.register("leases", "Leased numbers, by state and pool", leases.clone());
-        let pool_free = Family::default();
-        registry.register("pool_free", "Numbers of a pool that are free and rested", pool_free.clone());
+        let (pool_free, pool_alarm) = pools(&mut registry);
         let registrations = Gauge::default();
         registry.register("registrations", "Contacts registered now", registrations.clone());
         let trunk_up = Family::default();
@@ -206,6 +207,7 @@ impl Metrics {
             setup,
             leases,
             pool_free,
+            pool_alarm,
             registrations,
             trunk_up,
             trunk_registered,
@@ -322,14 +324,26 @@ impl Metrics {
     /// The gauges of a pool, made at load.
     pub fn pool(&self, name: &str) -> PoolGauges {
         let free = self.0.pool_free.get_or_create_owned(&[("pool", name.to_owned())]);
+        drop(self.0.pool_alarm.get_or_create_owned(&[("pool", name.to_owned())]));
         let leases = [LeaseState::Active, LeaseState::Held, LeaseState::Quarantined]
             .map(|state| self.0.leases.get_or_create_owned(&lease_labels(state, name)));
         PoolGauges { leases, free }
     }
 
+    /// How bad it is with a pool.
+    pub fn pool_level(&self, name: &str, level: Level) {
+        let alarm = match level {
+            Level::Enough => 0,
+            Level::Low => 1,
+            Level::Empty => 2,
+        };
+        self.0.pool_alarm.get_or_create_owned(&[("pool", name.to_owned())]).set(alarm);
+    }
+
     /// For a pool that a reload removed.
     pub fn forget_pool(&self, name: &str) {
         self.0.pool_free.remove(&[("pool", name.to_owned())]);
+        self.0.pool_alarm.remove(&[("pool", name.to_owned())]);
         for &state in LeaseState::ALL {
             self.0.leases.remove(&lease_labels(state, name));
         }
@@ -365,6 +379,14 @@ impl Metrics {
         let _ = text::encode(&mut text, &self.0.registry);
         text
     }
+}
+
+/// Free numbers and alarms.
+fn pools(registry: &mut Registry) -> (Family<[Named; 1], Gauge>, Family<[Named; 1], Gauge>) {
+    let (free, alarm) = (Family::default(), Family::default());
+    registry.register("pool_free", "Numbers of a pool that are free and rested", free.clone());
+    registry.register("pool_alarm", "1 while a pool is low, 2 while nothing of it is free", alarm.clone());
+    (free, alarm)
 }
 
 fn lease_labels(state: LeaseState, pool: &str) -> [Named; 2] {

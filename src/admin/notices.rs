@@ -18,6 +18,8 @@ pub enum NoticeEvent {
     CallbackMissed,
     /// No trunk took the call in a whole round; the caller holds on and they are tried again.
     AllTrunksFailed,
+    /// A pool has a fifth or less free, or nothing, or enough again.
+    PoolLow,
     /// The call goes out on a number of last resort.
     PoolExhausted,
     StoreFailing,
@@ -25,13 +27,14 @@ pub enum NoticeEvent {
 }
 
 impl NoticeEvent {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::EmergencyCall,
         Self::TestCall,
         Self::CallEnded,
         Self::CallbackReceived,
         Self::CallbackMissed,
         Self::AllTrunksFailed,
+        Self::PoolLow,
         Self::PoolExhausted,
         Self::StoreFailing,
         Self::StoreBack,
@@ -45,6 +48,7 @@ impl NoticeEvent {
             Self::CallbackReceived => "callback_received",
             Self::CallbackMissed => "callback_missed",
             Self::AllTrunksFailed => "all_trunks_failed",
+            Self::PoolLow => "pool_low",
             Self::PoolExhausted => "pool_exhausted",
             Self::StoreFailing => "store_failing",
             Self::StoreBack => "store_back",

@@ -76,6 +76,12 @@ pub struct LeaseView {
     /// Calls up on it now.
     pub calls: u32,
     pub test: bool,
+    /// Where it came from when the pools were exhausted: `own-number`, or `overflow`, which is shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<CompactString>,
+    /// Several callers may have this number: a callback reaches the most recent one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 words! {
@@ -161,6 +167,9 @@ pub struct Record {
     pub nena_call_id: Option<CompactString>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident_id: Option<CompactString>,
+    /// The number is the shared one of the resource: a callback reaches its most recent caller, who may be somebody else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// What the webhook was told of the call, and whether it took it; not in the store, which has `notice_list`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notifications: Vec<Notification>,
@@ -301,6 +310,7 @@ mod tests {
             direct_route: None,
             nena_call_id: None,
             incident_id: None,
+            shared: false,
             notifications: Vec::new(),
         }
     }
@@ -359,6 +369,8 @@ mod tests {
             quarantine_until: None,
             calls: 0,
             test: false,
+            origin: None,
+            shared: false,
         };
         assert_eq!(
             serde_json::to_string(&lease).unwrap(),

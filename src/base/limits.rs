@@ -48,6 +48,8 @@ pub const ADDRESSES_PER_TARGET: usize = 32;
 pub const REALMS_PER_TRUNK: usize = 4;
 /// Phones that were challenged and have not answered yet; beyond, all are forgotten, which costs some of them one more try.
 pub const CHALLENGES: usize = 10_000;
+/// Test calls of the last hour that are remembered, against `[lease] tests_per_hour`; beyond, the oldest are forgotten.
+pub const TESTS_REMEMBERED: usize = 100_000;
 /// Writes waiting for the store.
 pub const STORE_QUEUE: usize = 200_000;
 /// Notices to the webhook that are kept, acknowledged ones included; beyond, the oldest of those go first.

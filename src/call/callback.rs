@@ -50,6 +50,7 @@ impl Calls {
         let call = Call {
             nena_call_id,
             incident_id,
+            shared: lease.kind == crate::lease::Kind::Overflow,
             user: Some(user.clone()),
             number: Some(number),
             country: Some(lease.country),

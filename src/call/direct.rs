@@ -93,14 +93,16 @@ impl Calls {
         if let Some(route) = parts.config.route(emergency.country, &emergency.service.number, kind) {
             emergency.action = route.action.clone();
         }
-        let Some(grant) = self.grant(parts, &invite, flow, &emergency) else { return false };
+        let Ok(grant) = self.grant(parts, &invite, flow, &emergency) else { return false };
         let (number, kind) = (grant.number(), emergency.kind);
+        let shared = grant.kind() == crate::lease::Kind::Overflow;
         let Some(history) = self.history(id).map(Box::new) else { return false };
         self.reports.push(Report::DirectFailed { history, to: kind });
         let (stage, grant_id) = self.granting(grant, invite.clone(), *emergency);
         let Some(call) = self.calls.get_mut(id) else { return false };
         call.kind = kind;
         call.number = Some(number);
+        call.shared = shared;
         call.stage = stage;
         // The number to call back is another one now.
         self.tell_dialled(id, kind == Kind::Test, Some(number), &invite);

@@ -9,8 +9,8 @@ use super::media::{Opening, Resume};
 use super::rewrite::Secrets;
 use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
 use crate::base::{E164, Protocol, limits};
-use crate::config::{RouteAction, TrunkIdx};
-use crate::lease::{Ask, Device, Grant, Overdue, Shown, WriteAck};
+use crate::config::{Aor, RouteAction, TrunkIdx};
+use crate::lease::{self, Ask, Device, Grant, Overdue, Shown, WriteAck};
 use crate::registrar::{Binding, push};
 use crate::sip::{Message, sdp};
 use crate::transaction::ServerId;
@@ -44,10 +44,14 @@ impl Calls {
         flow: Flow,
         emergency: classify::Emergency,
     ) {
-        let Some(grant) = self.grant(parts, invite, flow, &emergency) else {
-            let refusal = Refusal::warn(503, "No number is free for a test call; emergency calls come first");
-            parts.ua.reply(&mut parts.context, server, invite, flow, &Refusal { retry_after: Some(60), ..refusal });
-            return;
+        let grant = match self.grant(parts, invite, flow, &emergency) {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
+                let (kind, dialled) = (emergency.kind, emergency.service.number);
+                self.reports.push(Report::Refused { kind, dialled, refusal, source: flow });
+                return;
+            }
         };
         let (number, kind, is_pbx) = (grant.number(), emergency.kind, emergency.caller.pbx.is_some());
         let call = Call {
@@ -56,6 +60,7 @@ impl Calls {
             country: Some(emergency.country),
             country_source: Some(emergency.source),
             dialled: emergency.service.number.clone(),
+            shared: grant.kind() == lease::Kind::Overflow,
             ..Call::new(kind, parts.context.now)
         };
         let opening = opening(parts, invite, &emergency);
@@ -87,7 +92,7 @@ impl Calls {
         let id = GrantId(self.next_grant);
         self.next_grant += 1;
         self.writes.push((id, grant.row()));
-        if grant.kind() != crate::lease::Kind::Pooled {
+        if grant.kind() != lease::Kind::Pooled {
             self.reports.push(Report::PoolExhausted { number: grant.number(), kind: grant.kind() });
         }
         (Stage::Granting(Box::new(Granting { grant, id, invite, emergency })), id)
@@ -98,14 +103,19 @@ impl Calls {
         self.wake(parts.context.now + parts.config.store.write_deadline, id, Alarm::Write);
     }
 
-    /// The number for the call; `None` only for a test call while numbers are scarce.
+    /// The number for the call; an error only for a test call, while numbers are scarce or its user makes too many.
     pub(super) fn grant(
-        &self,
+        &mut self,
         parts: &mut Parts<'_>,
         invite: &Message,
         flow: Flow,
         emergency: &classify::Emergency,
-    ) -> Option<Grant> {
+    ) -> Result<Grant, Refusal> {
+        let now = parts.context.now;
+        let is_test = emergency.kind == Kind::Test;
+        if is_test && let Some(refusal) = self.too_many_tests(parts, &emergency.caller.aor) {
+            return Err(refusal);
+        }
         let classify::Caller { aor, resource, number, .. } = &emergency.caller;
         let device = device_of(parts, invite, flow, &emergency.caller);
         let own_numbers = resource.numbers.iter().filter(|number| number.make_calls).map(|number| number.number);
@@ -115,12 +125,13 @@ impl Calls {
             resource: &resource.name,
             country: emergency.country,
             own: *number,
-            overflow: resource.overflow.or(own_numbers.min())?,
+            // `classify` lets nobody through whose resource has none (SPEC §2).
+            overflow: resource.overflow.or(own_numbers.min()).ok_or_else(|| Refusal::new(403))?,
         };
-        let grant = match emergency.kind {
-            Kind::Test => parts.leases.acquire_test(parts.context.now, &ask),
-            _ => Some(parts.leases.acquire(parts.context.now, &ask)),
-        };
+        let grant = if is_test { parts.leases.acquire_test(now, &ask) } else { Some(parts.leases.acquire(now, &ask)) };
+        if is_test && grant.is_some() {
+            self.quota.count(now, aor);
+        }
         parts.trace.note(|| match &grant {
             Some(grant) => {
                 let pool = parts.config.pools.iter().find(|pool| pool.contains(grant.number()));
@@ -129,7 +140,18 @@ impl Calls {
             }
             None => "No number is free for a test call".to_owned(),
         });
-        grant
+        let scarce = || Refusal::warn(503, "No number is free for a test call; emergency calls come first");
+        grant.ok_or_else(|| Refusal { retry_after: Some(60), ..scarce() })
+    }
+
+    /// RFC 6881 ED-82: repeated tests are refused with 486 (which, other than 503, sends no phone to another server).
+    fn too_many_tests(&mut self, parts: &Parts<'_>, aor: &Aor) -> Option<Refusal> {
+        let limit = parts.config.lease.tests_per_hour;
+        let wait = self.quota.wait(parts.context.now, limit, aor)?;
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        parts.trace.note(|| format!("{aor} has made the {limit} test calls of an hour ([lease] tests_per_hour)"));
+        let refusal = Refusal::warn(486, format!("Too many test calls: {limit} in an hour are allowed"));
+        Some(Refusal { retry_after: Some(seconds), ..refusal })
     }
 
     /// The store answered for the row of a call.

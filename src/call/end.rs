@@ -28,6 +28,7 @@ impl Call {
             direct_route: None,
             nena_call_id: None,
             incident_id: None,
+            shared: false,
             caller: LegId::default(),
             callee: None,
             legs: SmallVec::new(),

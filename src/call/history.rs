@@ -162,6 +162,8 @@ pub struct History {
     /// What others call the call, and the incident it belongs to (NENA-STA-010).
     pub nena_call_id: Option<CompactString>,
     pub incident_id: Option<CompactString>,
+    /// The number is the shared one of the resource: a callback reaches its most recent caller, who may be somebody else.
+    pub shared: bool,
 }
 
 /// What is told of a call for help at the moment it is dialled.
@@ -218,6 +220,13 @@ pub enum Report {
     VolatileGrant {
         number: E164,
         why: crate::lease::Overdue,
+    },
+    /// A pool came to another level: a fifth or less is free, or nothing, or enough again.
+    PoolLow {
+        pool: CompactString,
+        level: crate::lease::Level,
+        free: u64,
+        capacity: u64,
     },
     /// The number is shared, or the user's own: the pools are exhausted.
     PoolExhausted {
@@ -301,6 +310,7 @@ impl Calls {
             direct_route: call.direct_route.clone(),
             nena_call_id: call.nena_call_id.clone(),
             incident_id: call.incident_id.clone(),
+            shared: call.shared,
         })
     }
 }

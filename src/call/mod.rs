@@ -20,6 +20,7 @@ mod i3;
 mod identify;
 mod media;
 mod pbx;
+mod quota;
 mod refer_to;
 mod reload;
 mod replace;
@@ -109,6 +110,7 @@ pub struct Calls {
     media: media::Media,
     /// Refusals that are being said.
     refusing: usize,
+    quota: quota::Quota,
     /// Calls at once, beyond which only emergency calls and callbacks are taken.
     bound: usize,
 }
@@ -161,6 +163,8 @@ struct Call {
     /// What others call this call, and the incident it belongs to (NENA-STA-010).
     nena_call_id: Option<CompactString>,
     incident_id: Option<CompactString>,
+    /// The number is the resource's shared one.
+    shared: bool,
     caller: LegId,
     /// The leg the caller is bridged with.
     callee: Option<LegId>,
@@ -245,6 +249,7 @@ impl Calls {
             waiting: BTreeMap::new(),
             media: media::Media::default(),
             refusing: 0,
+            quota: quota::Quota::default(),
             bound: limits::CALLS,
         }
     }

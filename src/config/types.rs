@@ -532,13 +532,14 @@ pub enum MediaMode {
 }
 
 /// What the webhook of `[notify]` is told of, by name.
-pub const EVENTS: [&str; 9] = [
+pub const EVENTS: [&str; 10] = [
     "emergency_call",
     "test_call",
     "call_ended",
     "callback_received",
     "callback_missed",
     "all_trunks_failed",
+    "pool_low",
     "pool_exhausted",
     "store_failing",
     "store_back",

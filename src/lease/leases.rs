@@ -9,7 +9,7 @@ use super::Country;
 use super::grant::Grant;
 use super::holders::Holders;
 use super::machine::{Event, State};
-use super::pool::{Pool, PoolStatus, Shelves};
+use super::pool::{Level, Pool, PoolAlarm, PoolStatus, Shelves};
 use super::row::{Device, Kind, Lease, Row, View};
 use crate::base::{E164, Instant};
 use crate::config;
@@ -54,6 +54,8 @@ pub struct Leases {
     deadlines: BTreeSet<(Instant, E164)>,
     /// Numbers whose row in the store is out of date.
     dirty: BTreeSet<E164>,
+    /// What was told last of pools that had not enough.
+    level_by_pool: BTreeMap<CompactString, Level>,
 }
 
 impl Leases {
@@ -66,6 +68,7 @@ impl Leases {
             holders: Holders::default(),
             deadlines: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            level_by_pool: BTreeMap::new(),
         }
     }
 
@@ -321,6 +324,24 @@ impl Leases {
     /// The pools in the order of the configuration.
     pub fn pools(&self) -> impl Iterator<Item = PoolStatus<'_>> {
         self.shelves.iter().map(|shelf| shelf.status())
+    }
+
+    /// The pools that came to another level since the last time; what reload takes away is forgotten.
+    pub fn take_alarms(&mut self) -> Vec<PoolAlarm> {
+        let told = std::mem::take(&mut self.level_by_pool);
+        let mut alarms = Vec::new();
+        for status in self.shelves.iter().map(|shelf| shelf.status()).filter(|status| status.capacity > 0) {
+            let before = told.get(status.name).copied().unwrap_or(Level::Enough);
+            let level = status.level_after(before);
+            if level != Level::Enough {
+                self.level_by_pool.insert(status.name.into(), level);
+            }
+            if level != before {
+                let (pool, free, capacity) = (status.name.into(), status.free, status.capacity);
+                alarms.push(PoolAlarm { pool, level, free, capacity });
+            }
+        }
+        alarms
     }
 
     fn held_by(&self, user: &str, device: &str) -> Option<&Lease> {

@@ -10,13 +10,15 @@ mod leases;
 mod machine;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod moves;
 mod pool;
 mod row;
 
 pub use grant::{Grant, Overdue, Shown, WriteAck};
 pub use leases::{Ask, Leases, Settings};
 pub use machine::{Event, State};
-pub use pool::{Level, Pool, PoolStatus};
+pub use pool::{Level, Pool, PoolAlarm, PoolStatus};
 pub use row::{Device, Kind, Lease, Row, View};
 
 pub use crate::config::Country;

@@ -55,7 +55,37 @@ pub struct PoolStatus<'a> {
     pub quarantined: u64,
 }
 
+/// A pool is on another level than was told of it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolAlarm {
+    pub pool: CompactString,
+    pub level: Level,
+    pub free: u64,
+    pub capacity: u64,
+}
+
+impl Level {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Low => "low",
+            Self::Enough => "enough",
+        }
+    }
+}
+
 impl PoolStatus<'_> {
+    /// The level to tell of after `told`: a worse one at once, a better one only with a tenth of the pool to spare, so that a
+    /// single number coming and going is one alarm.
+    pub const fn level_after(&self, told: Level) -> Level {
+        let (tenths, capacity) = (self.free.saturating_mul(10), self.capacity);
+        match (told, self.level()) {
+            (Level::Empty, Level::Low) if tenths <= capacity => Level::Empty,
+            (Level::Empty | Level::Low, Level::Enough) if tenths <= capacity.saturating_mul(3) => Level::Low,
+            (_, level) => level,
+        }
+    }
+
     pub const fn level(&self) -> Level {
         if self.free == 0 {
             Level::Empty

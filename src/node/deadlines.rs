@@ -35,7 +35,10 @@ impl Node {
         parts.ua.handle_timeout(&mut parts.context);
         calls.handle_timeout(&mut parts);
         calls.rtpengine_timeout(&mut parts);
-        self.leases.handle_timeout(self.now);
+        if self.leases.next_deadline().is_some_and(|at| at <= self.now) {
+            self.leases.handle_timeout(self.now);
+            self.gauges_due.get_or_insert(self.now);
+        }
         while self.registrar.next_deadline().is_some_and(|at| at <= self.now) {
             self.registrar.handle_timeout(self.now);
         }
@@ -51,6 +54,7 @@ impl Node {
         if self.gauges_due.is_some_and(|due| due <= self.now) {
             self.gauges_due = None;
             self.set_gauges();
+            self.tell_pools();
         }
         self.settle();
     }

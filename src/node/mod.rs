@@ -231,6 +231,7 @@ impl Node {
         self.countries = Countries::new(&config);
         self.gauges = self.gauges.renewed(&self.metrics, &config);
         self.calls.set_rtpengine(self.now, Some(&self.config));
+        self.gauges_due.get_or_insert(self.now);
         tracing::info!(users = config.users.len(), trunks = config.trunks.len(), "configuration reloaded");
     }
 

@@ -112,12 +112,18 @@ impl Node {
             Report::VolatileGrant { number, why } => {
                 tracing::error!(number = %Private(number), ?why, "emergency call on a lease that is only in memory");
             }
+            Report::PoolLow { pool, level, free, capacity } => self.pool_low(&pool, level, free, capacity),
             Report::PoolExhausted { number, kind } => {
                 tracing::error!(number = %Private(number), kind = kind.as_str(), "pools exhausted: call goes out on a number of last resort");
                 self.pool_exhausted(number, kind);
             }
             Report::Dialled(dialled) => self.notify_dialled(&dialled),
-            Report::CalledBack { history } => self.notify_call(NoticeEvent::CallbackReceived, &history, None),
+            Report::CalledBack { history } => {
+                if history.shared {
+                    tracing::warn!(id = %history.id, "callback to a shared number: it rings the most recent caller, who may be another than is meant");
+                }
+                self.notify_call(NoticeEvent::CallbackReceived, &history, None);
+            }
             Report::RoundFailed { history } => {
                 self.metrics.trunks_failed();
                 let (id, dialled) = (&history.id, &history.dialled);
@@ -146,6 +152,25 @@ impl Node {
             }
             Report::NoPath { dialled } => tracing::error!(%dialled, "no trunk took an emergency call"),
         }
+    }
+
+    /// Alarms of pools, once each crossing.
+    pub(super) fn tell_pools(&mut self) {
+        for alarm in self.leases.take_alarms() {
+            let lease::PoolAlarm { pool, level, free, capacity } = alarm;
+            self.tell(Report::PoolLow { pool, level, free, capacity });
+        }
+    }
+
+    fn pool_low(&mut self, pool: &str, level: lease::Level, free: u64, capacity: u64) {
+        match level {
+            lease::Level::Empty => tracing::error!(pool, capacity, "no number of the pool is free"),
+            lease::Level::Low => tracing::warn!(pool, free, capacity, "the pool is low: a fifth or less is free"),
+            lease::Level::Enough => tracing::info!(pool, free, capacity, "the pool has enough numbers again"),
+        }
+        self.metrics.pool_level(pool, level);
+        let detail = format!("pool {pool} is {}: {free} of {capacity} numbers are free", level.as_str());
+        self.notify_fact(NoticeEvent::PoolLow, &format_compact!("pool-{pool}"), &detail);
     }
 
     fn pool_exhausted(&mut self, number: E164, kind: lease::Kind) {

@@ -36,6 +36,8 @@ impl Node {
             quarantine_until: Some(self.stamp(lease.quarantine_until)),
             calls: lease.calls,
             test: lease.test,
+            origin: Some(lease.kind).filter(|kind| *kind != lease::Kind::Pooled).map(|kind| kind.as_str().into()),
+            shared: lease.kind == lease::Kind::Overflow,
         });
         page.next = page.next.and(page.rows.last().map(|last| last.number.digits() + 1));
         page
@@ -153,6 +155,7 @@ pub(super) fn record_of(
         direct_route: history.direct_route.clone(),
         nena_call_id: history.nena_call_id.clone(),
         incident_id: history.incident_id.clone(),
+        shared: history.shared,
         notifications: Vec::new(),
     }
 }

@@ -117,10 +117,22 @@ fn leases(rows: &[LeaseView]) -> String {
             short(Some(row.expires_at)),
             short(row.quarantine_until),
             if row.test { "test" } else { "-" }.to_owned(),
+            optional(row.origin.as_ref()),
         ]
     });
-    let head =
-        ["NUMBER", "STATE", "USER", "RESOURCE", "COUNTRY", "CALLS", "DIALLED", "EXPIRES", "QUARANTINE UNTIL", "TEST"];
+    let head = [
+        "NUMBER",
+        "STATE",
+        "USER",
+        "RESOURCE",
+        "COUNTRY",
+        "CALLS",
+        "DIALLED",
+        "EXPIRES",
+        "QUARANTINE UNTIL",
+        "TEST",
+        "ORIGIN",
+    ];
     aligned(&head, cells, "no number is leased")
 }
 
@@ -282,6 +294,7 @@ mod tests {
                 "0",
                 "1970-01-01 00:00:00Z",
                 "1970-01-01 01:00:00Z",
+                "-",
                 "-",
                 "-"
             ]

@@ -97,6 +97,7 @@ unknown_country = "US"
 [lease]
 window = "60m"
 quarantine = "{quarantine}s"
+tests_per_hour = 1000
 [[pools]]
 countries = ["US"]
 numbers = ["{pool}"]

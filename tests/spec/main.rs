@@ -12,6 +12,7 @@ mod explain;
 mod geolocation;
 mod i3;
 mod lease;
+mod lease_rules;
 mod location;
 mod media;
 mod notification;

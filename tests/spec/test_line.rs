@@ -93,7 +93,9 @@ fn the_same_checks_as_a_real_call() {
 
 #[test]
 fn tests_cannot_exhaust_the_pool() {
-    let mut world = World::with_alice();
+    let toml = Toml::default().change("[routing]", "[lease]\ntests_per_hour = 100\n[routing]");
+    let mut world = World::of(&toml);
+    world.register(&alice());
     let mut given = 0;
     for at in 0..12_u16 {
         // Another device each time.
