@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::UdpSocket;
@@ -20,8 +19,8 @@ const AFTER_ERROR: std::time::Duration = std::time::Duration::from_millis(10);
 /// Sends to rtpengine; what comes back goes to the loop.
 pub struct Ng {
     sender: mpsc::Sender<Event>,
-    v4: Option<Arc<UdpSocket>>,
-    v6: Option<Arc<UdpSocket>>,
+    v4: Option<std::net::UdpSocket>,
+    v6: Option<std::net::UdpSocket>,
 }
 
 impl Ng {
@@ -31,31 +30,30 @@ impl Ng {
 
     /// What cannot be sent is as good as lost, and repeated by the node.
     pub fn send(&mut self, to: SocketAddr, bytes: &Bytes) {
-        let sent = self.socket(to).and_then(|socket| socket.try_send_to(bytes, to));
+        let sent = self.socket(to).and_then(|socket| socket.send_to(bytes, to));
         if let Err(error) = sent {
             tracing::debug!(%to, %error, "a datagram to rtpengine was not sent");
         }
     }
 
-    fn socket(&mut self, to: SocketAddr) -> io::Result<Arc<UdpSocket>> {
+    /// To send by: tokio's own would not send before its first turn of the reactor.
+    fn socket(&mut self, to: SocketAddr) -> io::Result<&std::net::UdpSocket> {
         let (place, any) = match to {
             SocketAddr::V4(_) => (&mut self.v4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             SocketAddr::V6(_) => (&mut self.v6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))),
         };
-        if let Some(socket) = place {
-            return Ok(Arc::clone(socket));
+        if place.is_none() {
+            let socket = std::net::UdpSocket::bind(any)?;
+            socket.set_nonblocking(true)?;
+            tokio::spawn(receive(UdpSocket::from_std(socket.try_clone()?)?, self.sender.clone()));
+            *place = Some(socket);
         }
-        let socket = std::net::UdpSocket::bind(any)?;
-        socket.set_nonblocking(true)?;
-        let socket = Arc::new(UdpSocket::from_std(socket)?);
-        tokio::spawn(receive(Arc::clone(&socket), self.sender.clone()));
-        *place = Some(Arc::clone(&socket));
-        Ok(socket)
+        place.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
 /// Until the loop has ended.
-async fn receive(socket: Arc<UdpSocket>, sender: mpsc::Sender<Event>) {
+async fn receive(socket: UdpSocket, sender: mpsc::Sender<Event>) {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         // An error is that of a datagram before, which nobody took (ICMP).
