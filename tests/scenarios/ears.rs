@@ -40,7 +40,7 @@ impl Ears {
         command.stdin(Stdio::null()).stdout(create(&packets)?).stderr(create(&errors)?);
         let mut capture = Running::start("tshark", &mut command)?;
         let said = || std::fs::read_to_string(&errors).unwrap_or_default();
-        let captures = until(Duration::from_secs(10), || match capture.has_ended() {
+        let captures = until(Duration::from_secs(20), || match capture.has_ended() {
             true => Some(false),
             false => said().contains("Capturing on").then_some(true),
         });
@@ -70,7 +70,7 @@ impl Ears {
             let packets = 50; // of 20 ms
             heard.from_phone >= start.from_phone + packets && heard.to_phone >= start.to_phone + packets
         };
-        let heard = until(Duration::from_secs(10), || enough(self.heard()).then_some(()));
+        let heard = until(Duration::from_secs(20), || enough(self.heard()).then_some(()));
         heard.ok_or_else(|| format!("no sound both ways: before the call {start:?}, now {:?}", self.heard()))
     }
 

@@ -10,7 +10,7 @@ use crate::process::until;
 use crate::vars::Vars;
 
 /// The API may lag behind a SIP message by a moment: records are written in groups.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn expect(daemon: &Daemon, table: &str, wanted: &[toml::Table], vars: &Vars) -> Outcome<()> {
     expect_of(|| daemon.rows(table), table, wanted, vars)

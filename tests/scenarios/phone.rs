@@ -66,7 +66,7 @@ impl Phone {
             }
             Make::Baresip => {
                 let listens = || TcpStream::connect(control).ok();
-                until(Duration::from_secs(5), listens).ok_or_else(|| format!("baresip: {}", phone.output()))?;
+                until(Duration::from_secs(20), listens).ok_or_else(|| format!("baresip: {}", phone.output()))?;
             }
         }
         Ok(phone)

@@ -77,7 +77,7 @@ impl Party {
         let is_tcp = transport != Transport::Udp;
         let running = &mut self.running;
         let bound =
-            until(Duration::from_secs(5), || (ports::is_bound(own, is_tcp) || running.has_ended()).then_some(()));
+            until(Duration::from_secs(20), || (ports::is_bound(own, is_tcp) || running.has_ended()).then_some(()));
         bound.ok_or_else(|| self.told("it does not listen"))
     }
 
