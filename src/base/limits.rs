@@ -18,6 +18,8 @@ pub const CALLS: usize = 100_000;
 pub const CONNECTIONS: usize = 20_000;
 /// Bytes waiting to be written to one stream connection before it is closed as stuck.
 pub const CONNECTION_BACKLOG_BYTES: usize = 1 << 20;
+/// What each message in it counts beside its own length.
+pub const BACKLOG_ENTRY_BYTES: usize = 64;
 /// A stream connection on which a started message does not end in this time is closed.
 pub const HALF_MESSAGE: Duration = Duration::from_secs(32);
 /// Connections of which is remembered where their phone has moved; beyond, the oldest are forgotten.
@@ -72,6 +74,10 @@ pub const REFUSALS_SAID: usize = 64;
 pub const REFUSAL: Duration = Duration::from_secs(15);
 /// Streams of legs that have left a call, whose health its record tells.
 pub const PAST_STREAMS: usize = 32;
+/// How long a phone that rings may say nothing: it is to say so every minute (RFC 3261 §13.3.1.1), and Timer C gives three (§16.6).
+pub const RINGING: Duration = Duration::from_secs(180);
+/// The same of a trunk, where queues are long, gateways say nothing while they ring, and the caller hangs up when it has enough.
+pub const TRUNK_RINGING: Duration = Duration::from_secs(3600);
 /// How long the target of a transfer may ring.
 pub const TRANSFER: Duration = Duration::from_secs(180);
 /// Early dialogs of one forked INVITE of ours beside its first; reliable provisional responses of further ones are dropped.

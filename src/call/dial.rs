@@ -210,6 +210,11 @@ impl Dialling {
         }
     }
 
+    /// Rounds of an emergency call go on until then.
+    pub(super) fn begin_anew(&mut self, give_up: Instant) {
+        self.give_up = if self.service.is_some() { give_up } else { self.give_up };
+    }
+
     pub(super) fn trunks_mut(&mut self) -> &mut Vec<TrunkIdx> {
         &mut self.trunks
     }
@@ -425,7 +430,9 @@ impl Calls {
         let wait = trunk.answer_wait;
         let takes_reliable = |invite: &Message| invite.extensions().reliable;
         let offers = content.as_ref().is_some_and(Content::describes);
-        let answers_early = !offers && dialling.invite.as_ref().is_some_and(takes_reliable);
+        // On a transfer the caller is talking, and has no PRACK to answer in.
+        let may_answer = !offers && dialling.referred.is_none();
+        let answers_early = may_answer && dialling.invite.as_ref().is_some_and(takes_reliable);
         let attempted = Attempted { hop: *hop, trunk, lines: &mut lines, content };
         let content = self.accompany(parts, id, attempted);
         self.launch(parts, id, leg, attempt, wait, Some((hop.target, hop.place)));
@@ -459,6 +466,7 @@ impl Calls {
             target,
             heard: false,
             alerting: false,
+            rang_at: now,
             early: None,
         });
         call.attempts.push(attempt);
@@ -512,7 +520,7 @@ impl Calls {
     }
 
     /// A target or device did not take the call: the next one.
-    fn tried(&mut self, parts: &mut Parts<'_>, id: CallId, branch: Option<Branch>, refusal: &Refusal) {
+    pub(super) fn tried(&mut self, parts: &mut Parts<'_>, id: CallId, branch: Option<Branch>, refusal: &Refusal) {
         let Some(call) = self.calls.get_mut(id) else { return };
         match &mut call.stage {
             Stage::Dialling(_) | Stage::Bridged => self.try_another(parts, id, refusal.clone()),

@@ -2,7 +2,8 @@
 //! (CONFORMANCE OA-1, OA-2, PR-1 to PR-6, DI-10, TX-7).
 
 use super::history::Outcome;
-use super::{Calls, Parts, Stage};
+use super::{Alarm, Calls, Parts, Stage};
+use crate::base::limits;
 use crate::dialog::Exchange;
 use crate::sip::Message;
 use crate::transaction::ServerId;
@@ -28,8 +29,12 @@ impl Calls {
         if status == 100 {
             return;
         }
-        branch.alerting = true;
+        let is_first = !std::mem::replace(&mut branch.alerting, true);
+        branch.rang_at = parts.context.now;
         let target = branch.target;
+        if is_first {
+            self.wake(parts.context.now + limits::RINGING, id, Alarm::Mute(leg));
+        }
         self.note_location_error(id, leg, location_error(message));
         if let Some((target, place)) = target {
             parts.trunks.report(parts.context.now, target, place, Sign::Answered(status));

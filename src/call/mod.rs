@@ -134,6 +134,8 @@ enum Alarm {
     Wake,
     /// A leg said 100 and nothing more.
     Stalled(LegId),
+    /// A leg rings, and may have died of it.
+    Mute(LegId),
     /// An UPDATE that was carried as a re-INVITE has no answer.
     Overdue(ClientId),
     /// The two legs tell of different media: try again.
@@ -221,6 +223,8 @@ struct Branch {
     heard: bool,
     /// It rings, or more (18x).
     alerting: bool,
+    /// When it last said so.
+    rang_at: Instant,
     /// The description of its last 18x, as the caller saw it; the 2xx may leave it out (CONFORMANCE OA-1).
     early: Option<ua::Content>,
 }
@@ -366,6 +370,7 @@ impl Calls {
                 Alarm::HoldOver => self.hold_over(parts, id),
                 Alarm::Wake => self.wake_phones(parts, id),
                 Alarm::Stalled(leg) => self.branch_stalled(parts, id, leg),
+                Alarm::Mute(leg) => self.branch_mute(parts, id, leg),
                 Alarm::Overdue(client) => self.crossing_overdue(parts, id, client),
                 Alarm::Align => self.align(parts, id),
                 Alarm::Transfer => self.transfer_due(parts, id),

@@ -1,6 +1,7 @@
-//! A target that has said 100 and nothing more.
+//! A target that has said 100 and nothing more; what rang and has gone silent.
 
-use super::{Alarm, Calls, Parts};
+use super::{Alarm, Calls, Parts, Stage};
+use crate::base::limits;
 use crate::trunk::Target;
 use crate::ua::{CallId, LegId, Refusal};
 
@@ -23,5 +24,25 @@ impl Calls {
         self.close_branch(parts, id, leg, 408);
         parts.ua.hang_up(&mut parts.context, leg, Some(b"SIP;cause=408;text=\"No progress\""));
         self.try_another(parts, id, Refusal::new(408));
+    }
+
+    /// What rang has said nothing for so long that it is gone, or its way to us: to the next one. An emergency call begins its rounds
+    /// anew.
+    pub(super) fn branch_mute(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
+        let now = parts.context.now;
+        let Some(branch) = self.branch(id, leg) else { return };
+        let trunk = branch.target.and_then(|(target, _)| parts.trunks.target(target)).and_then(Target::trunk);
+        let wait = trunk.map_or(limits::RINGING, |_| limits::TRUNK_RINGING);
+        let until = branch.rang_at + wait;
+        if now < until {
+            return self.wake(until, id, Alarm::Mute(leg));
+        }
+        let branch = self.close_branch(parts, id, leg, 408);
+        parts.ua.hang_up(&mut parts.context, leg, Some(b"SIP;cause=408;text=\"No word while it rang\""));
+        parts.ua.orphan(leg);
+        if let Some(Stage::Dialling(dialling)) = self.calls.get_mut(id).map(|call| &mut call.stage) {
+            dialling.begin_anew(now + parts.config.routing.retry);
+        }
+        self.tried(parts, id, branch, &Refusal::new(408));
     }
 }

@@ -258,3 +258,40 @@ fn another_phone_that_is_busy_does_not_end_the_callback() {
     world.send(&alice(), &alice().reply(&again, 486));
     world.take(&psap(), "486");
 }
+
+#[test]
+fn a_trunk_that_rings_and_says_nothing_more_for_an_hour_is_gone() {
+    // It is not for ever. The caller that still holds on is not refused: its rounds begin anew.
+    let mut world = World::of(&Toml::one_trunk());
+    world.register(&alice());
+    let (_, offered) = world.dialled();
+    world.send(&psap(), &psap().reply(&offered, 180));
+    world.run(3_599_000);
+    world.none(&psap(), "*");
+    world.run(1_000);
+    let cancel = world.take(&psap(), "CANCEL");
+    assert_eq!(cancel.branch(), offered.branch());
+    world.send(&psap(), &psap().reply(&cancel, 200));
+    world.send(&psap(), &psap().reply(&offered, 487));
+    world.run(1_100);
+    let again = world.take(&psap(), "INVITE");
+    assert_ne!(again.header("Call-ID"), offered.header("Call-ID"));
+    world.none(&alice(), "503");
+}
+
+#[test]
+fn a_phone_that_died_while_it_rang_ends_its_callback() {
+    // RFC 3261 §13.3.1.1, and §16.6 for how long.
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    world.call_back(&psap(), "+14255551000");
+    let ring = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&ring, 180));
+    world.take(&psap(), "180");
+    world.run(181_000);
+    world.take(&alice(), "CANCEL");
+    world.run(40_000);
+    world.take(&psap(), "480");
+    world.over();
+}

@@ -89,6 +89,9 @@ pub struct Watch {
     /// Emergency calls under way to trunks, by Call-ID: shown once, then only repeated.
     shown: BTreeMap<String, String>,
     manners: Manners,
+    /// Of emergency calls: what each leg to a trunk is for, by Call-ID, and whose trunk has answered and hung up.
+    tokens: BTreeMap<String, String>,
+    hung_up: BTreeSet<String>,
     /// Calls to a number whose lease was over, by Call-ID: like any other call to a user's own number.
     ordinary: BTreeSet<String>,
     heard_of: BTreeSet<String>,
@@ -160,6 +163,9 @@ impl World {
             assert_eq!(place, None, "a place of the other side is told in {}: {}", message.start, message.body);
         }
         if self.parties[party].is_trunk() {
+            if message.code() == 200 && message.method() == "BYE" {
+                self.watch.hung_up.extend(self.watch.tokens.get(message.call_id()).cloned());
+            }
             self.keeps_secrets(&message, &transmit.bytes);
             if message.begins_call() {
                 self.check_shown(&message);
@@ -210,7 +216,9 @@ impl World {
         if self.watch.shown.insert(call_id, number.clone()).is_some() {
             return;
         }
-        let made = self.watch.made.get(message.get("X-Sim")).cloned();
+        let token = message.get("X-Sim").to_owned();
+        let made = self.watch.made.get(&token).cloned();
+        self.watch.tokens.insert(message.call_id().to_owned(), token);
         let made = made.unwrap_or_else(|| panic!("nobody made this call: {message:?}"));
         assert_eq!(made.purpose, Purpose::Emergency, "{} goes to a trunk", message.start);
         let user = self.user(made.party);
@@ -275,6 +283,8 @@ impl World {
                 let tried = self.now.since(made.at);
                 // 504: a caller that went away and acknowledges nothing (CONFORMANCE PR-3).
                 let own_doing = matches!(code, 487 | 408) || (code == 504 && tried >= secs(32));
+                // 480: the call taker answered, and hung up before the caller had acknowledged its ringing (CONFORMANCE PR-6).
+                let own_doing = own_doing || (code == 480 && self.watch.hung_up.contains(token));
                 assert!(
                     own_doing || (code == 503 && tried >= RETRIED),
                     "emergency call refused {code} after {tried:?}"
