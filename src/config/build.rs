@@ -51,7 +51,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
     let trunks = traffic::trunks(&mut root, base_dir);
     let resources = tenants::resources(&mut root, &trunks.names, &mut claims);
     let users = tenants::users(&mut root, &resources, &countries, &registrar.realm, &mut claims);
-    let pbxs = tenants::pbxs(&mut root, &resources);
+    let pbxs = tenants::pbxs(&mut root, &resources, base_dir);
     let pools = tenants::pools(&mut root, &resources, &countries, &mut claims);
     let routes = traffic::routes(&mut root, &trunks.names, &countries);
     links::check(claims, report);

@@ -30,7 +30,7 @@ pub use aor::{Aor, NotAnAor};
 pub use civic::Civic;
 pub use country::{Country, CountryRow, NotACountry, NumberKind};
 pub use problem::{Problem, Severity, render};
-pub use security::{Certificate, ListenerTls, PemFile, TrunkTls};
+pub use security::{Certificate, ListenerTls, PeerTls, PemFile};
 pub use types::*;
 
 use std::path::Path;

@@ -51,12 +51,12 @@ pub struct ListenerTls {
     pub client_ca: Option<PemFile>,
 }
 
-/// TLS toward a trunk.
+/// TLS toward a trunk or a PBX.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrunkTls {
-    /// Who signs the certificate of the trunk; without it those that the system trusts.
+pub struct PeerTls {
+    /// Who signs its certificate; without it those that the system trusts.
     pub ca: Option<PemFile>,
-    /// Shown to a trunk that asks for one.
+    /// Shown to one that asks for it.
     pub own: Option<Certificate>,
 }
 
@@ -83,8 +83,8 @@ pub(super) fn listener(keys: &mut Keys<'_>, protocol: Option<Protocol>, base_dir
     Some(ListenerTls { own: Certificate { cert: cert?, key: key? }, client_ca })
 }
 
-/// The keys `ca`, `cert` and `key` of a trunk.
-pub(super) fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> TrunkTls {
+/// The keys `ca`, `cert` and `key` of a trunk or a PBX.
+pub(super) fn peer(keys: &mut Keys<'_>, base_dir: &Path) -> PeerTls {
     let [ca, cert, key] = ["ca", "cert", "key"].map(|key| file(keys, key, base_dir));
     let own = match (cert, key) {
         (Some(cert), Some(key)) => Some(Certificate { cert, key }),
@@ -98,7 +98,7 @@ pub(super) fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> TrunkTls {
             None
         }
     };
-    TrunkTls { ca, own }
+    PeerTls { ca, own }
 }
 
 pub(super) fn file(keys: &mut Keys<'_>, key: &'static str, base_dir: &Path) -> Option<PemFile> {

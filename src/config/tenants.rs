@@ -4,11 +4,12 @@ use super::links::{Claim, Claims, Owner};
 use super::names::Names;
 use super::read::{At, Fault, Keys};
 use super::types::*;
-use super::{Aor, CountryRow, civic, limits, values};
+use super::{Aor, CountryRow, civic, limits, security, values};
 use compact_str::{CompactString, format_compact};
 use md5::Digest as _;
 use std::collections::HashSet;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The built-in rows with those of the file; a row of a known country replaces what it names. Sorted by code.
@@ -235,7 +236,7 @@ pub(super) struct Pbxs {
     pub spans: Vec<Range<usize>>,
 }
 
-pub(super) fn pbxs(root: &mut Keys<'_>, resources: &Resources) -> Pbxs {
+pub(super) fn pbxs(root: &mut Keys<'_>, resources: &Resources, base_dir: &Path) -> Pbxs {
     let mut names = Names::new("pbx");
     let mut pbxs = Pbxs { list: Vec::new(), spans: Vec::new() };
     for mut keys in root.tables("pbxs") {
@@ -243,6 +244,7 @@ pub(super) fn pbxs(root: &mut Keys<'_>, resources: &Resources) -> Pbxs {
         let resource = resources.named(&mut keys, "resource", true);
         let addresses: Vec<_> = keys.list("addresses", values::accept_from).into_iter().map(|at| at.value).collect();
         let target = keys.required("target", values::target);
+        let tls = security::peer(&mut keys, base_dir);
         if addresses.is_empty() && keys.report.is_clean(&keys.path_of("addresses")) {
             keys.fault("addresses", &keys.span_of("addresses"), "is empty: nobody would be this PBX".into());
         }
@@ -257,7 +259,7 @@ pub(super) fn pbxs(root: &mut Keys<'_>, resources: &Resources) -> Pbxs {
         keys.finish();
         if let (Some(name), Some(resource), Some(target)) = (name, resource, target) {
             let (domain, target) = (as_domain(&name.value), target.value);
-            pbxs.list.push(Pbx { name: name.value, domain, resource, addresses, target });
+            pbxs.list.push(Pbx { name: name.value, domain, resource, addresses, target, tls });
             pbxs.spans.push(name.span);
         }
     }

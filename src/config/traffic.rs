@@ -69,7 +69,7 @@ fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> Option<(At<CompactString>, Tru
         register: keys.flag("register", false),
         transfer_to: transfer_to(keys),
         media: keys.parsed("media", values::media_mode).map(|at| at.value),
-        tls: security::trunk(keys, base_dir),
+        tls: security::peer(keys, base_dir),
     };
     if trunk.password.is_some() != trunk.username.is_some() {
         let (has, lacks) = if trunk.username.is_some() { ("username", "password") } else { ("password", "username") };

@@ -6,7 +6,7 @@ use super::Aor;
 use super::civic::Civic;
 use super::country::{Country, CountryRow};
 use super::index::Index;
-use super::security::{ListenerTls, PemFile, TrunkTls};
+use super::security::{ListenerTls, PeerTls, PemFile};
 use crate::base::{E164, Protocol};
 use compact_str::CompactString;
 use ipnet::IpNet;
@@ -247,6 +247,7 @@ pub struct Pbx {
     pub addresses: Vec<AcceptFrom>,
     /// Where its callbacks go.
     pub target: Target,
+    pub tls: PeerTls,
 }
 
 /// `[geo]`
@@ -350,7 +351,7 @@ pub struct Trunk {
     pub transfer_to: Option<Vec<TransferTo>>,
     /// Overrides `[media] mode`.
     pub media: Option<MediaMode>,
-    pub tls: TrunkTls,
+    pub tls: PeerTls,
 }
 
 /// One place calls are sent to.

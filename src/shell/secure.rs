@@ -29,7 +29,7 @@ use crate::trunk::Peer;
 pub struct Secure {
     runtime: Handle,
     servers: Vec<Option<watch::Sender<Arc<ServerConfig>>>>,
-    clients: BTreeMap<CompactString, Arc<ClientConfig>>,
+    clients: BTreeMap<(CompactString, CompactString), Arc<ClientConfig>>,
     /// The thread ends when this is dropped.
     _running: oneshot::Sender<()>,
 }
@@ -95,7 +95,8 @@ impl Secure {
 
     fn prepare(&self, peer: Option<&Peer>) -> io::Result<(TlsConnector, ServerName<'static>)> {
         let peer = peer.ok_or_else(|| io::Error::other("TLS: no trunk is known there"))?;
-        let client = self.clients.get(&peer.trunk).ok_or_else(|| io::Error::other("TLS: not set up for this trunk"))?;
+        let client = self.clients.get(&(peer.trunk.clone(), peer.pbx.clone()));
+        let client = client.ok_or_else(|| io::Error::other("TLS: not set up for this trunk"))?;
         let host = peer.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&peer.host);
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         Ok((TlsConnector::from(Arc::clone(client)), name))

@@ -63,8 +63,10 @@ pub struct Probe {
 /// Who is at the other end of a TLS connection of ours: the certificate must say so (RFC 5922 §7.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Whose `ca`, `cert` and `key` count; empty for a PBX.
+    /// Whose `ca`, `cert` and `key` count: the name of a trunk, empty for a PBX,
     pub trunk: CompactString,
+    /// or that of a PBX, empty for a trunk.
+    pub pbx: CompactString,
     /// Host of the target's URI, in lower case, before DNS; IPv6 in brackets.
     pub host: CompactString,
 }
@@ -239,9 +241,13 @@ impl Trunks {
     }
 
     fn peer_of(&self, target: &Target) -> Option<Peer> {
-        let trunk = target.trunk().and_then(|trunk| self.config.trunk(trunk));
-        let trunk = trunk.map(|trunk| trunk.name.clone()).unwrap_or_default();
-        Some(Peer { trunk, host: target.config.host.clone() })
+        let name = |name: &CompactString| name.clone();
+        let (trunk, pbx) = match target.whose {
+            Whose::Trunk(trunk) => (self.config.trunk(trunk).map(|trunk| name(&trunk.name)), None),
+            Whose::Pbx(pbx) => (None, self.config.pbx(pbx).map(|pbx| name(&pbx.name))),
+        };
+        let (trunk, pbx) = (trunk.unwrap_or_default(), pbx.unwrap_or_default());
+        Some(Peer { trunk, pbx, host: target.config.host.clone() })
     }
 
     /// True when a target has this address, whatever its transport.

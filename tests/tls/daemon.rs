@@ -114,18 +114,18 @@ impl Daemon {
 
     /// Waits until something is so.
     pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
-        for _ in 0..400 {
+        for _ in 0..1600 {
             if is_so() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("not within 10 s: {what}\n{}", self.log());
+        panic!("not within 40 s: {what}\n{}", self.log());
     }
 
     /// Waits until a row of `/api/v1/trunks` has a target of which `is_so`.
     pub async fn target(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..400 {
+        for _ in 0..1600 {
             let rows = self.get("/api/v1/trunks");
             let target = serde_json::from_str::<Value>(&rows).unwrap()[0]["targets"][0].clone();
             if is_so(&target) {
@@ -133,7 +133,7 @@ impl Daemon {
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("not within 10 s: {what}: {}\n{}", self.get("/api/v1/trunks"), self.log());
+        panic!("not within 40 s: {what}: {}\n{}", self.get("/api/v1/trunks"), self.log());
     }
 
     pub fn get(&self, path: &str) -> String {

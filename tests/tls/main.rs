@@ -6,6 +6,7 @@ mod certs;
 mod daemon;
 mod families;
 mod listeners;
+mod pbx;
 mod peer;
 mod reload;
 mod sip;

@@ -24,7 +24,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::base::Protocol;
-use crate::config::{Certificate, Config, ListenerTls, PemFile, Problem, Severity, Trunk};
+use crate::config::{Certificate, Config, ListenerTls, PeerTls, PemFile, Problem, Severity, Target};
 use verify::DomainVerifier;
 
 /// A certificate that ends within this time is warned of.
@@ -36,8 +36,8 @@ const DAY_SECONDS: u64 = 24 * 3600;
 pub struct Material {
     /// By `ListenerId`; `None` where there is no TLS.
     pub servers: Vec<Option<Arc<ServerConfig>>>,
-    /// By name of the trunk; only those with a target under TLS.
-    pub clients: BTreeMap<CompactString, Arc<ClientConfig>>,
+    /// By name of the trunk, or of the PBX; only those with a target under TLS.
+    pub clients: BTreeMap<(CompactString, CompactString), Arc<ClientConfig>>,
     /// Who signs the certificates of webhooks; empty when none of them is under TLS.
     pub web: Vec<CertificateDer<'static>>,
 }
@@ -52,13 +52,15 @@ impl std::fmt::Debug for Material {
 pub fn load(config: &Config, now: SystemTime) -> Result<(Material, Vec<Problem>), Vec<Problem>> {
     let mut reader = Reader { now, provider: Arc::new(rustls::crypto::ring::default_provider()), problems: Vec::new() };
     let servers = config.listeners.iter().map(|listener| reader.server(listener.tls.as_ref()?)).collect();
-    let secure = |trunk: &&Trunk| trunk.targets.iter().any(|target| target.protocol == Some(Protocol::Tls));
-    let mut clients = BTreeMap::new();
-    let mut system = None;
-    for trunk in config.trunks.iter().filter(secure) {
-        if let Some(client) = reader.client(trunk, &mut system) {
-            clients.insert(trunk.name.clone(), client);
-        }
+    let is_secure = |target: &Target| target.protocol == Some(Protocol::Tls);
+    let (mut clients, mut system) = (BTreeMap::new(), None);
+    for trunk in config.trunks.iter().filter(|trunk| trunk.targets.iter().any(is_secure)) {
+        let client = reader.client(&trunk.tls, &mut system);
+        clients.extend(client.map(|client| ((trunk.name.clone(), CompactString::default()), client)));
+    }
+    for pbx in config.pbxs.iter().filter(|pbx| is_secure(&pbx.target)) {
+        let client = reader.client(&pbx.tls, &mut system);
+        clients.extend(client.map(|client| ((CompactString::default(), pbx.name.clone()), client)));
     }
     let urls = [&config.notify.url, &config.callback.wake_url];
     let is_secure = urls.into_iter().flatten().any(|url| url.starts_with("https:"));
@@ -99,8 +101,8 @@ impl Reader {
     }
 
     /// `system`: the roots of the machine, read once when first wanted.
-    fn client(&mut self, trunk: &Trunk, system: &mut Option<Arc<RootCertStore>>) -> Option<Arc<ClientConfig>> {
-        let roots = match &trunk.tls.ca {
+    fn client(&mut self, tls: &PeerTls, system: &mut Option<Arc<RootCertStore>>) -> Option<Arc<ClientConfig>> {
+        let roots = match &tls.ca {
             Some(file) => Arc::new(self.roots(file)?),
             None => Arc::clone(system.get_or_insert_with(|| Arc::new(system_roots()))),
         };
@@ -108,7 +110,7 @@ impl Reader {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
         let builder = builder.with_safe_default_protocol_versions().ok()?;
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-        let config = match &trunk.tls.own {
+        let config = match &tls.own {
             None => builder.with_no_client_auth(),
             Some(own) => {
                 let (chain, key) = self.own(own)?;

@@ -111,7 +111,7 @@ fn told(keys: &str, trunk: &str) -> Result<Vec<String>, Vec<String>> {
     };
     match load(&config, SystemTime::now()) {
         Ok((material, warnings)) => {
-            assert!(material.servers[0].is_some() && material.clients.contains_key("t"));
+            assert!(material.servers[0].is_some() && material.clients.contains_key(&("t".into(), "".into())));
             Ok(words(warnings))
         }
         Err(errors) => Err(words(errors)),
