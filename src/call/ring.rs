@@ -15,7 +15,7 @@ use crate::base::{Instant, limits};
 use crate::config::Aor;
 use crate::lease::Device;
 use crate::registrar::{Binding, push};
-use crate::sip::{Lines, Message, Name, Uri, sdp};
+use crate::sip::{Lines, Message, Name, Scheme, Uri, sdp};
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
 use crate::trunk::TargetId;
@@ -30,6 +30,8 @@ pub(super) struct Ringing {
     pub(super) user: Aor,
     /// Only this phone of the user (RFC 5627 §6.1).
     instance: Option<CompactString>,
+    /// Only phones under TLS: the caller has asked for a sips URI (RFC 5630 §3.1.4). Never of a callback.
+    is_secure: bool,
     /// A callback: it holds for a phone that is offline, until then.
     pub(super) hold: Option<Hold>,
     /// The refusal worth telling, when all have refused.
@@ -52,7 +54,7 @@ pub(super) struct Hold {
 
 impl Ringing {
     pub(super) fn new(invite: Message, user: Aor, hold: Option<Hold>) -> Self {
-        Self { invite, user, instance: None, hold, best: None }
+        Self { invite, user, instance: None, is_secure: false, hold, best: None }
     }
 
     pub(super) fn is_holding(&self) -> bool {
@@ -100,7 +102,8 @@ impl Calls {
         let now = parts.context.now;
         let dialled = format_compact!("{}", ordinary.callee);
         let ringing = Ringing::new(invite.clone(), ordinary.callee.clone(), None);
-        let ringing = Ringing { instance: ordinary.instance, ..ringing };
+        let is_secure = Uri::parse(invite.request_uri()).is_ok_and(|uri| uri.scheme == Scheme::Sips);
+        let ringing = Ringing { instance: ordinary.instance, is_secure, ..ringing };
         let call = Call {
             user: Some(ordinary.callee.clone()),
             dialled,
@@ -111,7 +114,9 @@ impl Calls {
         self.sign_caller(parts, id, ordinary.trunk);
         self.ring_all(parts, id);
         if self.calls.get(id).is_some_and(Call::is_alone) {
-            self.refuse_caller(parts, id, &Refusal::warn(480, "The user is not registered"), Outcome::Unanswered);
+            let is_away = parts.registrar.bindings(&ordinary.callee).is_empty();
+            let why = if is_away || !is_secure { "The user is not registered" } else { Refusal::SIPS_NOT_ALLOWED };
+            self.refuse_caller(parts, id, &Refusal::warn(480, why), Outcome::Unanswered);
         }
     }
 
@@ -124,7 +129,8 @@ impl Calls {
             |(at, binding): &(usize, &Binding)| !bindings.iter().take(*at).any(|before| is_other_flow(before, binding));
         let is_wanted = |binding: &&Binding| ringing.instance.as_deref().is_none_or(|wanted| binding.is_of(wanted));
         let devices = bindings.iter().enumerate().filter(is_first).map(|(_, binding)| binding);
-        let devices = devices.filter(is_wanted).map(device_of);
+        let is_safe = |binding: &&Binding| !ringing.is_secure || binding.flow.protocol.is_secure();
+        let devices = devices.filter(is_wanted).filter(is_safe).map(device_of);
         let devices: Vec<Device> = devices.collect();
         for device in devices {
             self.ring(parts, id, &device);
@@ -138,7 +144,9 @@ impl Calls {
         let Stage::Ringing(ringing) = &call.stage else { return false };
         let bindings = parts.registrar.bindings(&ringing.user);
         let Some(tried) = bindings.iter().find(|binding| binding.contact() == contact) else { return false };
-        let is_flow = |binding: &&Binding| std::ptr::eq(*binding, tried) || is_other_flow(tried, binding);
+        let is_safe = |binding: &Binding| !ringing.is_secure || binding.flow.protocol.is_secure();
+        let is_flow =
+            |binding: &&Binding| std::ptr::eq(*binding, tried) || (is_other_flow(tried, binding) && is_safe(binding));
         let is_of_phone = |target: &CompactString| bindings.iter().filter(is_flow).any(|flow| flow.contact() == target);
         let attempts = call.attempts.iter().filter(|attempt| is_of_phone(&attempt.target)).count();
         match bindings.iter().filter(is_flow).nth(attempts).map(device_of) {

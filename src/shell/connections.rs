@@ -101,9 +101,14 @@ impl Outgoing {
     /// `None`: the node has closed the connection. What is taken out and then dropped counts as written.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         let bytes = self.queue.recv().await?;
-        self.backlog.fetch_sub(bytes.len(), Ordering::Relaxed);
+        self.backlog.fetch_sub(cost(&bytes), Ordering::Relaxed);
         Some(bytes)
     }
+}
+
+/// What `bytes` count in a backlog: a pong is two bytes, and its place in the queue is more.
+fn cost(bytes: &Bytes) -> usize {
+    bytes.len() + limits::BACKLOG_ENTRY_BYTES
 }
 
 impl Connections {
@@ -174,7 +179,8 @@ impl Connections {
     /// Writes to a connection; one that is gone takes no more, and its `Closed` is on the way.
     pub fn send(&mut self, connection: ConnId, bytes: Bytes) {
         let Some(open) = self.open.get(&connection) else { return };
-        let backlog = open.backlog.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+        let cost = cost(&bytes);
+        let backlog = open.backlog.fetch_add(cost, Ordering::Relaxed) + cost;
         if backlog <= limits::CONNECTION_BACKLOG_BYTES {
             // Fails only when the task has ended.
             let _ = open.outgoing.send(bytes);

@@ -174,8 +174,14 @@ impl Ua {
     }
 
     fn carried(&mut self, context: &mut Context<'_>, id: LegId, server: ServerId, request: &Message, flow: Flow) {
-        let confirmed = self.legs.get(id).is_some_and(|leg| matches!(leg.stage, Stage::Confirmed | Stage::Answered));
-        if confirmed {
+        // RFC 6086 §4.2.1: INFO in an early dialog too; it crosses where both legs have one.
+        let is_early_too = matches!(request.method(), Method::Info | Method::Message);
+        let may = |leg: &Leg| match leg.stage {
+            Stage::Confirmed | Stage::Answered => true,
+            Stage::Inviting => is_early_too,
+            Stage::Ending => false,
+        };
+        if self.legs.get(id).is_some_and(may) {
             self.report(id, Event::Request { server, message: request.clone(), flow });
         } else {
             self.reply(context, server, request, flow, &Refusal::new(481));

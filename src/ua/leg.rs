@@ -224,6 +224,10 @@ impl Leg {
         let Ok(uri) = Uri::parse(dialog.next_hop()) else { return self.flow };
         let Some(ip) = uri.host.ip() else { return self.flow };
         let named = uri.transport();
+        // What goes to a trunk under TLS stays under TLS, whatever its Contact says of transports.
+        if self.flow.protocol.is_secure() && named.is_some_and(|named| !named.is_secure()) {
+            return self.flow;
+        }
         // A peer that names no transport and sits where we already talk to it is kept on its connection.
         let protocol = named.unwrap_or(if ip == self.flow.remote.ip() { self.flow.protocol } else { Protocol::Udp });
         if protocol.is_reliable() && protocol == self.flow.protocol && ip == self.flow.remote.ip() {

@@ -24,6 +24,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The text of warning 380 (RFC 5630 §5.4).
+    pub const SIPS_NOT_ALLOWED: &'static str = "SIPS Not Allowed";
+
     pub const fn new(status: u16) -> Self {
         Self {
             status,
@@ -72,7 +75,8 @@ impl Refusal {
     pub fn print(&self, writer: &mut crate::sip::Writer, agent: &str) {
         if let Some(warning) = &self.warning {
             let text = warning.replace(['"', '\\', '\r', '\n'], "'");
-            writer.header_fmt("Warning", format_args!("399 {agent} \"{text}\""));
+            let code = if text == Self::SIPS_NOT_ALLOWED { 380 } else { 399 };
+            writer.header_fmt("Warning", format_args!("{code} {agent} \"{text}\""));
         }
         if let Some(reason) = &self.reason {
             writer.header("Reason", reason);

@@ -243,6 +243,27 @@ fn di_13_unknown_and_unsupported_methods() {
 }
 
 #[test]
+fn di_13_no_subscription_and_no_publication_of_any_package() {
+    // RFC 3261 §8.2.1: 405 with Allow. 489 would say that of another package there is one (RFC 6665 §4.2.1.1, RFC 3903 §6), and
+    // that of `refer` is made by REFER alone (RFC 3515 §2.4.4).
+    let mut world = World::with_alice();
+    let call = world.talking();
+    for event in ["refer", "presence", "message-summary", "unheard-of"] {
+        for method in ["SUBSCRIBE", "PUBLISH"] {
+            let request = alice().request(method, "sip:alice@example.com").with("Event", event).with("Expires", "600");
+            let inside = call.phone.clone().request(method).with("Event", event);
+            let by_trunk = call.trunk.clone().request(method).with("Event", event);
+            for (agent, request) in [(alice(), request), (alice(), inside), (psap(), by_trunk)] {
+                let refused = world.ask(&agent, &request);
+                assert_eq!((refused.code(), refused.has("Allow")), (405, true), "{method} {event}");
+                assert!(!refused.header("Allow").contains(method), "{refused}");
+            }
+        }
+    }
+    world.silent();
+}
+
+#[test]
 fn di_14_redirections_are_not_shown() {
     for code in [300, 301, 302, 305, 380] {
         let config = Toml::one_trunk().change("retry = \"30s\"", "retry = \"0s\"");

@@ -164,3 +164,60 @@ fn rfc7118_5_a_message_ends_with_its_frame() {
     world.send_bytes(&browser, b"\r\n");
     assert_eq!(world.pongs, 1, "NA-3");
 }
+
+#[test]
+fn rfc5630_5_4_a_sips_uri_rings_no_phone_without_tls() {
+    let mut world = World::of(&secure());
+    world.register(&alice());
+    world.register(&bob());
+    let refused = world.ask(&alice(), &alice().invite("sips:bob@example.com"));
+    assert_eq!(refused.code(), 480, "{refused}");
+    assert!(refused.header("Warning").starts_with("380 "), "{refused}");
+    world.none(&bob(), "*");
+    // A second phone of his is under TLS: that one alone rings.
+    let safe = world.connect_to(TLS, Agent::new("bob", "198.51.100.172:5072"), &[]);
+    world.register(&safe);
+    world.dial(&alice(), "sips:bob@example.com");
+    world.take(&safe, "INVITE");
+    world.none(&bob(), "*");
+    // By sip both.
+    world.dial(&alice(), "sip:bob@example.com");
+    world.take(&safe, "INVITE");
+    world.take(&bob(), "INVITE");
+}
+
+#[test]
+fn a_callback_by_sips_rings_a_phone_without_tls() {
+    // SPEC §1, §6: no security keeps it from the phone that called.
+    let mut world = World::of(&secure());
+    world.register(&alice());
+    let (_, shown) = world.dialled();
+    let number = shown.header("From").split(['@', ':']).nth(1).unwrap().to_owned();
+    world.send(&psap(), &psap().invite(&format!("sips:{number}@192.0.2.1")));
+    assert_eq!(world.take(&alice(), "INVITE").header("Priority"), "psap-callback");
+}
+
+#[test]
+fn what_goes_to_a_trunk_under_tls_stays_there() {
+    let tls =
+        secure().change(r#"{ uri = "sip:203.0.113.80:5080" }"#, r#"{ uri = "sip:203.0.113.80:5080;transport=tls" }"#);
+    let mut world = World::of(&tls);
+    world.register(&alice());
+    for transport in ["tcp", "udp", "tls"] {
+        let invite = world.dial(&alice(), "sip:911@example.com");
+        let trunk = Agent { connection: Some(world.opened[0].connection), ..psap() };
+        let offered = world.take(&trunk, "INVITE");
+        let contact = format!("<sip:psap@203.0.113.80:5062;transport={transport}>");
+        world.send(&trunk, &trunk.reply(&offered, 200).set("Contact", &contact).sdp(&psap().offer()));
+        let ok = world.take(&alice(), "200 INVITE");
+        let mut phone = Dialog::caller(alice(), &invite, &ok);
+        let ack = phone.request("ACK");
+        world.send(&alice(), &ack);
+        assert_eq!(world.ask(&alice(), &phone.request("BYE")).code(), 200);
+        let told: Vec<&str> = world.wire.iter().map(|sent| sent.msg.method()).collect();
+        assert_eq!(told, ["ACK", "BYE"]);
+        for sent in std::mem::take(&mut world.wire) {
+            assert!(sent.msg.header("Via").starts_with("SIP/2.0/TLS "), "{transport}: {}", sent.text);
+        }
+    }
+}

@@ -138,6 +138,24 @@ fn oa_6_early_update_crosses_both_ways() {
 }
 
 #[test]
+fn info_and_message_cross_before_the_answer() {
+    // RFC 6086 §4.2.1.
+    let (mut world, mut phone, mut trunk, _, _) = early();
+    for (method, from_phone) in [("INFO", true), ("INFO", false), ("MESSAGE", true), ("MESSAGE", false)] {
+        let (side, other) = if from_phone { (&mut phone, psap()) } else { (&mut trunk, alice()) };
+        let agent = side.agent;
+        world.send(&agent, &side.request(method).body("text/plain", "stay where you are"));
+        let carried = world.take(&other, method);
+        assert_eq!(carried.body, "stay where you are");
+        world.send(&other, &other.reply(&carried, 200));
+        world.take(&agent, &format!("200 {method}"));
+    }
+    // A transfer waits for the answer.
+    assert_eq!(world.ask(&psap(), &trunk.request("REFER").with("Refer-To", "<sip:112@203.0.113.80>")).code(), 481);
+    world.silent();
+}
+
+#[test]
 fn oa_6_no_early_update_before_the_first_exchange_is_complete() {
     let mut world = World::with_alice();
     let invite = alice().invite("sip:911@example.com").with("Supported", "100rel").with("Allow", ALLOW);

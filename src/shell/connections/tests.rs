@@ -104,6 +104,19 @@ async fn a_peer_that_does_not_read_is_closed_at_the_bound() {
 }
 
 #[tokio::test]
+async fn na_3_pongs_that_nobody_reads_count_by_their_number() {
+    let (mut connections, address, mut events) = start().await;
+    let peer = TcpStream::connect(address).await.unwrap();
+    let connection = accepted(&mut connections, &mut events).await;
+    for _ in 0..limits::CONNECTION_BACKLOG_BYTES / limits::BACKLOG_ENTRY_BYTES {
+        connections.send(connection, Bytes::from_static(b"\r\n"));
+    }
+    assert!(connections.open.is_empty());
+    until_closed(&mut connections, &mut events, connection).await;
+    drop(peer);
+}
+
+#[tokio::test]
 async fn connecting_succeeds_or_is_closed() {
     let (mut connections, address, mut events) = start().await;
     connections.connect(ConnId(7), Protocol::Tcp, LISTENER, address, None);
