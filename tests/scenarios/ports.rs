@@ -34,11 +34,12 @@ pub fn free(ip: Ipv4Addr) -> Outcome<SocketAddr> {
     Err(format!("no free pair of ports on {ip}"))
 }
 
-/// A block of ports for RTP that belongs to one phone of this run; below the ephemeral ports.
+/// A block of ports for RTP that belongs to one phone of this run; below the ports of the relay, since some phones take a port of
+/// every address of the machine, and below the ephemeral ones.
 pub fn media() -> Range<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let process = u16::try_from(std::process::id() % 500).unwrap_or(0);
-    let at = 10_000 + (process * 40 + NEXT.fetch_add(10, Ordering::Relaxed)) % 20_000;
+    let at = 10_000 + (process * 40 + NEXT.fetch_add(10, Ordering::Relaxed)) % 10_000;
     at..at + 9
 }
 
