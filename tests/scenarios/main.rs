@@ -18,6 +18,7 @@ mod process;
 mod rtpengine;
 mod sipp;
 mod story;
+mod test_line;
 mod vars;
 mod webhook;
 
@@ -43,6 +44,7 @@ fn main() {
     let met = |(name, cast)| Trial::test(name, move || parties::play(cast).map_err(Failed::from));
     let yardstick = Trial::test("expectations-can-fail", || expect::self_check().map_err(Failed::from));
     let trials = phones::ALL.into_iter().map(called).chain(parties::all().into_iter().map(met));
-    let trials = trials.chain(names.into_iter().map(told)).chain([yardstick]).collect();
+    let numbers = Trial::test("test-line::ten-numbers-are-understood", || test_line::play().map_err(Failed::from));
+    let trials = trials.chain([numbers]).chain(names.into_iter().map(told)).chain([yardstick]).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

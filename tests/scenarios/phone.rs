@@ -1,7 +1,7 @@
 //! Linphone and baresip as processes: configured, told what to do, and told apart by nothing else.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +12,9 @@ use crate::certificates;
 use crate::plan::Transport;
 use crate::ports;
 use crate::process::{Running, tool, until};
+
+/// How loud the tone is, of full scale.
+pub const LEVEL: f64 = 0.5;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Make {
@@ -27,6 +30,10 @@ pub struct Identity<'a> {
     pub transport: Transport,
     /// Whether it registers, as `user@example.com` with the password "secret"; a call center does not.
     pub registers: bool,
+    /// The codec that it offers first: PCMU or PCMA.
+    pub codec: &'static str,
+    /// What it plays, in Hz.
+    pub tone: u32,
 }
 
 /// A phone that answers by itself and plays a tone to whoever it speaks with.
@@ -38,13 +45,15 @@ pub struct Phone {
     pub media: Range<u16>,
     /// What it says on its terminal.
     output: PathBuf,
+    folder: PathBuf,
+    recordings: usize,
 }
 
 impl Phone {
     /// Starts it in `folder`; its SIP listens at `own`.
     pub fn start(make: Make, identity: &Identity<'_>, own: SocketAddr, folder: &Path) -> Outcome<Self> {
         std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
-        tone(&folder.join("tone.wav"))?;
+        tone(&folder.join("tone.wav"), identity.tone)?;
         let media = ports::media();
         let control = ports::free(ports::PHONE)?;
         let output = folder.join("output.txt");
@@ -56,7 +65,7 @@ impl Phone {
         let errors = file.try_clone().map_err(|error| error.to_string())?;
         command.current_dir(folder).env("HOME", folder).stdin(Stdio::piped()).stdout(file).stderr(errors);
         let running = Running::start("phone", &mut command)?;
-        let mut phone = Self { make, running, control, media, output };
+        let mut phone = Self { make, running, control, media, output, folder: folder.to_owned(), recordings: 0 };
         match make {
             Make::Linphone => {
                 let tone = folder.join("tone.wav");
@@ -100,6 +109,37 @@ impl Phone {
         }
     }
 
+    /// What it hears from now on goes to a new file, which is whole when the call is over.
+    pub fn record(&mut self) -> Outcome<()> {
+        self.recordings += 1;
+        match self.make {
+            Make::Linphone => {
+                let file = self.folder.join(format!("heard-{}.wav", self.recordings));
+                self.say(&format!("record {}", file.display()))
+            }
+            // It makes a file a call.
+            Make::Baresip => self.dumps()?.into_iter().try_for_each(std::fs::remove_file).map_err(words),
+        }
+    }
+
+    /// The file of the latest recording.
+    pub fn recording(&self) -> Outcome<PathBuf> {
+        match self.make {
+            Make::Linphone => Ok(self.folder.join(format!("heard-{}.wav", self.recordings))),
+            Make::Baresip => match self.dumps()?.as_slice() {
+                [file] => Ok(file.clone()),
+                files => Err(format!("baresip should have recorded one call: {files:?}")),
+            },
+        }
+    }
+
+    /// What the module sndfile of baresip wrote of what was heard.
+    fn dumps(&self) -> Outcome<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(&self.folder).map_err(words)?;
+        let files = entries.filter_map(Result::ok).map(|entry| entry.path());
+        Ok(files.filter(|file| file.to_string_lossy().ends_with("-dec.wav")).collect())
+    }
+
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.output).unwrap_or_default()).into_owned()
     }
@@ -135,19 +175,27 @@ fn token(transport: Transport) -> &'static str {
     }
 }
 
-/// 30 s of 800 Hz in 8 kHz mono, as both clients play it.
-fn tone(file: &Path) -> Outcome<()> {
+fn words(error: std::io::Error) -> String {
+    error.to_string()
+}
+
+/// A minute of a tone in 8 kHz mono, as both clients play it.
+fn tone(file: &Path, hertz: u32) -> Outcome<()> {
     let mut command = Command::new(tool("sox", "sox")?);
-    command
-        .args(["-n", "-r", "8000", "-c", "1", "-b", "16"])
-        .arg(file)
-        .args(["synth", "30", "sine", "800", "vol", "0.5"]);
+    command.args(["-n", "-r", "8000", "-c", "1", "-b", "16"]).arg(file).args([
+        "synth",
+        "60",
+        "sine",
+        &hertz.to_string(),
+        "vol",
+        "0.5",
+    ]);
     let status = Running::start("sox", &mut command)?.finish(Duration::from_secs(10))?;
     status.success().then_some(()).ok_or_else(|| format!("sox ended with {status}"))
 }
 
 fn linphone(identity: &Identity<'_>, own: SocketAddr, media: &Range<u16>, folder: &Path) -> Outcome<Command> {
-    let Identity { user, server, transport, registers } = identity;
+    let Identity { user, server, transport, registers, codec, .. } = identity;
     let (port, rtp, token) = (own.port(), media.start, token(*transport));
     let authority = certificates::authority_beside(folder);
     // auto_net_state_mon: a monitor that takes loopback for "no network"; without it nothing waits for a network.
@@ -155,13 +203,14 @@ fn linphone(identity: &Identity<'_>, own: SocketAddr, media: &Range<u16>, folder
     let rc = format!(
         "[sip]\nsip_port={port}\nsip_tcp_port={port}\nsip_tls_port={}\nroot_ca={}\nverify_server_certs=1\nverify_server_cn=1\nuse_ipv6=0\nguess_hostname=0\ndefault_proxy=0\n\
          auto_net_state_mon=0\nregister_only_when_network_is_up=0\n\
-         refresher_retry_after=1000\ncontact=<sip:{user}@127.0.0.1>\n\
-         [rtp]\naudio_rtp_port={rtp}\n\
+         refresher_retry_after=1000\ncontact=<sip:{user}@{}>\n\
+         [rtp]\naudio_rtp_port={rtp}\n[audio_codec_0]\nmime={codec}\nrate=8000\nchannels=1\nenabled=1\n\
          [proxy_0]\nreg_proxy=<sip:{server};transport={token}>\nreg_route=<sip:{server};transport={token};lr>\n\
          reg_identity=sip:{user}@example.com\nreg_expires=600\nreg_sendregister={}\n\
          [auth_info_0]\nusername={user}\npasswd=secret\nrealm=example.com\ndomain=example.com\n",
         port + 1,
         authority.display(),
+        interface(own),
         u8::from(*registers)
     );
     write(&folder.join("linphonerc"), &rc)?;
@@ -179,19 +228,20 @@ fn baresip(
     control: SocketAddr,
     folder: &Path,
 ) -> Outcome<Command> {
-    let Identity { user, server, transport, registers } = identity;
+    let Identity { user, server, transport, registers, codec, .. } = identity;
     let token = token(*transport);
     let modules = modules()?;
     let config = format!(
         "poll_method epoll\nsip_listen {own}\ncall_max_calls 4\naudio_source aufile,{}\naudio_alert \n\
-         ausrc_channels 1\nauplay_channels 1\nrtp_ports {}-{}\nnet_interface {}\nmodule_path {}\n\
-         module g711.so\nmodule aufile.so\nmodule_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n\
+         ausrc_channels 1\nauplay_channels 1\nrtp_ports {}-{}\nnet_interface {}\nsnd_path {}\nmodule_path {}\n\
+         module g711.so\nmodule sndfile.so\nmodule aufile.so\nmodule_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n\
          module_app ctrl_tcp.so\nctrl_tcp_listen {control}\nsip_cafile {}\nsip_verify_server yes\n\
          sip_certificate {}\n",
         folder.join("tone.wav").display(),
         media.start,
         media.end,
-        Ipv4Addr::LOCALHOST,
+        interface(own),
+        folder.display(),
         modules.display(),
         certificates::authority_beside(folder).display(),
         certificates::of_trunk_beside(folder).display(),
@@ -206,11 +256,19 @@ fn baresip(
     };
     write(
         &folder.join("accounts"),
-        &format!("<{account};answermode=auto;outbound=\"sip:{server};transport={token}\";audio_codecs=pcmu/8000/1\n"),
+        &format!(
+            "<{account};answermode=auto;outbound=\"sip:{server};transport={token}\";audio_codecs={}/8000/1\n",
+            codec.to_lowercase()
+        ),
     )?;
     let mut command = Command::new(tool("baresip", "baresip-core")?);
     command.arg("-f").arg(folder);
     Ok(command)
+}
+
+/// What it says of itself; the loopback has many addresses, and one that everybody knows.
+fn interface(own: SocketAddr) -> IpAddr {
+    if own.ip().is_loopback() { Ipv4Addr::LOCALHOST.into() } else { own.ip() }
 }
 
 fn modules() -> Outcome<PathBuf> {

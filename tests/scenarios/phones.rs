@@ -101,9 +101,23 @@ fn open(folder: &Path, make: Make, transport: Transport, center: Transport) -> O
     let daemon = Daemon::serve(folder, &story::config(&changes)?, &vars)?;
     // linphonec asks its user for a certificate when a server asks for one: the call center has a listener of its own.
     let server = |transport, secure| vars.address(if transport == Transport::Tls { secure } else { "sosbridge" });
-    let center = Identity { user: "911", server: server(center, "certified")?, transport: center, registers: false };
+    let center = Identity {
+        user: "911",
+        server: server(center, "certified")?,
+        transport: center,
+        registers: false,
+        codec: "PCMU",
+        tone: 800,
+    };
     let center = Phone::start(Make::Baresip, &center, psap, &folder.join("center"))?;
-    let alice = Identity { user: "alice", server: server(transport, "secure")?, transport, registers: true };
+    let alice = Identity {
+        user: "alice",
+        server: server(transport, "secure")?,
+        transport,
+        registers: true,
+        codec: "PCMU",
+        tone: 800,
+    };
     let phone = Phone::start(make, &alice, ports::free(ports::PHONE)?, &folder.join("phone"))?;
     let ears = Ears::open(phone.media.clone(), folder)?;
     Ok(Scene { vars, ears, phone, center, daemon })
