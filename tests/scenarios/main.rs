@@ -8,6 +8,8 @@ mod daemon;
 mod ears;
 mod expect;
 mod kamailio;
+mod nat;
+mod network;
 mod parties;
 mod party;
 mod phone;
@@ -17,6 +19,7 @@ mod ports;
 mod process;
 mod rtpengine;
 mod sipp;
+mod sound;
 mod story;
 mod test_line;
 mod vars;
@@ -45,6 +48,7 @@ fn main() {
     let yardstick = Trial::test("expectations-can-fail", || expect::self_check().map_err(Failed::from));
     let trials = phones::ALL.into_iter().map(called).chain(parties::all().into_iter().map(met));
     let numbers = Trial::test("test-line::ten-numbers-are-understood", || test_line::play().map_err(Failed::from));
-    let trials = trials.chain([numbers]).chain(names.into_iter().map(told)).chain([yardstick]).collect();
+    let behind_nat = Trial::test("nat::two-phones-with-one-address", || nat::play().map_err(Failed::from));
+    let trials = trials.chain([numbers, behind_nat]).chain(names.into_iter().map(told)).chain([yardstick]).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

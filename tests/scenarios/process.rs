@@ -30,6 +30,11 @@ impl Running {
         self.child.stdin.as_mut()
     }
 
+    /// Its input, which ends when this is dropped; once.
+    pub fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
     /// What it says, where its output is piped; once.
     pub fn stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
