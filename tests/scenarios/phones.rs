@@ -3,6 +3,7 @@
 //! The call center is a baresip too, so nothing here but the daemon was written with this repository.
 
 use std::path::Path;
+use std::time::Duration;
 
 use toml::toml;
 
@@ -14,8 +15,12 @@ use crate::expect::expect;
 use crate::phone::{Identity, Make, Phone};
 use crate::plan::Transport;
 use crate::ports;
+use crate::process::until;
 use crate::story;
 use crate::vars::Vars;
+
+/// How long a phone takes to register.
+const REGISTERS: Duration = Duration::from_secs(15);
 
 /// How the first call ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,9 +123,21 @@ fn open(folder: &Path, make: Make, transport: Transport, center: Transport) -> O
         codec: "PCMU",
         tone: 800,
     };
-    let phone = Phone::start(make, &alice, ports::free(ports::PHONE)?, &folder.join("phone"))?;
+    let phone = registered(&daemon, || Phone::start(make, &alice, ports::free(ports::PHONE)?, &folder.join("phone")))?;
     let ears = Ears::open(phone.media.clone(), folder)?;
     Ok(Scene { vars, ears, phone, center, daemon })
+}
+
+/// A phone that has registered. On a busy machine linphonec now and then opens no connection at all, and never will.
+fn registered(daemon: &Daemon, start: impl Fn() -> Outcome<Phone>) -> Outcome<Phone> {
+    for _ in 0..2 {
+        let phone = start()?;
+        let is_there = || daemon.rows("registrations").is_ok_and(|rows| !rows.is_empty()).then_some(());
+        if until(REGISTERS, is_there).is_some() {
+            return Ok(phone);
+        }
+    }
+    start()
 }
 
 impl Scene {
