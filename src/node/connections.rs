@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use super::{Node, Output};
 use crate::admin::Dropped;
 use crate::transport::streams::{Arrival, Connect};
-use crate::transport::{ConnId, ListenerId, Transmit};
+use crate::transport::{ConnId, Flow, ListenerId, Transmit};
 use crate::trunk::TargetId;
 
 impl Node {
@@ -20,7 +20,9 @@ impl Node {
         identities: Vec<CompactString>,
     ) {
         if let Some(configured) = self.config.listeners.get(usize::from(listener.0)) {
-            self.streams.accepted(connection, configured.protocol, listener, remote);
+            let flow = Flow { protocol: configured.protocol, listener, remote, connection: Some(connection) };
+            let is_peer = self.trunks.accepts(remote).is_some() || self.trunks.are_at(remote);
+            self.streams.accepted(flow, is_peer);
             self.streams.certify(connection, identities);
         }
         // Its own connection, when all others have carried something.

@@ -76,13 +76,15 @@ impl Streams {
         super::listener_toward(self.listeners.iter().copied(), protocol, ip)
     }
 
-    /// A peer connected.
-    pub fn accepted(&mut self, connection: ConnId, protocol: Protocol, listener: ListenerId, remote: SocketAddr) {
+    /// A peer connected. `is_peer`: a trunk or PBX is configured at `remote`.
+    pub fn accepted(&mut self, flow: Flow, is_peer: bool) {
+        let Some(connection) = flow.connection else { return };
         self.strangers.insert(connection);
-        let flow = Flow { protocol, listener, remote, connection: Some(connection) };
-        // Under TLS a connection of ours leads to whom we mean; where one that was accepted leads, its address does not tell.
-        if !protocol.is_secure() {
-            self.by_remote.insert((protocol, remote, 0), connection);
+        // A phone is reached over the connection it has opened, as long as that is there; the next one from the same address may
+        // be of another phone behind the same NAT (RFC 5626 §5.3). Of a trunk the address is the proof (RFC 3261 §18), but
+        // under TLS, where a connection of ours leads to whom we mean.
+        if is_peer && !flow.protocol.is_secure() {
+            self.by_remote.insert((flow.protocol, flow.remote, 0), connection);
         }
         self.insert(connection, flow, true);
     }

@@ -1,6 +1,6 @@
 //! NA-1, NA-2, NA-4: finding the way back (RFC 3581, RFC 3261 §10.3 and §18, RFC 5626).
 
-use crate::world::{Agent, Call, Dialog, Msg, World, alice, bob, param, psap};
+use crate::world::{Agent, Call, Dialog, Msg, Toml, World, alice, bob, param, psap};
 use sosbridge::node::Input;
 
 fn register(agent: &Agent, contact: &str) -> Msg {
@@ -361,4 +361,66 @@ fn na_2_a_phone_that_registers_again_while_it_is_rung_is_not_rung_against_itself
     world.send(&back, &back.reply(&rung, 200).sdp(&alice().offer()));
     world.take(&back, "ACK");
     assert_eq!(world.take(&psap(), "200 INVITE").code(), 200);
+}
+
+/// Somebody else behind the NAT of `phone` is given the port that its lost connection had.
+fn stranger_in_place_of(world: &mut World, phone: &Agent) -> Agent {
+    world.connect(Agent { connection: None, ..*phone })
+}
+
+#[test]
+fn na_2_a_stranger_at_the_address_of_a_lost_connection_hears_nothing_of_a_call() {
+    // RFC 5626 §5.3: a flow is a connection, not an address.
+    let (mut world, phone, mut call) = cut_off();
+    let stranger = stranger_in_place_of(&mut world, &phone);
+    let bye = call.trunk.request("BYE");
+    assert_eq!(world.ask(&psap(), &bye).code(), 200);
+    world.none(&stranger, "*");
+    world.over();
+}
+
+#[test]
+fn na_2_a_callback_is_not_sent_to_a_stranger_at_the_address_of_its_phone() {
+    let (mut world, phone, mut call) = cut_off();
+    let stranger = stranger_in_place_of(&mut world, &phone);
+    let bye = call.trunk.request("BYE");
+    world.ask(&psap(), &bye);
+    world.wire.clear();
+    world.call_back(&psap(), "+14255551000");
+    world.run(5_000);
+    world.none(&stranger, "*");
+    // It comes back, and is rung over the connection that proves it.
+    let back = back(&mut world);
+    world.register_as(&back, &register(&back, &phone.contact()));
+    let rung = world.take(&back, "INVITE");
+    world.send(&back, &back.reply(&rung, 200).sdp(&alice().offer()));
+    world.take(&back, "ACK");
+    world.take(&psap(), "200 INVITE");
+    world.none(&stranger, "*");
+}
+
+#[test]
+fn na_2_a_response_is_not_sent_to_a_stranger_at_the_address_of_its_phone() {
+    let mut world = World::new();
+    let phone = world.connect(alice());
+    world.register(&phone);
+    world.dial(&phone, "sip:911@example.com");
+    let offered = world.take(&psap(), "INVITE");
+    world.input(Input::Closed { connection: phone.connection.unwrap() });
+    let stranger = stranger_in_place_of(&mut world, &phone);
+    world.send(&psap(), &psap().reply(&offered, 180));
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&psap().offer()));
+    world.run(3_000);
+    world.none(&stranger, "*");
+}
+
+#[test]
+fn na_2_a_connection_that_a_trunk_has_opened_is_used_toward_it() {
+    // RFC 3261 §18: of a trunk its address is the proof. It has reconnected from the port where it takes calls.
+    let mut world = World::of(&Toml::one_trunk().call_center_at(&psap(), "tcp"));
+    world.register(&alice());
+    let trunk = world.connect(psap());
+    world.dial(&alice(), "sip:911@example.com");
+    world.take(&trunk, "INVITE");
+    assert!(world.opened.is_empty(), "{:?}", world.opened);
 }
