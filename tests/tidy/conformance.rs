@@ -3,17 +3,17 @@
 //! A row is shown by functions of tests whose name begins with its own (`tx_1_…` of TX-1; several may stand at the
 //! beginning), by SIP stories that name it, and by rules of the simulator that do.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 
 use crate::rows::{CASES, DECLINED, SECTIONS};
-use crate::tree::{Finding, Tree};
+use crate::table::{Evidence, Table};
+use crate::tree::Tree;
 
-pub const PAGE: &str = "docs/conformance.md";
-/// Set, it has the page written anew.
-pub const REWRITE: &str = "SOSBRIDGE_WRITE_CONFORMANCE";
 /// Where a row is named in the text, not by a function.
 const NAMED_IN_TEXT: &[&str] = &["sip-scenarios/", "tests/sim/"];
+
+pub const TABLE: Table =
+    Table { page: "docs/conformance.md", head: HEAD, sections: SECTIONS, declined: DECLINED, cases: CASES, evidence };
 
 const HEAD: &str = "# Conformance
 
@@ -23,76 +23,6 @@ they show stands in them. *Partly*: none of them names these cases. *Open*: noth
 
 This page is written by `SOSBRIDGE_WRITE_CONFORMANCE=1 cargo test --test tidy`, from the names of the tests.
 ";
-
-/// What shows a row.
-#[derive(Default)]
-struct Shown {
-    /// Files.
-    places: BTreeSet<String>,
-    /// Names of tests.
-    names: Vec<&'static str>,
-}
-
-type Evidence = BTreeMap<&'static str, Shown>;
-
-/// The page as it should be.
-pub fn page(tree: &Tree) -> String {
-    let evidence = evidence(tree);
-    let mut page = HEAD.to_owned();
-    for (title, rows) in SECTIONS {
-        write!(page, "\n## {title}\n\n| row | case | shown by | verdict |\n|---|---|---|---|\n").unwrap();
-        for (row, case) in *rows {
-            let places = evidence.get(row).map(|shown| links(&shown.places)).unwrap_or_default();
-            writeln!(page, "| {row} | {case} | {places} | {} |", verdict(row, &evidence)).unwrap();
-        }
-    }
-    page
-}
-
-/// Differences between the page and the tests.
-pub fn is_true(tree: &Tree) -> Vec<Finding> {
-    let finding = |line, what: String| Finding { path: PAGE.to_owned(), line, what };
-    let lost = lost(tree);
-    if !lost.is_empty() {
-        return lost.into_iter().map(|(line, row)| finding(line, format!("no test shows {row} any more"))).collect();
-    }
-    let (have, want) = (tree.text(PAGE).map_or("", |page| page.text), page(tree));
-    let differs = have.lines().zip(want.lines()).position(|(have, want)| have != want);
-    let line = differs.unwrap_or(have.lines().count().min(want.lines().count())) + 1;
-    let outdated = (have != want).then(|| finding(line, format!("out of date: {REWRITE}=1 cargo test --test tidy")));
-    outdated.into_iter().collect()
-}
-
-/// Rows without any test that the page does not call open: what was shown once stays shown, and a new row begins with a test
-/// or a reason.
-pub fn lost(tree: &Tree) -> Vec<(usize, &'static str)> {
-    let Some(page) = tree.text(PAGE) else { return Vec::new() };
-    let evidence = evidence(tree);
-    let told: BTreeMap<&str, (usize, &str)> = page
-        .lines()
-        .filter_map(|(at, line)| {
-            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            Some((*cells.get(1)?, (at, *cells.get(4)?)))
-        })
-        .collect();
-    let is_lost = |row: &&str| verdict(row, &evidence) == "open" && told.get(*row).is_none_or(|told| told.1 != "open");
-    rows().filter(is_lost).map(|row| (told.get(row).map_or(1, |told| told.0), row)).collect()
-}
-
-fn rows() -> impl Iterator<Item = &'static str> {
-    SECTIONS.iter().flat_map(|(_, rows)| rows.iter().map(|(row, _)| *row))
-}
-
-fn verdict(row: &str, evidence: &Evidence) -> String {
-    if let Some((_, reason)) = DECLINED.iter().find(|(declined, _)| *declined == row) {
-        return format!("declined: {reason}");
-    }
-    let Some(shown) = evidence.get(row) else { return "open".to_owned() };
-    let cases = CASES.iter().find(|(of, _)| *of == row).map_or(&[][..], |(_, cases)| cases);
-    let is_named = |case: &&&str| shown.names.iter().any(|name| name.contains(**case));
-    let missing: Vec<&str> = cases.iter().filter(|case| !is_named(case)).copied().collect();
-    if missing.is_empty() { "held".to_owned() } else { format!("partly: {}", missing.join(", ")) }
-}
 
 fn evidence(tree: &Tree) -> Evidence {
     let mut evidence = Evidence::new();
@@ -107,7 +37,7 @@ fn evidence(tree: &Tree) -> Evidence {
     }
     for text in tree.texts.iter().filter(|text| NAMED_IN_TEXT.iter().any(|place| text.path.starts_with(place))) {
         let words: BTreeSet<&str> = text.text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
-        for row in rows().filter(|row| words.contains(row)) {
+        for row in TABLE.rows().filter(|row| words.contains(row)) {
             evidence.entry(row).or_default().places.insert(text.path.clone());
         }
     }
@@ -117,7 +47,7 @@ fn evidence(tree: &Tree) -> Evidence {
 /// The rows at the beginning of the name of a function.
 fn rows_of(mut name: &str) -> Vec<&'static str> {
     let mut found = Vec::new();
-    while let Some((row, rest)) = rows().find_map(|row| {
+    while let Some((row, rest)) = TABLE.rows().find_map(|row| {
         let prefix = format!("{}_", row.to_ascii_lowercase().replace('-', "_"));
         Some((row, name.strip_prefix(prefix.as_str())?))
     }) {
@@ -127,22 +57,10 @@ fn rows_of(mut name: &str) -> Vec<&'static str> {
     found
 }
 
-/// Stories by their folder, other files by their path.
-fn links(paths: &BTreeSet<String>) -> String {
-    let link = |path: &String| {
-        let place = match path.strip_prefix("sip-scenarios/").and_then(|rest| rest.split_once('/')) {
-            Some((story, _)) => format!("sip-scenarios/{story}"),
-            None => path.clone(),
-        };
-        let name = place.trim_start_matches("tests/").trim_start_matches("sip-scenarios/").trim_end_matches(".rs");
-        format!("[{name}](../{place})")
-    };
-    paths.iter().map(link).collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::Finding;
 
     const TESTS: &[(&str, &str)] = &[
         ("tests/rfc3261/cancel.rs", "#[test]\nfn ca_1_x() {}\n#[test]\nfn ca_2_tx_14_y() {}\nfn ca_30_z() {}"),
@@ -154,7 +72,7 @@ mod tests {
     ];
 
     fn tree(page: Option<&str>) -> Tree {
-        let files: Vec<_> = TESTS.iter().copied().chain(page.map(|page| (PAGE, page))).collect();
+        let files: Vec<_> = TESTS.iter().copied().chain(page.map(|page| (TABLE.page, page))).collect();
         Tree::from(&files)
     }
 
@@ -163,7 +81,7 @@ mod tests {
         let evidence = evidence(&tree(None));
         let shown: Vec<&str> = evidence.keys().copied().collect();
         assert_eq!(shown, ["CA-1", "CA-2", "DI-1", "NA-3", "NA-9", "OA-10", "OA-3", "TX-14"]);
-        let page = page(&tree(None));
+        let page = TABLE.write(&tree(None));
         let story = "| OA-10 | hold of an emergency call by the caller | [hold](../sip-scenarios/hold) | held |\n";
         assert!(page.contains(story), "{page}");
         assert!(page.contains("(../tests/rfc3261/stun.rs) | partly: keep_alive, options |\n"), "{page}");
@@ -177,22 +95,22 @@ mod tests {
 
     #[test]
     fn a_page_that_is_out_of_date_is_found() {
-        let good = page(&tree(None));
-        assert_eq!(is_true(&tree(Some(&good))), []);
+        let good = TABLE.write(&tree(None));
+        assert_eq!(TABLE.is_true(&tree(Some(&good))), []);
         let old = good.replace("[hold](../sip-scenarios/hold) | held", "[hold](../sip-scenarios/hold) | open");
-        let found: Vec<_> = is_true(&tree(Some(&old))).iter().map(Finding::to_string).collect();
+        let found: Vec<_> = TABLE.is_true(&tree(Some(&old))).iter().map(Finding::to_string).collect();
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("out of date"), "{found:?}");
-        assert_eq!(is_true(&tree(None)).len(), 1, "no page at all");
+        assert_eq!(TABLE.is_true(&tree(None)).len(), 1, "no page at all");
     }
 
     #[test]
     fn a_row_without_test_or_reason_is_found() {
-        let lost = page(&tree(None)).replace("NAT |  | open", "NAT | [gone](../tests/gone.rs) | held");
-        let found: Vec<_> = is_true(&tree(Some(&lost))).iter().map(|finding| finding.what.clone()).collect();
+        let lost = TABLE.write(&tree(None)).replace("NAT |  | open", "NAT | [gone](../tests/gone.rs) | held");
+        let found: Vec<_> = TABLE.is_true(&tree(Some(&lost))).iter().map(|finding| finding.what.clone()).collect();
         assert_eq!(found, ["no test shows NA-1 any more"]);
-        let new = page(&tree(None)).replace("| NA-1 |", "| NA-0 |");
-        let found: Vec<_> = is_true(&tree(Some(&new))).iter().map(|finding| finding.what.clone()).collect();
+        let new = TABLE.write(&tree(None)).replace("| NA-1 |", "| NA-0 |");
+        let found: Vec<_> = TABLE.is_true(&tree(Some(&new))).iter().map(|finding| finding.what.clone()).collect();
         assert_eq!(found, ["no test shows NA-1 any more"]);
     }
 }

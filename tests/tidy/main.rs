@@ -11,12 +11,16 @@ mod conformance;
 mod docs;
 mod floors;
 mod rows;
+mod rules;
 mod sizes;
+mod spec;
+mod table;
 mod text;
 mod tree;
 
 use std::fmt::Write as _;
 
+use table::{REWRITE, Table};
 use tree::{Finding, Tree};
 
 type Rule = fn(&Tree) -> Vec<Finding>;
@@ -39,15 +43,21 @@ const RULES: &[(&str, Rule)] = &[
     ("docs: keys of the configuration exist", docs::keys),
     ("docs: metrics and HTTP paths are those of the code", docs::interface),
     ("docs: log lines are those of the code", docs::log_lines),
-    ("docs: the table of conformance is that of the tests", conformance::is_true),
+    ("docs: the table of conformance is that of the tests", |tree| conformance::TABLE.is_true(tree)),
+    ("docs: the table of rules is that of the tests", |tree| rules::TABLE.is_true(tree)),
+    ("rules: they are named by tests", rules::tags_are_true),
 ];
+
+const TABLES: [Table; 2] = [conformance::TABLE, rules::TABLE];
 
 #[test]
 fn the_tree_is_tidy() {
     let root = env!("CARGO_MANIFEST_DIR");
     let mut tree = Tree::read(root);
-    if std::env::var_os(conformance::REWRITE).is_some() && conformance::lost(&tree).is_empty() {
-        std::fs::write(format!("{root}/{}", conformance::PAGE), conformance::page(&tree)).unwrap();
+    if std::env::var_os(REWRITE).is_some() {
+        for table in TABLES.iter().filter(|table| table.lost(&tree).is_empty()) {
+            std::fs::write(format!("{root}/{}", table.page), table.write(&tree)).unwrap();
+        }
         tree = Tree::read(root);
     }
     let mut report = String::new();

@@ -1,12 +1,11 @@
 //! The rows that a B2BUA is held to, by section: the name of each, and in a few words what it is about.
 
-type Section = (&'static str, &'static [(&'static str, &'static str)]);
+use crate::table::Section;
 
 /// Rows that are not kept, each with its reason.
 pub const DECLINED: &[(&str, &str)] = &[];
 
-/// Rows of several cases: words that stand in the names of their tests, each for a case. A word that stands in none is a case
-/// that nothing shows.
+/// Rows of several cases, by words in the names of their tests.
 pub const CASES: &[(&str, &[&str])] = &[
     ("DI-3", &["reinvite", "update"]),
     ("DI-12", &["reinvite", "update", "481"]),
