@@ -89,8 +89,11 @@ impl Calls {
         }
         let bindings = parts.registrar.bindings(&ringing.user);
         let registered = bindings.iter().map(device_of).find(|device| device.key == hold.origin.key);
-        let device = registered.unwrap_or_else(|| hold.origin.clone());
-        self.ring(parts, id, &device);
+        let last_seen =
+            || Some(&hold.origin).filter(|origin| !is_of_another(parts, &origin.flow, &ringing.user)).cloned();
+        if let Some(device) = registered.or_else(last_seen) {
+            self.ring(parts, id, &device);
+        }
         self.look_on_if_alone(parts, id);
     }
 
@@ -278,6 +281,12 @@ impl Calls {
             Stage::Granting(_) | Stage::Dialling(_) | Stage::TestLine | Stage::Refusing(_) | Stage::Bridged => None,
         }
     }
+}
+
+/// True where a phone of somebody else is registered now, and none of `user`: it would be rung in the place of the one that has left.
+fn is_of_another(parts: &Parts<'_>, flow: &Flow, user: &Aor) -> bool {
+    let mut users = parts.registrar.users_on_flow(flow).peekable();
+    users.peek().is_some() && users.all(|other| other != user)
 }
 
 /// True for what only a person (or a device that is surely there) answers; the rest means that the phone is away.

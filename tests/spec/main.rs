@@ -26,3 +26,4 @@ mod routing;
 mod running;
 mod test_line;
 mod test_line_voice;
+mod whose_phone;
