@@ -5,6 +5,7 @@ use compact_str::{CompactString, format_compact};
 use super::classify;
 use super::dial::Dialling;
 use super::history::{Dialled, Kind, Report};
+use super::identify::same_uri;
 use super::media::{Opening, Resume};
 use super::rewrite::Secrets;
 use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
@@ -202,8 +203,8 @@ fn opening(parts: &Parts<'_>, invite: &Message, emergency: &classify::Emergency)
     Some(Opening { from, mode, protocol: Protocol::Udp, is_ipv4: true, original, bare })
 }
 
-/// What is needed to ring the calling device again (SPEC §6): its registration on this flow, else what the INVITE says, else
-/// where the INVITE came from.
+/// What is needed to ring the calling device again (SPEC §6): its registration, else what the INVITE says, else where the INVITE
+/// came from.
 fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, caller: &classify::Caller) -> Device {
     if let Some(pbx) = caller.pbx.and_then(|pbx| parts.config.pbx(pbx)) {
         return super::pbx::device_of(pbx, &caller.aor, flow);
@@ -222,8 +223,17 @@ fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, caller: &classify:
             bindings.find(|binding| binding.instance() == Some(instance)).map_or_else(|| own.clone(), registered);
         return Device { key: CompactString::from_utf8_lossy(instance), contact: uri, push, flow };
     }
-    match parts.registrar.binding_on_flow(&flow, &caller.aor) {
+    match binding_of(parts, uri.as_bytes(), &flow, &caller.aor) {
         Some(binding) => Device { flow, push: registered(binding), ..super::ring::device_of(binding) },
         None => Device { key: uri.clone(), contact: uri, push: own, flow },
     }
+}
+
+/// The registration of the phone at `contact`: by that, else the only one on the flow, where it has registered under another name.
+/// A flow from a proxy is that of many phones.
+fn binding_of<'a>(parts: &Parts<'a>, contact: &[u8], flow: &Flow, user: &Aor) -> Option<&'a Binding> {
+    let on_flow = || parts.registrar.listed(user).iter().filter(|binding| binding.is_on(flow));
+    let is_sole = || on_flow().count() == 1 && parts.registrar.users_on_flow(flow).count() == 1;
+    let named = on_flow().find(|binding| same_uri(binding.contact().as_bytes(), contact));
+    named.or_else(|| on_flow().next().filter(|_| is_sole()))
 }

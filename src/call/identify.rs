@@ -75,7 +75,7 @@ pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> 
             None => Sender::Unknown { stale: false, wrong: false, live_source: None },
         },
         Verdict::Stale => Sender::Unknown { stale: true, wrong: false, live_source: None },
-        Verdict::Wrong => Sender::Unknown { stale: false, wrong: true, live_source: live_user_on(parts, flow) },
+        Verdict::Wrong => Sender::Unknown { stale: false, wrong: true, live_source: live_user_on(parts, invite, flow) },
     }
 }
 
@@ -115,8 +115,23 @@ pub(super) fn trunk_on(parts: &Parts<'_>, flow: &Flow) -> Option<TrunkIdx> {
     certified.or_else(|| parts.trunks.accepts(flow.remote))
 }
 
-fn live_user_on(parts: &Parts<'_>, flow: &Flow) -> Option<Aor> {
-    parts.registrar.users_on_flow(flow).next().cloned()
+/// Somebody who is registered on the flow: whose phone has this Contact, else whose name From has, else anybody.
+fn live_user_on(parts: &Parts<'_>, invite: &Message, flow: &Flow) -> Option<Aor> {
+    let (contact, from) = (invite.contact(), Uri::parse(invite.from().uri).ok());
+    let has_phone = |user: &&Aor| {
+        let mut bindings = parts.registrar.listed(user).iter().filter(|binding| binding.is_on(flow));
+        bindings
+            .any(|binding| contact.as_ref().is_some_and(|contact| same_uri(contact.uri, binding.contact().as_bytes())))
+    };
+    let is_named = |user: &&Aor| from.as_ref().is_some_and(|from| *from.unescaped_user() == *user.user().as_bytes());
+    let users = || parts.registrar.users_on_flow(flow);
+    users().find(has_phone).or_else(|| users().find(is_named)).or_else(|| users().next()).cloned()
+}
+
+/// RFC 3261 §19.1.4.
+pub(super) fn same_uri(one: &[u8], other: &[u8]) -> bool {
+    let matches = || Some(Uri::parse(one).ok()?.matches(&Uri::parse(other).ok()?));
+    one == other || matches().unwrap_or(false)
 }
 
 fn sole_user_on(parts: &Parts<'_>, flow: &Flow) -> Option<Aor> {

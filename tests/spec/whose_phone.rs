@@ -1,6 +1,6 @@
 //! SPEC §6, §10: a callback rings the phone that called, and nobody else's, wherever phones have moved and whatever they share.
 
-use crate::world::{Agent, Dialog, Msg, World, alice, psap, register};
+use crate::world::{Agent, Dialog, Msg, World, alice, authorized_with, bob, psap, register};
 
 const NUMBER: &str = "+14255551000";
 
@@ -59,4 +59,85 @@ fn section_6_an_address_that_nobody_else_has_or_that_she_shares_is_tried() {
     world.register_as(&alice(), &register(&alice()).set("Contact", "<sip:alice@10.0.0.9>"));
     world.call_back(&psap(), NUMBER);
     world.take(&alice(), "INVITE");
+}
+
+/// The phone of `name` at `host`, behind the proxy that all requests come from.
+fn behind_proxy(name: &'static str) -> Agent {
+    Agent::new(name, "198.51.100.90:5060")
+}
+
+fn at(message: &Msg, host: &str) -> Msg {
+    let name = crate::world::uri_of(message.header("Contact"));
+    let name = name.trim_start_matches("sip:").split('@').next().unwrap();
+    message.clone().set("Contact", &format!("<sip:{name}@{host}>"))
+}
+
+fn shown(world: &mut World, phone: &Agent, invite: &Msg) -> String {
+    world.send(phone, invite);
+    let offered = world.take(&psap(), "INVITE");
+    world.wire.clear();
+    crate::world::uri_of(offered.header("From")).trim_start_matches("sip:").split('@').next().unwrap().to_owned()
+}
+
+#[test]
+fn section_3_two_phones_of_a_user_behind_one_proxy_have_two_numbers_and_each_is_rung_on_its_own() {
+    let mut world = World::new();
+    let proxy = behind_proxy("alice");
+    let hosts = ["10.0.0.1:5060", "10.0.0.2:5060"];
+    for host in hosts {
+        world.register_as(&proxy, &at(&register(&proxy), host));
+    }
+    assert_eq!(world.node.registrations_view(0).rows.len(), 2);
+    let numbers = hosts.map(|host| shown(&mut world, &proxy, &at(&proxy.invite("sip:911@example.com"), host)));
+    assert_ne!(numbers[0], numbers[1]);
+    for (number, host) in numbers.iter().zip(hosts) {
+        world.call_back(&psap(), number);
+        assert_eq!(world.take(&proxy, "INVITE").uri(), format!("sip:alice@{host}"));
+        world.none(&proxy, "INVITE");
+    }
+}
+
+#[test]
+fn section_3_a_phone_that_the_proxy_has_not_registered_is_not_taken_for_one_that_it_has() {
+    let mut world = World::new();
+    let (proxy, other) = (behind_proxy("alice"), behind_proxy("bob"));
+    world.register_as(&proxy, &at(&register(&proxy), "10.0.0.1:5060"));
+    world.register_as(&other, &at(&register(&other), "10.0.0.2:5060"));
+    let number = shown(&mut world, &proxy, &at(&proxy.invite("sip:911@example.com"), "10.0.0.3:5060"));
+    world.call_back(&psap(), &number);
+    assert_eq!(world.take(&proxy, "INVITE").uri(), "sip:alice@10.0.0.3:5060");
+}
+
+#[test]
+fn section_2_of_several_users_behind_one_proxy_wrong_credentials_are_whose_phone_it_is() {
+    for (from, contact, expected) in [
+        ("sip:robert@example.com", "sip:bob@10.0.0.2:5060", "bob"),
+        ("sip:robert@example.com", "sip:alice@10.0.0.1:5060", "alice"),
+        ("sip:bob@10.0.0.2", "sip:somebody@10.0.0.7", "bob"),
+    ] {
+        let mut world = World::new();
+        let (proxy, other) = (behind_proxy("alice"), behind_proxy("bob"));
+        world.register_as(&proxy, &at(&register(&proxy), "10.0.0.1:5060"));
+        world.register_as(&other, &at(&register(&other), "10.0.0.2:5060"));
+        let invite = proxy.invite("sip:911@example.com").set("From", &format!("<{from}>;tag=x"));
+        let invite = invite.set("Contact", &format!("<{contact}>"));
+        let challenge = world.ask(&proxy, &invite);
+        world.send(&proxy, &authorized_with(&invite, &challenge, "bob", "wrong", "MD5"));
+        world.take(&psap(), "INVITE");
+        let lease = world.node.leases_view(0).rows.remove(0);
+        assert_eq!(lease.user, format!("sip:{expected}@example.com"), "{from} {contact}");
+        let number = lease.number.to_string();
+        world.call_back(&psap(), &number);
+        assert_eq!(world.take(&proxy, "INVITE").uri(), contact);
+    }
+}
+
+#[test]
+fn section_6_one_phone_alone_on_its_flow_is_known_by_it() {
+    // Behind a NAT the Contact of an INVITE may be another than that of the REGISTER.
+    let mut world = World::new();
+    world.register(&bob());
+    let number = shown(&mut world, &bob(), &at(&bob().invite("sip:911@example.com"), "10.0.0.5:6000"));
+    world.call_back(&psap(), &number);
+    assert_eq!(world.take(&bob(), "INVITE").uri(), "sip:bob@198.51.100.72:5072");
 }
