@@ -243,6 +243,8 @@ impl Relay {
                 mux: false,
                 clock_rate: 8000,
                 sources: smallvec::smallvec![place.ip()],
+                is_anywhere: false,
+                is_trusted: false,
             };
             plane.order(Order::Point(ports.pair, peer));
             if let [.., last] = pairs[..]

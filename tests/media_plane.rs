@@ -127,7 +127,15 @@ impl Party {
     fn peer(&self, mux: bool) -> Peer {
         let rtp = self.rtp.local_addr().unwrap();
         let rtcp = if mux { rtp } else { self.rtcp.local_addr().unwrap() };
-        Peer { rtp: Some(rtp), rtcp: Some(rtcp), mux, clock_rate: 8000, sources: smallvec::smallvec![] }
+        Peer {
+            rtp: Some(rtp),
+            rtcp: Some(rtcp),
+            mux,
+            clock_rate: 8000,
+            sources: smallvec::smallvec![],
+            is_anywhere: false,
+            is_trusted: false,
+        }
     }
 }
 

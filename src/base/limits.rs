@@ -66,6 +66,8 @@ pub const RECORDS_KEPT: usize = 10_000;
 pub const ATTEMPTS_PER_CALL: usize = 64;
 /// Pairs of media ports that are bound ahead of need, of each address family.
 pub const PORTS_READY: usize = 256;
+/// Of these, pairs that only emergency calls, their tests and their callbacks get; at most a quarter of the range.
+pub const PORTS_RESERVED: usize = 64;
 /// Streams (m= lines) of one leg that are relayed; further ones are refused.
 pub const STREAMS_PER_LEG: usize = 16;
 /// Refusals that are said at once; further calls hear none.

@@ -252,6 +252,14 @@ pub enum Report {
         stream: crate::media::Kind,
         silent: std::time::Duration,
     },
+    /// Packets for a stream come from elsewhere than its party, and none from there: they are not let in.
+    StrangeMedia {
+        /// As in `calls`.
+        id: CompactString,
+        kind: Kind,
+        is_caller: bool,
+        stream: crate::media::Kind,
+    },
     /// No trunk of a direct route took the call: the emergency service takes it.
     DirectFailed {
         history: Box<History>,

@@ -178,6 +178,11 @@ impl Dialog {
         self.local_cseq
     }
 
+    /// True when proxies stand between.
+    pub fn has_routes(&self) -> bool {
+        self.routes.first_uri().is_some()
+    }
+
     /// The peer's header value, its target and the Call-ID.
     pub fn peer(&self) -> (&[u8], &[u8], &[u8]) {
         (&self.remote, &self.remote_target, &self.call_id)

@@ -18,6 +18,9 @@ use crate::base::Instant;
 /// has moved.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// How long packets go to an address that nothing has come from, neither media nor signalling, and that nobody vouches for.
+const UNHEARD: Duration = Duration::from_secs(10);
+
 /// The two ports of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
@@ -61,6 +64,10 @@ pub struct End {
     strange: u64,
     reported: Option<(u8, u32)>,
     last: Instant,
+    /// Since when packets may go to the address that is described.
+    pointed: Instant,
+    /// Something has come from that address.
+    is_heard_there: bool,
 }
 
 impl End {
@@ -76,11 +83,18 @@ impl End {
             strange: 0,
             reported: None,
             last: now,
+            pointed: now,
+            is_heard_there: false,
         }
     }
 
     /// Signalling says where the peer is.
-    pub fn point(&mut self, peer: Peer) {
+    pub fn point(&mut self, now: Instant, peer: Peer) {
+        let ip = |peer: &Peer| peer.rtp.map(|place| place.ip());
+        if self.peer.as_ref().is_none_or(|before| ip(before) != ip(&peer)) {
+            self.pointed = now;
+            self.is_heard_there = false;
+        }
         if self.peer.as_ref().is_none_or(|before| before.rtp != peer.rtp) {
             self.rtp = Latch::default();
             self.rtcp = Latch::default();
@@ -132,24 +146,36 @@ impl End {
         let Some(peer) = &self.peer else { return false };
         let ip = from.ip().to_canonical();
         let is_described = |place: Option<SocketAddr>| place.is_some_and(|place| place.ip() == ip);
-        let may_be = is_described(peer.rtp) || is_described(peer.rtcp) || peer.sources.contains(&ip);
+        let learnt = self.rtp.source().or(self.rtcp.source());
+        let is_open = peer.is_anywhere && learnt.is_none_or(|learnt| learnt.ip() == from.ip());
+        let may_be = is_open || is_described(peer.rtp) || is_described(peer.rtcp) || peer.sources.contains(&ip);
+        let is_there = is_described(peer.rtp);
         let latch = match port {
             Port::Rtp => &mut self.rtp,
             Port::Rtcp => &mut self.rtcp,
         };
-        latch.takes(now, from, may_be)
+        let is_heard = latch.takes(now, from, may_be);
+        self.is_heard_there |= is_heard && is_there;
+        is_heard
     }
 
     /// From which port and to where a packet leaves to the peer; `None` while it wants none.
-    pub fn destination(&self, packet: Packet) -> Option<(Port, SocketAddr)> {
+    pub fn destination(&self, now: Instant, packet: Packet) -> Option<(Port, SocketAddr)> {
         let peer = self.peer.as_ref()?;
         let described = peer.rtp?;
-        let rtp = || (Port::Rtp, self.rtp.source().unwrap_or(described));
+        let vouched = |place: &SocketAddr| self.is_vouched(now, peer, *place);
+        let rtp = || Some((Port::Rtp, self.rtp.source().or(Some(described).filter(vouched))?));
         match packet {
-            Packet::Rtcp if !peer.mux => Some((Port::Rtcp, self.rtcp.source().or(peer.rtcp)?)),
-            Packet::Rtp | Packet::Dtls | Packet::Rtcp => Some(rtp()),
+            Packet::Rtcp if !peer.mux => Some((Port::Rtcp, self.rtcp.source().or(peer.rtcp.filter(vouched))?)),
+            Packet::Rtp | Packet::Dtls | Packet::Rtcp => rtp(),
             Packet::Stun => None,
         }
+    }
+
+    /// True when packets may go to a described place that nothing has come from.
+    fn is_vouched(&self, now: Instant, peer: &Peer, place: SocketAddr) -> bool {
+        let is_heard = self.is_heard_there && peer.rtp.is_some_and(|rtp| rtp.ip() == place.ip());
+        peer.is_trusted || is_heard || peer.sources.contains(&place.ip()) || now.since(self.pointed) < UNHEARD
     }
 
     /// The source its peer sends as.
@@ -187,6 +213,8 @@ mod tests {
             mux: false,
             clock_rate: 8000,
             sources: smallvec::smallvec!["203.0.113.9".parse().unwrap()],
+            is_anywhere: false,
+            is_trusted: false,
         }
     }
 
@@ -208,24 +236,24 @@ mod tests {
     fn nobody_is_heard_before_signalling_says_who() {
         let mut end = End::new(ms(0));
         assert!(!heard(&mut end, 1, "203.0.113.9:7000"));
-        assert_eq!(end.destination(Packet::Rtp), None);
+        assert_eq!(end.destination(ms(0), Packet::Rtp), None);
         assert_eq!(end.counters(ms(5)).strange, 1);
     }
 
     #[test]
     fn a_phone_behind_a_nat_is_heard_and_answered_where_it_sends_from() {
         let mut end = End::new(ms(0));
-        end.point(peer("10.0.0.7:6000"));
-        assert_eq!(end.destination(Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        end.point(ms(0), peer("10.0.0.7:6000"));
+        assert_eq!(end.destination(ms(0), Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
         assert!(heard(&mut end, 1, "203.0.113.9:41000"));
-        assert_eq!(end.destination(Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
-        assert_eq!(end.destination(Packet::Rtcp), Some((Port::Rtcp, at("10.0.0.7:6001"))));
+        assert_eq!(end.destination(ms(0), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+        assert_eq!(end.destination(ms(0), Packet::Rtcp), Some((Port::Rtcp, at("10.0.0.7:6001"))));
     }
 
     #[test]
     fn a_third_party_neither_steals_nor_reaches_a_stream() {
         let mut end = End::new(ms(0));
-        end.point(peer("10.0.0.7:6000"));
+        end.point(ms(0), peer("10.0.0.7:6000"));
         assert!(!heard(&mut end, 1, "198.51.100.66:6000"));
         assert!(heard(&mut end, 2, "10.0.0.7:6000"));
         for moment in 3..20_000 {
@@ -234,13 +262,13 @@ mod tests {
             // Another port of the same address neither, while the first one speaks.
             assert!(!heard(&mut end, moment, "203.0.113.9:9999"));
         }
-        assert_eq!(end.destination(Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        assert_eq!(end.destination(ms(0), Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
     }
 
     #[test]
     fn after_silence_another_source_that_may_be_the_peer_is_heard() {
         let mut end = End::new(ms(0));
-        end.point(peer("10.0.0.7:6000"));
+        end.point(ms(0), peer("10.0.0.7:6000"));
         assert!(heard(&mut end, 0, "203.0.113.9:41000"));
         assert!(!heard(&mut end, 4999, "203.0.113.9:42000"));
         assert!(!heard(&mut end, 5001, "198.51.100.66:41000"));
@@ -251,35 +279,35 @@ mod tests {
     #[test]
     fn signalling_that_points_elsewhere_is_followed_and_a_repetition_changes_nothing() {
         let mut end = End::new(ms(0));
-        end.point(peer("10.0.0.7:6000"));
+        end.point(ms(0), peer("10.0.0.7:6000"));
         assert!(heard(&mut end, 0, "203.0.113.9:41000"));
-        end.point(peer("10.0.0.7:6000"));
+        end.point(ms(0), peer("10.0.0.7:6000"));
         assert!(!heard(&mut end, 1, "10.0.0.7:6000"));
-        end.point(peer("10.0.0.7:6002"));
-        assert_eq!(end.destination(Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6002"))));
+        end.point(ms(0), peer("10.0.0.7:6002"));
+        assert_eq!(end.destination(ms(0), Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6002"))));
         assert!(heard(&mut end, 2, "10.0.0.7:6002"));
     }
 
     #[test]
     fn a_peer_on_hold_gets_nothing() {
         let mut end = End::new(ms(0));
-        end.point(peer("10.0.0.7:6000"));
+        end.point(ms(0), peer("10.0.0.7:6000"));
         assert!(heard(&mut end, 0, "10.0.0.7:6000"));
-        end.point(Peer { rtp: None, rtcp: None, ..peer("10.0.0.7:6000") });
-        assert_eq!(end.destination(Packet::Rtp), None);
-        assert_eq!(end.destination(Packet::Rtcp), None);
+        end.point(ms(0), Peer { rtp: None, rtcp: None, ..peer("10.0.0.7:6000") });
+        assert_eq!(end.destination(ms(0), Packet::Rtp), None);
+        assert_eq!(end.destination(ms(0), Packet::Rtcp), None);
     }
 
     #[test]
     fn rtcp_goes_by_its_own_port_unless_both_have_agreed_on_one() {
         let mut end = End::new(ms(0));
-        end.point(peer("10.0.0.7:6000"));
+        end.point(ms(0), peer("10.0.0.7:6000"));
         let mut report = [0; 8];
         report[..2].copy_from_slice(&[0x80, 201]);
         assert_eq!(end.arrived(ms(1), Port::Rtcp, at("203.0.113.9:41001"), &report, None), Some(Packet::Rtcp));
-        assert_eq!(end.destination(Packet::Rtcp), Some((Port::Rtcp, at("203.0.113.9:41001"))));
-        end.point(Peer { mux: true, ..peer("10.0.0.7:6000") });
-        assert_eq!(end.destination(Packet::Rtcp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        assert_eq!(end.destination(ms(0), Packet::Rtcp), Some((Port::Rtcp, at("203.0.113.9:41001"))));
+        end.point(ms(0), Peer { mux: true, ..peer("10.0.0.7:6000") });
+        assert_eq!(end.destination(ms(0), Packet::Rtcp), Some((Port::Rtp, at("10.0.0.7:6000"))));
         // RTP has no business on the port of RTCP.
         assert_eq!(end.arrived(ms(2), Port::Rtcp, at("203.0.113.9:41001"), &packet(), None), None);
     }
@@ -287,12 +315,50 @@ mod tests {
     #[test]
     fn dtls_passes_and_stun_does_not() {
         let mut end = End::new(ms(0));
-        end.point(peer("10.0.0.7:6000"));
+        end.point(ms(0), peer("10.0.0.7:6000"));
         let mut hello = [0; 64];
         hello[0] = 22;
         assert_eq!(end.arrived(ms(1), Port::Rtp, at("10.0.0.7:6000"), &hello, None), Some(Packet::Dtls));
         hello[0] = 0;
         assert_eq!(end.arrived(ms(1), Port::Rtp, at("10.0.0.7:6000"), &hello, None), None);
         assert_eq!(end.counters(ms(1)).strange, 1);
+    }
+
+    #[test]
+    fn behind_a_proxy_and_a_nat_the_first_one_that_speaks_is_the_peer() {
+        let mut end = End::new(ms(0));
+        end.point(ms(0), Peer { is_anywhere: true, ..peer("10.0.0.7:6000") });
+        assert!(heard(&mut end, 1, "192.0.2.80:40000"));
+        assert_eq!(end.destination(ms(1), Packet::Rtp), Some((Port::Rtp, at("192.0.2.80:40000"))));
+        assert!(!heard(&mut end, 2, "198.51.100.66:40000"));
+        // After silence another port of the same NAT, and nobody else.
+        assert!(!heard(&mut end, 6000, "198.51.100.66:40000"));
+        assert!(heard(&mut end, 6001, "192.0.2.80:40002"));
+    }
+
+    #[test]
+    fn an_address_that_stays_silent_is_sent_to_for_ten_seconds() {
+        let goes = |end: &End, now| end.destination(ms(now), Packet::Rtp).is_some();
+        let mut end = End::new(ms(0));
+        end.point(ms(1000), peer("192.0.2.66:53"));
+        assert!(goes(&end, 10_999) && !goes(&end, 11_000));
+        // Another port of the same victim is no news.
+        end.point(ms(12_000), peer("192.0.2.66:80"));
+        assert!(!goes(&end, 12_000));
+        let report = [0x80, 201, 0, 1, 0, 0, 0, 0];
+        let reports = |end: &mut End, from| end.arrived(ms(13_000), Port::Rtcp, at(from), &report, None).is_some();
+        assert!(reports(&mut end, "203.0.113.9:41001") && !goes(&end, 13_000));
+        // One packet of whatever kind from there, and it is sent to again, whichever port it names.
+        let mut end = End::new(ms(0));
+        end.point(ms(0), peer("192.0.2.66:7000"));
+        assert!(reports(&mut end, "192.0.2.66:7001") && goes(&end, 60_000));
+        end.point(ms(60_000), peer("192.0.2.66:7002"));
+        assert!(goes(&end, 120_000));
+        // Who names the address that its signalling comes from, or is vouched for, may listen in silence.
+        for peer in [peer("203.0.113.9:7000"), Peer { is_trusted: true, ..peer("192.0.2.66:53") }] {
+            let mut end = End::new(ms(0));
+            end.point(ms(0), peer);
+            assert!(goes(&end, 3_600_000));
+        }
     }
 }

@@ -36,6 +36,12 @@ pub struct Peer {
     /// Addresses besides that of `rtp` its packets may come from: where its signalling comes from. A phone behind a NAT
     /// sends from there and not from where its description says.
     pub sources: SmallVec<[IpAddr; 2]>,
+    /// Its signalling comes over a proxy, and the address that it describes is of a network of its own: nothing says where its NAT is, so
+    /// whoever speaks first is taken for it (RFC 7362 §4).
+    pub is_anywhere: bool,
+    /// Packets go to it for as long as they come, though nothing is heard from there: somebody else may be flooded by an address
+    /// that a stranger gives for his own.
+    pub is_trusted: bool,
 }
 
 /// G.711 (RFC 3551 §4.5.14).

@@ -96,21 +96,27 @@ impl<'a> Stream<'a> {
     /// Where its describer wants packets. `from`: where its signalling comes from; `mux`: both sides have agreed on it.
     pub fn peer(&self, from: IpAddr, mux: bool) -> Peer {
         // A name is not looked up for this: packets come from where signalling does, and tell the rest.
-        let address = self.address().unwrap_or(from);
-        let is_place = self.port != 0 && !address.is_unspecified() && !address.is_multicast();
-        let rtp = is_place.then(|| SocketAddr::new(address, self.port));
-        let next = || Some(SocketAddr::new(address, self.port.checked_add(1)?));
-        let rtcp = rtp.and_then(|rtp| if mux { Some(rtp) } else { self.rtcp(address).or_else(next) });
-        Peer { rtp, rtcp, mux, clock_rate: self.clock_rate(), sources: smallvec::smallvec![from] }
+        let address = self.address().map_or(Some(from), |address| place(address, from)).filter(|_| self.port != 0);
+        let rtp = address.map(|address| SocketAddr::new(address, self.port));
+        let next = |address| Some(SocketAddr::new(address, self.port.checked_add(1)?));
+        let rtcp = address.and_then(|address| self.rtcp(address, from).or_else(|| next(address)));
+        let rtcp = if mux { rtp } else { rtcp };
+        let sources = smallvec::smallvec![from];
+        Peer { rtp, rtcp, mux, clock_rate: self.clock_rate(), sources, is_anywhere: false, is_trusted: false }
     }
 
     /// `a=rtcp:port [nettype addrtype address]` (RFC 3605 §2.1).
-    fn rtcp(&self, address: IpAddr) -> Option<SocketAddr> {
+    fn rtcp(&self, address: IpAddr, from: IpAddr) -> Option<SocketAddr> {
         let value = self.attributes.iter().find_map(|attribute| attribute.strip_prefix(b"rtcp:"))?;
         let mut fields = value.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
         let port = std::str::from_utf8(fields.next()?).ok()?.parse().ok().filter(|port| *port != 0)?;
-        let own = fields.nth(2).and_then(ip).filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+        let own = fields.nth(2).and_then(ip).and_then(|own| place(own, from));
         Some(SocketAddr::new(own.unwrap_or(address), port))
+    }
+
+    /// True when its address is of a private network, and `from` is not.
+    pub fn is_inner(&self, from: IpAddr) -> bool {
+        self.address().is_some_and(is_private) && !is_private(from)
     }
 
     fn payload_types(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -175,7 +181,32 @@ pub(super) fn host_of(connection: &[u8]) -> &[u8] {
 }
 
 fn ip(host: &[u8]) -> Option<IpAddr> {
-    std::str::from_utf8(host).ok()?.trim().parse().ok()
+    let ip: IpAddr = std::str::from_utf8(host).ok()?.trim().parse().ok()?;
+    Some(ip.to_canonical())
+}
+
+/// Of RFC 1918, RFC 6598, or RFC 4193.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_private() || matches!(ip.octets(), [100, 64..=127, _, _]),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+/// Where packets go when a party at `from` wants them at `address`; `None`: nowhere. This machine and a link are meant by those who
+/// are there; of anybody else it is a mistake, or the relay would be a way in.
+fn place(address: IpAddr, from: IpAddr) -> Option<IpAddr> {
+    let is_link_local = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let is_broadcast = matches!(address, IpAddr::V4(ip) if ip.is_broadcast());
+    if address.is_unspecified() || address.is_multicast() || is_broadcast {
+        return None;
+    }
+    let is_elsewhere =
+        (address.is_loopback() && !from.is_loopback()) || (is_link_local(address) && !is_link_local(from));
+    Some(if is_elsewhere { from } else { address })
 }
 
 #[cfg(test)]
@@ -208,6 +239,18 @@ mod tests {
             ("m=audio 0 RTP/AVP 0\r\n", false, "", ""),
             ("m=audio 6000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n", false, "", ""),
             ("m=audio 6000 RTP/AVP 0\r\nc=IN IP4 224.2.1.1/127\r\n", false, "", ""),
+            ("m=audio 2223 RTP/AVP 0\r\nc=IN IP4 127.0.0.1\r\n", false, "198.51.100.7:2223", "198.51.100.7:2224"),
+            (
+                "m=audio 2223 RTP/AVP 0\r\nc=IN IP6 ::ffff:127.0.0.1\r\n",
+                false,
+                "198.51.100.7:2223",
+                "198.51.100.7:2224",
+            ),
+            ("m=audio 2223 RTP/AVP 0\r\nc=IN IP6 ::1\r\n", false, "198.51.100.7:2223", "198.51.100.7:2224"),
+            ("m=audio 80 RTP/AVP 0\r\nc=IN IP4 169.254.169.254\r\n", false, "198.51.100.7:80", "198.51.100.7:81"),
+            ("m=audio 6000 RTP/AVP 0\r\nc=IN IP4 255.255.255.255\r\n", false, "", ""),
+            ("m=audio 6000 RTP/AVP 0\r\na=rtcp:53 IN IP4 127.0.0.53\r\n", false, "10.0.0.4:6000", "198.51.100.7:53"),
+            ("m=audio 6000 RTP/AVP 0\r\nc=IN IP6 ::ffff:10.0.0.9\r\n", false, "10.0.0.9:6000", "10.0.0.9:6001"),
             ("m=audio 6000 RTP/AVP 0\r\nc=IN IP4 phone.example\r\n", false, "198.51.100.7:6000", "198.51.100.7:6001"),
         ];
         for (media, mux, rtp, rtcp) in cases {

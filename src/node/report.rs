@@ -140,6 +140,10 @@ impl Node {
                 let seconds = silent.as_secs();
                 tracing::warn!(%id, kind = %kind, party, ?stream, seconds, "nothing is heard of a party: the call stays up");
             }
+            Report::StrangeMedia { id, kind, is_caller, stream } => {
+                let party = if is_caller { "caller" } else { "called" };
+                tracing::warn!(%id, kind = %kind, party, ?stream, "media comes from another place than a party's own: it is not let in");
+            }
             Report::DirectFailed { history, to } => {
                 self.metrics.call_turned(history.kind, to);
                 self.metrics.trunks_failed();

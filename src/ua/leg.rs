@@ -130,6 +130,11 @@ impl Leg {
         self.follows_target
     }
 
+    /// True when proxies stand between us and the peer, as far as they have said so.
+    pub fn is_behind_proxy(&self) -> bool {
+        self.dialog.has_routes()
+    }
+
     pub fn side(&self) -> Side {
         self.side
     }

@@ -375,6 +375,86 @@ fn a_peer_that_names_our_own_ports_is_sent_nothing() {
     assert_eq!((world.plane.leads_to(to_phone), world.plane.leads_to(to_trunk)), (None, place(6000)));
 }
 
+/// Nor over two calls, nor by the port of RTCP; and nobody reaches what this daemon speaks with.
+#[test]
+fn a_phone_reaches_neither_the_relay_nor_what_is_behind_it() {
+    let mut world = world();
+    world.register(&bob());
+    let (_, other) = world.dialled();
+    let of_other = ports(&other)[0];
+    let rtcp = format!("a=rtcp:{of_other} IN IP4 {RELAY}");
+    let media =
+        ["m=audio 6000 RTP/AVP 0", &rtcp, &format!("m=audio {of_other} RTP/AVP 0"), &format!("c=IN IP4 {RELAY}")];
+    let media = [&media[..], &["m=audio 2223 RTP/AVP 0", "c=IN IP4 127.0.0.1"]].concat();
+    world.send(&alice(), &alice().invite("sip:bob@example.com").sdp(&offer("alice", &media)));
+    world.take(&bob(), "INVITE");
+    let peers: Vec<_> = world.plane.pairs.values().filter_map(|pair| pair.peer.clone()).collect();
+    let at =
+        |port: u16| peers.iter().filter_map(|peer| peer.rtp).filter(|place| place.port() == port).collect::<Vec<_>>();
+    assert_eq!(at(of_other), []);
+    assert_eq!(at(2223), [std::net::SocketAddr::new(alice().address.ip(), 2223)], "his own machine, not ours");
+    let trusted = peers.iter().filter(|peer| peer.is_trusted).filter_map(|peer| peer.rtp).map(|place| place.port());
+    assert_eq!(trusted.collect::<Vec<_>>(), [6000], "the caller of 911 only");
+    assert!(!peers.iter().filter_map(|peer| peer.rtcp).any(|place| place.ip().to_string() == RELAY));
+}
+
+/// Behind a proxy and a NAT nothing says where packets will come from.
+#[test]
+fn a_phone_behind_a_proxy_is_heard_from_anywhere_when_its_address_is_private() {
+    for (own, header, is_anywhere) in
+        [("10.0.0.5", "Record-Route", true), ("10.0.0.5", "X-Nothing", false), ("203.0.113.200", "Record-Route", false)]
+    {
+        let mut world = world();
+        let sdp = offer("alice", &["m=audio 6000 RTP/AVP 0"]).replace(MEDIA, own);
+        let invite =
+            alice().request("INVITE", "sip:911@example.com").with(header, "<sip:198.51.100.71:5071;lr>").sdp(&sdp);
+        world.send(&alice(), &invite);
+        world.take(&psap(), "INVITE");
+        let of_phone = world.plane.pairs.values().filter_map(|pair| pair.peer.clone());
+        let of_phone = of_phone.filter(|peer| peer.rtp.is_some_and(|place| place.ip().to_string() == own));
+        let flags: Vec<_> = of_phone.map(|peer| (peer.is_anywhere, peer.is_trusted)).collect();
+        assert_eq!(flags, [(is_anywhere, true)], "{own} {header}");
+    }
+}
+
+/// SPEC §10: what is not an emergency takes no port from one.
+#[test]
+fn the_last_ports_are_for_emergency_calls() {
+    let mut world = World::of(&Toml::default());
+    world.reload(&Toml::default().relay());
+    world.bind(70);
+    world.register(&alice());
+    world.register(&bob());
+    let media = ["m=audio 6000 RTP/AVP 0"; 16];
+    world.send(&alice(), &alice().invite("sip:bob@example.com").sdp(&offer("alice", &media)));
+    world.take(&bob(), "INVITE");
+    assert_eq!((world.node.ports_in_use(), world.node.ports_ready(true)), (6, 64));
+    assert_eq!(world.metric("sosbridge_media_ports_short_total"), 1.0);
+    let (_, offered) = world.dialled();
+    assert!(offered.body.contains(&format!("c=IN IP4 {RELAY}")), "{offered}");
+    assert_eq!(world.node.ports_ready(true), 62);
+}
+
+#[test]
+fn ordinary_calls_take_half_of_a_range_and_give_it_back() {
+    let mut world = World::of(&Toml::default());
+    world.reload(&Toml::default().relay().change("mode = \"relay\"", "mode = \"relay\"\nports = \"20000-20031\""));
+    world.bind(16);
+    world.register(&alice());
+    world.register(&bob());
+    let offer = offer("alice", &["m=audio 6000 RTP/AVP 0"; 16]);
+    for _ in 0..2 {
+        let invite = alice().invite("sip:bob@example.com").sdp(&offer);
+        world.send(&alice(), &invite);
+        let ring = world.take(&bob(), "INVITE");
+        assert_eq!(world.node.ports_in_use(), 8);
+        world.send(&bob(), &bob().reply(&ring, 486));
+        world.take(&alice(), "486");
+        assert_eq!(world.node.ports_in_use(), 0);
+        world.bind(8);
+    }
+}
+
 #[test]
 fn after_a_reload_descriptions_tell_of_the_new_address() {
     let mut world = world();

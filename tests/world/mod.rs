@@ -230,7 +230,7 @@ impl World {
         };
         world.collect();
         if toml.relays() {
-            world.bind(64);
+            world.bind(128);
         }
         world
     }

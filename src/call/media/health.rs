@@ -14,6 +14,9 @@ use crate::ua::{CallId, LegId};
 /// A stream with a packet in this time flows: real-time text sends that often at least while somebody types, comfort noise too.
 const FLOWS: Duration = Duration::from_secs(15);
 
+/// So many packets from elsewhere are no accident: a second of sound.
+const STRANGERS: u64 = 50;
+
 /// One stream of one leg.
 #[derive(Clone, Debug)]
 pub struct MediaHealth {
@@ -111,6 +114,11 @@ impl Calls {
             let (kind, is_caller) = (call.kind, call.caller == leg);
             let Some(slot) = self.media.slot_of(pair) else { continue };
             slot.counters = counters;
+            let is_stranger = counters.packets == 0 && counters.strange >= STRANGERS;
+            if is_stranger && !std::mem::replace(&mut slot.is_stranger_told, true) {
+                let (id, stream) = (super::super::name_of(id, call.started_at), slot.kind);
+                self.reports.push(Report::StrangeMedia { id, kind, is_caller, stream });
+            }
             let is_silent = counters.silent >= idle && slot.sends && is_up;
             let was_told = std::mem::replace(&mut slot.is_told, is_silent);
             if is_silent && !was_told {

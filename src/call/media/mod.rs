@@ -35,6 +35,8 @@ pub(super) struct Media {
     legs: BTreeMap<LegId, LegMedia>,
     /// Who has a pair.
     legs_by_pair: BTreeMap<PairId, LegId>,
+    /// Pairs in use that came from the ordinary part of the ranges, IPv6 and IPv4.
+    ordinary: [usize; 2],
     orders: Vec<Order>,
     engine: engine::Engine,
     /// Calls in which something may have changed.
@@ -58,9 +60,19 @@ struct LegMedia {
     preview: Bytes,
 }
 
+/// What a call may take of the pairs.
+#[derive(Clone, Copy)]
+enum Claim {
+    /// Emergency calls, their tests, their callbacks: whatever is there.
+    Emergency,
+    /// All others, of a range of so many pairs: half of them, and never the last ones that are ready.
+    Ordinary { range: usize },
+}
+
 /// A pair in use.
 struct Slot {
     ports: Ports,
+    is_ordinary: bool,
     peer: Option<Peer>,
     /// As ordered.
     joined: Option<PairId>,
@@ -74,6 +86,8 @@ struct Slot {
     counters: Counters,
     /// Its silence was told.
     is_told: bool,
+    /// That others are there instead was told.
+    is_stranger_told: bool,
 }
 
 impl Media {
@@ -100,22 +114,32 @@ impl Media {
         self.legs.get_mut(&leg)?.slots.iter_mut().flatten().find(|slot| slot.ports.pair == pair)
     }
 
-    /// The pair of stream `at` of a leg, taken from the bank where it has none; `None`: the bank is empty.
-    fn ensure(&mut self, leg: LegId, at: usize, is_ipv4: bool) -> Option<Ports> {
+    /// The pair of stream `at` of a leg, taken from the bank where it has none; `None`: there is none for it.
+    fn ensure(&mut self, leg: LegId, at: usize, is_ipv4: bool, claim: Claim) -> Option<Ports> {
         if let Some(slot) = self.slot(leg, at) {
             return Some(slot.ports);
         }
-        if at >= limits::STREAMS_PER_LEG || !self.legs.contains_key(&leg) {
+        if at >= limits::STREAMS_PER_LEG || !self.legs.contains_key(&leg) || !self.is_left(is_ipv4, claim) {
             return None;
         }
         let ports = self.bank.take(is_ipv4)?;
         let media = self.legs.get_mut(&leg)?;
         media.slots.resize_with(media.slots.len().max(at + 1), || None);
+        let is_ordinary = matches!(claim, Claim::Ordinary { .. });
         if let Some(place) = media.slots.get_mut(at) {
-            *place = Some(Slot::new(ports));
+            *place = Some(Slot::new(ports, is_ordinary));
+        }
+        if let Some(ordinary) = self.ordinary.get_mut(usize::from(is_ipv4)).filter(|_| is_ordinary) {
+            *ordinary += 1;
         }
         self.legs_by_pair.insert(ports.pair, leg);
         Some(ports)
+    }
+
+    fn is_left(&self, is_ipv4: bool, claim: Claim) -> bool {
+        let Claim::Ordinary { range } = claim else { return true };
+        let used = self.ordinary.get(usize::from(is_ipv4)).copied().unwrap_or_default();
+        used < range / 2 && self.bank.ready(is_ipv4) > limits::PORTS_RESERVED.min(range / 4)
     }
 
     fn release(&mut self, leg: LegId, at: usize) {
@@ -124,6 +148,10 @@ impl Media {
             && other.joined == Some(slot.ports.pair)
         {
             other.joined = None;
+        }
+        let is_ipv4 = slot.ports.address.is_ipv4();
+        if let Some(ordinary) = self.ordinary.get_mut(usize::from(is_ipv4)).filter(|_| slot.is_ordinary) {
+            *ordinary = ordinary.saturating_sub(1);
         }
         self.legs_by_pair.remove(&slot.ports.pair);
         self.orders.push(Order::Release(slot.ports.pair));
@@ -137,9 +165,10 @@ impl Media {
 }
 
 impl Slot {
-    const fn new(ports: Ports) -> Self {
+    const fn new(ports: Ports, is_ordinary: bool) -> Self {
         Self {
             ports,
+            is_ordinary,
             peer: None,
             joined: None,
             voice: None,
@@ -158,6 +187,7 @@ impl Slot {
                 silent: std::time::Duration::ZERO,
             },
             is_told: false,
+            is_stranger_told: false,
         }
     }
 }
@@ -223,7 +253,8 @@ impl Calls {
     /// The pair of one stream of a leg that talks to nobody but us; `None`: the bank is empty.
     pub(super) fn own_ports(&mut self, parts: &Parts<'_>, leg: LegId, at: usize, mux: bool) -> Option<Ports> {
         let is_ipv4 = self.is_ipv4(parts, leg, None);
-        let ports = self.media.ensure(leg, at, is_ipv4);
+        // We speak on behalf of emergency calls only.
+        let ports = self.media.ensure(leg, at, is_ipv4, Claim::Emergency);
         let media = self.media.legs.get_mut(&leg)?;
         media.told_mux.resize(media.told_mux.len().max(at + 1), false);
         if let Some(told) = media.told_mux.get_mut(at) {

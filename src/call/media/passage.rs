@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
+use super::Claim;
 use crate::base::limits;
-use crate::call::history::Report;
+use crate::call::history::{Kind, Report};
 use crate::call::{Calls, Parts};
 use crate::config::MediaMode;
 use crate::dialog::Exchange;
@@ -111,6 +112,7 @@ impl Calls {
         let first = streams.iter().find(|stream| stream.port != 0).and_then(Stream::address);
         let (from_ipv4, to_ipv4) = (self.is_ipv4(parts, from, first), self.is_ipv4(parts, to, None));
         let mut ways = Vec::with_capacity(streams.len());
+        let claim = self.claim(parts, from);
         let mut short = None;
         for (at, stream) in streams.iter().enumerate() {
             ways.push(match self.media.slot(from, at).is_some() {
@@ -121,9 +123,9 @@ impl Calls {
                     let own = if has_own {
                         Ok(())
                     } else {
-                        self.media.ensure(from, at, from_ipv4).ok_or(from_ipv4).map(drop)
+                        self.media.ensure(from, at, from_ipv4, claim).ok_or(from_ipv4).map(drop)
                     };
-                    match own.and_then(|()| self.media.ensure(to, at, to_ipv4).ok_or(to_ipv4)) {
+                    match own.and_then(|()| self.media.ensure(to, at, to_ipv4, claim).ok_or(to_ipv4)) {
                         Ok(ports) => Way::Relayed(ports),
                         Err(is_ipv4) => {
                             short = Some(is_ipv4);
@@ -137,6 +139,17 @@ impl Calls {
             self.reports.push(Report::PortsShort { is_ipv4 });
         }
         ways
+    }
+
+    pub(super) fn claim(&self, parts: &Parts<'_>, leg: LegId) -> Claim {
+        let call = self.media.legs.get(&leg).and_then(|media| self.calls.get(media.call));
+        let is_ordinary = call.is_some_and(|call| match call.kind {
+            Kind::Internal | Kind::Outbound | Kind::Inbound => call.direct_route.is_none(),
+            Kind::Emergency | Kind::Test | Kind::Callback => false,
+        });
+        let (first, last) = parts.config.media.ports;
+        let range = usize::from(last.saturating_sub(first)).div_ceil(2);
+        if is_ordinary { Claim::Ordinary { range } } else { Claim::Emergency }
     }
 
     /// The address family of a leg's media: of the pairs it has, else of what its peer says of its own, else of its signalling.

@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::Claim;
 use crate::call::transfer::{Newcomer, Step, Transfer};
 use crate::call::{Call, Calls, Parts};
+use crate::config::Config;
 use crate::dialog::Exchange;
-use crate::media::{Order, Stream};
-use crate::ua::{CallId, LegId, Ua};
+use crate::media::{Order, Ports, Stream};
+use crate::ua::{CallId, LegId};
 
 impl Call {
     /// The legs whose media are this call's. A call taker who is leaving is none of them.
@@ -51,9 +53,9 @@ impl Calls {
             self.close_media(leg);
         }
         let slots = present.iter().filter_map(|leg| self.media.legs.get(leg)).flat_map(|media| media.slots.iter());
-        let own = slots.flatten().map(|slot| SocketAddr::new(slot.ports.address, slot.ports.rtp)).collect();
+        let own = slots.flatten().map(|slot| slot.ports).collect();
         for leg in &present {
-            self.settle_leg(parts.ua, *leg, &own);
+            self.settle_leg(parts, *leg, &own);
         }
         self.join(caller, callee.or(early));
         for leg in present {
@@ -62,9 +64,10 @@ impl Calls {
     }
 
     /// The peer of a leg, and which of its pairs it still needs.
-    fn settle_leg(&mut self, ua: &Ua, id: LegId, own: &SmallVec<[SocketAddr; 8]>) {
+    fn settle_leg(&mut self, parts: &Parts<'_>, id: LegId, own: &SmallVec<[Ports; 8]>) {
+        let is_urgent = matches!(self.claim(parts, id), Claim::Emergency);
         let Some(media) = self.media.legs.get_mut(&id).filter(|media| !media.slots.is_empty()) else { return };
-        let Some(leg) = ua.leg(id) else { return };
+        let Some(leg) = parts.ua.leg(id) else { return };
         let is_open = leg.is_early() || leg.exchange() != Exchange::Stable;
         let ours = Stream::all(leg.ours());
         let theirs: Bytes = match leg.theirs() {
@@ -82,11 +85,13 @@ impl Calls {
             }
             let Some(stream) = theirs.get(at) else { continue };
             let mux = stream.mux && media.told_mux.get(at).copied().unwrap_or(false);
-            let mut peer = stream.peer(leg.flow().remote.ip().to_canonical(), mux);
-            // A peer that names our own ports would have packets go round for ever.
-            if peer.rtp.is_some_and(|rtp| own.contains(&rtp)) {
-                (peer.rtp, peer.rtcp) = (None, None);
-            }
+            let from = leg.flow().remote.ip().to_canonical();
+            let mut peer = stream.peer(from, mux);
+            let may_go = |place: &SocketAddr| !is_barred(parts.config, own, leg.is_server(), *place);
+            peer.rtp = peer.rtp.filter(may_go);
+            peer.rtcp = peer.rtcp.filter(|rtcp| peer.rtp.is_some() && may_go(rtcp));
+            peer.is_anywhere = leg.is_behind_proxy() && stream.is_inner(from);
+            peer.is_trusted = leg.is_server() || is_urgent;
             (slot.kind, slot.clock_rate) = (stream.kind, stream.clock_rate());
             slot.sends = stream.sends();
             if slot.peer.as_ref() != Some(&peer) {
@@ -139,4 +144,18 @@ impl Calls {
             }
         }
     }
+}
+
+/// True where no party has packets sent: to rtpengine's door, and into the relay itself, where they would go round for ever. A trunk
+/// may name ports of another call of ours, when it joins the two; a phone has no business there.
+fn is_barred(config: &Config, own: &[Ports], is_server: bool, place: SocketAddr) -> bool {
+    let media = &config.media;
+    let is_own = |ports: &Ports| {
+        ports.address == place.ip() && (ports.rtp..=ports.rtp.saturating_add(1)).contains(&place.port())
+    };
+    let is_here = media.addresses.contains(&place.ip())
+        || config.listeners.iter().any(|listener| listener.address.ip().to_canonical() == place.ip());
+    let (first, last) = media.ports;
+    let is_relay = is_here && (first..=last).contains(&place.port());
+    media.rtpengine.contains(&place) || own.iter().any(is_own) || (is_relay && !is_server)
 }

@@ -41,7 +41,6 @@ impl MediaPlane {
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let (orders, receiver) = sync_channel(ORDERS);
         let mut plane = Plane::new(poll, Range::of(&media.addresses, media.ports, random), receiver, events, random);
-        plane.top_up();
         let news = plane.first_news();
         std::thread::Builder::new().name("media".into()).spawn(move || plane.run())?;
         Ok((Self { orders, waker, batch: Vec::new() }, news))

@@ -21,6 +21,9 @@ const READY: usize = 256;
 const LOW: usize = 192;
 /// How long the ports of a pair rest, for what is still on its way to them.
 const REST: Duration = Duration::from_secs(5);
+/// Before ports of a range that had none to give are tried again: while calls want some, and while there are a few left.
+const SOON: Duration = Duration::from_millis(20);
+const LATER: Duration = Duration::from_secs(1);
 /// How often the node hears how pairs fare.
 const COUNT: Duration = Duration::from_secs(1);
 /// Largest packet: more than any link carries unfragmented, less than what a peer can send.
@@ -61,12 +64,22 @@ impl Pair {
     }
 }
 
+/// A range of ports, and what it has given.
+struct Shelf {
+    range: Range,
+    /// How many pairs are ready.
+    ready: usize,
+    /// Pairs that have rested.
+    spare: Vec<usize>,
+    /// Not before this is a port of it tried again.
+    due: Option<Instant>,
+    /// The node was told that it is used up.
+    is_scarce: bool,
+}
+
 pub struct Plane {
     poll: Poll,
-    ranges: Vec<Range>,
-    /// Ready pairs of each range.
-    ready: Vec<usize>,
-    spare: Vec<Vec<usize>>,
+    shelves: Vec<Shelf>,
     resting: VecDeque<(Instant, usize)>,
     pairs: Vec<Pair>,
     generation: u64,
@@ -74,7 +87,6 @@ pub struct Plane {
     orders: Receiver<Vec<Order>>,
     events: Sender<Event>,
     news: VecDeque<News>,
-    is_scarce: bool,
     began: Instant,
     counted: Instant,
     random: u64,
@@ -88,12 +100,11 @@ impl Plane {
         events: Sender<Event>,
         random: u64,
     ) -> Self {
-        let (count, now) = (ranges.len(), Instant::now());
+        let now = Instant::now();
+        let shelf = |range| Shelf { range, ready: 0, spare: Vec::new(), due: None, is_scarce: false };
         Self {
             poll,
-            ranges,
-            ready: vec![0; count],
-            spare: vec![Vec::new(); count],
+            shelves: ranges.into_iter().map(shelf).collect(),
             resting: VecDeque::new(),
             pairs: Vec::new(),
             generation: 0,
@@ -101,7 +112,6 @@ impl Plane {
             orders,
             events,
             news: VecDeque::new(),
-            is_scarce: false,
             began: now,
             counted: now,
             random,
@@ -137,7 +147,7 @@ impl Plane {
             }
             self.speak(now);
             self.rise(now);
-            self.top_up();
+            self.top_up(now);
             if now.saturating_duration_since(self.counted) >= COUNT {
                 self.counted = now;
                 self.count(at);
@@ -180,8 +190,8 @@ impl Plane {
         if matches!(pair.state, State::Ready) {
             pair.state = State::Used;
             pair.end = End::new(at);
-            if let Some(ready) = self.ready.get_mut(pair.range) {
-                *ready = ready.saturating_sub(1);
+            if let Some(shelf) = self.shelves.get_mut(pair.range) {
+                shelf.ready = shelf.ready.saturating_sub(1);
             }
         }
         matches!(pair.state, State::Used).then_some(slot)
@@ -202,8 +212,9 @@ impl Plane {
                 }
             }
             Order::Point(id, peer) => {
+                let at = self.time(now);
                 if let Some(pair) = self.slot(now, id).and_then(|slot| self.pairs.get_mut(slot)) {
-                    pair.end.point(peer);
+                    pair.end.point(at, peer);
                 }
             }
             Order::Play(id, voice) => {
@@ -290,7 +301,7 @@ impl Plane {
         let Some(other) = joined.and_then(|other| self.pairs.get(other)).filter(|other| other.voice.is_none()) else {
             return;
         };
-        if let Some((port, to)) = other.end.destination(packet) {
+        if let Some((port, to)) = other.end.destination(at, packet) {
             // A full buffer loses a packet, as any hop of the network may.
             let _ = other.socket(port).send_to(bytes, to);
         }
@@ -298,6 +309,7 @@ impl Plane {
 
     /// Sends what voices are to say by now.
     fn speak(&mut self, now: Instant) {
+        let at = self.time(now);
         let mut over = Vec::new();
         let mut frame: Frame = [0; size_of::<Frame>()];
         for slot in &self.playing {
@@ -307,7 +319,7 @@ impl Plane {
                     over.push((*slot, *id));
                     break;
                 }
-                if let Some((_, to)) = end.destination(Packet::Rtp) {
+                if let Some((_, to)) = end.destination(at, Packet::Rtp) {
                     let _ = sockets.rtp.send_to(&frame, to);
                 }
             }
@@ -325,29 +337,24 @@ impl Plane {
             self.resting.pop_front();
             let Some(pair) = self.pairs.get_mut(slot) else { continue };
             pair.state = State::Spare;
-            if let Some(spare) = self.spare.get_mut(pair.range) {
-                spare.push(slot);
+            if let Some(shelf) = self.shelves.get_mut(pair.range) {
+                shelf.spare.push(slot);
             }
         }
     }
 
     /// Sees to it that pairs are ready before anybody wants them.
-    pub fn top_up(&mut self) {
+    fn top_up(&mut self, now: Instant) {
         let mut bound = Vec::new();
-        for range in 0..self.ranges.len() {
-            if self.ready.get(range).is_none_or(|ready| *ready >= LOW) {
+        for at in 0..self.shelves.len() {
+            if self.shelves.get(at).is_none_or(|shelf| shelf.ready >= LOW) {
                 continue;
             }
-            while self.ready.get(range).is_some_and(|ready| *ready < READY) {
-                match self.another(range) {
-                    Ok(ports) => {
-                        bound.push(ports);
-                        if let Some(ready) = self.ready.get_mut(range) {
-                            *ready += 1;
-                        }
-                    }
+            while self.shelves.get(at).is_some_and(|shelf| shelf.ready < READY) {
+                match self.another(now, at) {
+                    Ok(ports) => bound.push(ports),
                     Err(error) => {
-                        self.scarce(range, &error);
+                        self.scarce(at, &error);
                         break;
                     }
                 }
@@ -358,41 +365,50 @@ impl Plane {
         }
     }
 
-    fn scarce(&mut self, range: usize, error: &std::io::Error) {
+    fn scarce(&mut self, at: usize, error: &std::io::Error) {
+        let Some(shelf) = self.shelves.get_mut(at) else { return };
         // A range that is smaller than what is kept ready is not in want.
-        let is_used_up = self.ready.get(range).is_some_and(|ready| *ready == 0);
-        if is_used_up && !self.is_scarce {
-            let address = self.ranges.get(range).map(|range| range.address.to_string()).unwrap_or_default();
-            self.news.push_back(News::Scarce { reason: format!("{address}: {error}") });
+        let is_used_up = shelf.ready == 0;
+        if is_used_up && !shelf.is_scarce && self.news.len() < NEWS {
+            self.news.push_back(News::Scarce { reason: format!("{}: {error}", shelf.range.address) });
         }
-        self.is_scarce = is_used_up;
+        shelf.is_scarce = is_used_up;
     }
 
-    /// A pair of `range` under a new name.
-    fn another(&mut self, range: usize) -> std::io::Result<Ports> {
-        let slot = match self.spare.get_mut(range).and_then(Vec::pop) {
+    /// A pair of a range under a new name.
+    fn another(&mut self, now: Instant, at: usize) -> std::io::Result<Ports> {
+        let slot = match self.shelves.get_mut(at).and_then(|shelf| shelf.spare.pop()) {
             Some(slot) => slot,
-            None => self.bind(range)?,
+            None => self.bind(now, at)?,
         };
         self.generation += 1;
-        let at = self.time(Instant::now());
-        let Some(pair) = self.pairs.get_mut(slot) else { return Err(ErrorKind::NotFound.into()) };
+        let time = self.time(now);
+        let (Some(pair), Some(shelf)) = (self.pairs.get_mut(slot), self.shelves.get_mut(at)) else {
+            return Err(ErrorKind::NotFound.into());
+        };
+        shelf.ready += 1;
         pair.id = PairId(self.generation << 32 | slot as u64);
         pair.state = State::Ready;
-        pair.end = End::new(at);
+        pair.end = End::new(time);
         Ok(Ports { pair: pair.id, address: pair.sockets.address, rtp: pair.sockets.port })
     }
 
-    fn bind(&mut self, range: usize) -> std::io::Result<usize> {
-        let Some(from) = self.ranges.get_mut(range) else { return Err(ErrorKind::NotFound.into()) };
-        let mut sockets = from.bind()?;
+    fn bind(&mut self, now: Instant, at: usize) -> std::io::Result<usize> {
+        let Some(shelf) = self.shelves.get_mut(at) else { return Err(ErrorKind::NotFound.into()) };
+        if shelf.due.is_some_and(|due| now < due) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        let bound = shelf.range.bind();
+        let wait = if shelf.ready == 0 { SOON } else { LATER };
+        shelf.due = bound.is_err().then(|| now + wait);
+        let mut sockets = bound?;
         let slot = self.pairs.len();
         let registry = self.poll.registry();
         registry.register(&mut sockets.rtp, Token(slot * 2), Interest::READABLE)?;
         registry.register(&mut sockets.rtcp, Token(slot * 2 + 1), Interest::READABLE)?;
         let end = End::new(base::Instant::from_millis(0));
         let (id, state) = (PairId(slot as u64), State::Spare);
-        self.pairs.push(Pair { id, sockets, range, state, end, joined: None, voice: None });
+        self.pairs.push(Pair { id, sockets, range: at, state, end, joined: None, voice: None });
         Ok(slot)
     }
 
@@ -420,8 +436,13 @@ impl Plane {
         }
     }
 
-    /// What there is to tell at the start.
+    /// Binds the first pairs, through the whole of each range if need be; what there is to tell of it.
     pub fn first_news(&mut self) -> Vec<News> {
+        self.top_up(Instant::now());
+        while self.shelves.iter_mut().any(|shelf| shelf.ready == 0 && shelf.range.has_untried()) {
+            self.shelves.iter_mut().for_each(|shelf| shelf.due = None);
+            self.top_up(Instant::now());
+        }
         self.news.drain(..).collect()
     }
 }

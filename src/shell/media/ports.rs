@@ -11,6 +11,9 @@ const VOICE: u32 = 46 << 2;
 /// Room for a burst, in bytes: a second of video.
 const BUFFER: usize = 256 * 1024;
 
+/// Places tried in one go: who carries packets meanwhile has others to carry.
+const TRIES: usize = 64;
+
 /// A pair of sockets.
 pub struct Bound {
     pub rtp: UdpSocket,
@@ -25,6 +28,10 @@ pub struct Range {
     first: u16,
     pairs: u16,
     next: u16,
+    /// Whose own each pair is, by its place.
+    is_own: Vec<bool>,
+    /// Places that were looked at, those of the first round.
+    tried: usize,
 }
 
 impl Range {
@@ -33,20 +40,43 @@ impl Range {
         let first = first.next_multiple_of(2);
         let pairs = (last.saturating_sub(first).saturating_add(1) / 2).max(1);
         let next = u16::try_from(random % u64::from(pairs)).unwrap_or(0);
-        addresses.iter().map(|&address| Self { address, first, pairs, next }).collect()
+        let is_own = vec![false; usize::from(pairs)];
+        let range = |&address| Self { address, first, pairs, next, is_own: is_own.clone(), tried: 0 };
+        addresses.iter().map(range).collect()
+    }
+
+    /// False once every place of it was looked at.
+    pub fn has_untried(&self) -> bool {
+        self.tried < self.is_own.len()
     }
 
     /// The next pair that is free; ports that somebody else has are passed over.
     ///
     /// # Errors
-    /// No pair of the range can be bound; the error is of the last try.
+    /// None of the next places can be bound, or all are bound; the error is of the last try.
     pub fn bind(&mut self) -> io::Result<Bound> {
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        let mut tries = 0;
         for _ in 0..self.pairs {
-            let port = self.first + 2 * self.next;
+            let place = self.next;
+            let port = self.first + 2 * place;
+            let is_own = self.is_own.get(usize::from(place)).copied().unwrap_or(true);
+            if tries == TRIES {
+                break;
+            }
             self.next = (self.next + 1) % self.pairs;
+            self.tried = self.tried.saturating_add(1);
+            if is_own {
+                continue;
+            }
+            tries += 1;
             match self.bind_at(port) {
-                Ok(bound) => return Ok(bound),
+                Ok(bound) => {
+                    if let Some(is_own) = self.is_own.get_mut(usize::from(place)) {
+                        *is_own = true;
+                    }
+                    return Ok(bound);
+                }
                 // Neither is mended by another port.
                 Err(error) if is_of_the_machine(&error) => return Err(error),
                 Err(error) => last = error,
@@ -101,6 +131,18 @@ mod tests {
         assert!(ports.iter().all(|port| port % 2 == 0 && (48_002..=48_007).contains(port)), "{ports:?}");
         ports.dedup();
         assert_eq!(ports.len(), bound.len());
-        assert!(range.bind().is_err());
+        assert!(range.bind().is_err() && !range.has_untried());
+    }
+
+    #[test]
+    fn a_range_that_others_have_is_gone_through_in_steps() {
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 77));
+        let port = |place: u16| 48_100 + 2 * place;
+        let taken: Vec<_> = (0..80).map(|place| std::net::UdpSocket::bind((address, port(place))).unwrap()).collect();
+        let mut range = Range::of(&[address], (port(0), port(81) - 1), 0).remove(0);
+        assert!(range.bind().is_err() && range.has_untried());
+        assert_eq!(range.bind().unwrap().port, port(80));
+        drop(taken);
+        assert_eq!(range.bind().unwrap().port, port(0));
     }
 }
