@@ -174,7 +174,9 @@ impl Node {
         }
         self.metrics.pool_level(pool, level);
         let detail = format!("pool {pool} is {}: {free} of {capacity} numbers are free", level.as_str());
-        self.notify_fact(NoticeEvent::PoolLow, &format_compact!("pool-{pool}"), &detail);
+        // Each crossing by itself: one that the webhook refuses holds up no later one.
+        let about = format_compact!("pool-{pool}-{}-{:x}", level.as_str(), self.now.as_millis());
+        self.notify_fact(NoticeEvent::PoolLow, &about, &detail);
     }
 
     fn pool_exhausted(&mut self, number: E164, kind: lease::Kind) {

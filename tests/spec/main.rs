@@ -4,6 +4,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod alarms;
 mod announcement;
 mod callback;
 mod callers;
