@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 
 use crate::base::E164;
-use crate::config::{Aor, Config, Identity, Trunk};
+use crate::config::{Aor, Config, Identity, Trunk, never_crosses};
 use crate::sip::{Lines, Message, Name, NameAddr, Uri};
 use crate::ua::Leg;
 
@@ -13,26 +13,6 @@ pub(super) struct Secrets(Vec<Box<[u8]>>);
 
 /// Shorter texts are everywhere and tell nothing.
 const TELLING: usize = 3;
-/// Header fields of the message itself, and those that are ours to say: no `allow_headers` can let them through.
-const STRUCTURAL: [Name; 17] = [
-    Name::Via,
-    Name::From,
-    Name::To,
-    Name::CallId,
-    Name::CSeq,
-    Name::Contact,
-    Name::MaxForwards,
-    Name::Route,
-    Name::RecordRoute,
-    Name::ContentLength,
-    Name::ContentType,
-    Name::Authorization,
-    Name::ProxyAuthorization,
-    Name::Allow,
-    Name::UserAgent,
-    Name::PAssertedIdentity,
-    Name::ResourcePriority,
-];
 
 impl Secrets {
     /// What `message` of a phone and the configuration tell of its user: user part, own number, words of the display name, hosts, Call-ID.
@@ -171,7 +151,7 @@ pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: Option<&M
             Name::Geolocation | Name::GeolocationRouting | Name::AcceptLanguage => {
                 lines.push(header.raw_name, header.value);
             }
-            name if STRUCTURAL.contains(&name) || name == Name::CallInfo => {}
+            name if never_crosses(name) || name == Name::CallInfo => {}
             _ => {
                 let listed = |allowed: &CompactString| header.raw_name.eq_ignore_ascii_case(allowed.as_bytes());
                 if trunk.allow_headers.iter().any(listed) {

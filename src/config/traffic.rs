@@ -3,7 +3,7 @@
 use super::names::Names;
 use super::read::{At, Fault, Keys};
 use super::types::*;
-use super::{Country, CountryRow, NumberKind, security, values};
+use super::{Country, CountryRow, NumberKind, crossing, security, values};
 use compact_str::CompactString;
 use std::ops::Range;
 use std::path::Path;
@@ -52,7 +52,7 @@ fn trunk(keys: &mut Keys<'_>, base_dir: &Path) -> Option<(At<CompactString>, Tru
         location: keys
             .parsed("location", |text| values::one_of(text, &locations))
             .map_or(Location::default(), |at| at.value),
-        allow_headers: keys.list("allow_headers", values::header_name).into_iter().map(|at| at.value).collect(),
+        allow_headers: keys.list("allow_headers", crossing::allowed_header).into_iter().map(|at| at.value).collect(),
         options_interval: Some(interval).filter(|interval| !interval.is_zero()),
         answer_wait: keys.duration(
             "answer_wait",

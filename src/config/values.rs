@@ -10,7 +10,7 @@ use compact_str::{CompactString, format_compact};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-type Parsed<T> = Result<T, Fault>;
+pub(super) type Parsed<T> = Result<T, Fault>;
 
 const NUMBER: &str = r#"write it with its country code, as in "+14255550100""#;
 /// Names end up in metrics, records and log lines.
