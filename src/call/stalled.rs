@@ -2,7 +2,7 @@
 
 use super::{Alarm, Calls, Parts, Stage};
 use crate::base::limits;
-use crate::trunk::Target;
+use crate::trunk::{Sign, Target};
 use crate::ua::{CallId, LegId, Refusal};
 
 impl Calls {
@@ -20,7 +20,10 @@ impl Calls {
 
     /// It has said nothing more: to the next target. What rings, or is announced, is left alone.
     pub(super) fn branch_stalled(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
-        let Some(_) = self.branch(id, leg).filter(|branch| branch.heard && !branch.alerting) else { return };
+        let Some(branch) = self.branch(id, leg).filter(|branch| branch.heard && !branch.alerting) else { return };
+        if let Some((target, place)) = branch.target {
+            parts.trunks.report(parts.context.now, target, place, Sign::Stalled);
+        }
         self.close_branch(parts, id, leg, 408);
         parts.ua.hang_up(&mut parts.context, leg, Some(b"SIP;cause=408;text=\"No progress\""));
         self.try_another(parts, id, Refusal::new(408));

@@ -192,7 +192,7 @@ impl Node {
             self.errands.sent.insert(number, errand);
             return;
         }
-        self.trunks.report(self.now, errand.target, errand.place, Sign::Answered(response.code()));
+        self.trunks.report(self.now, errand.target, errand.place, Sign::Alive(response.code()));
         if let (Some(account), 200..=299) = (self.account_of(errand.target), response.code()) {
             self.ua.accounts().succeeded(account, response);
         }

@@ -176,8 +176,8 @@ impl Trunks {
         id
     }
 
-    /// The targets of these trunks, each once, in the order to try: trunk by trunk, by priority and weight; those that
-    /// are down or have no address yet come last.
+    /// The targets of these trunks, each once, in the order to try: trunk by trunk, by priority and weight; then those that
+    /// are down, those that let calls wait, and those without an address.
     pub fn candidates(&self, rng: &mut Rng, trunks: &[TrunkIdx]) -> Vec<TargetId> {
         let mut ordered: Vec<TargetId> = Vec::new();
         for (at, trunk) in trunks.iter().enumerate() {
@@ -190,7 +190,7 @@ impl Trunks {
             };
             ordered.extend(order::order(rng, self.targets_of(*trunk).iter().filter_map(choice).collect()));
         }
-        ordered.sort_by_key(|id| self.target(*id).map_or(u8::MAX, hopelessness));
+        ordered.sort_by_key(|id| self.target(*id).map_or(u8::MAX, Target::hopelessness));
         ordered
     }
 
@@ -316,15 +316,6 @@ impl Trunks {
                 registration: registration.as_ref().map(standing),
             }
         })
-    }
-}
-
-/// What moves a target behind the others.
-fn hopelessness(target: &Target) -> u8 {
-    match target.state() {
-        _ if target.known().next().is_none() => 2,
-        State::Up | State::Unknown => 0,
-        State::Down => 1,
     }
 }
 

@@ -13,6 +13,10 @@ use crate::transport::{Found, Place, Question, Server};
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// The same for a target that is not probed: its failures are forgotten.
 const FORGIVENESS: Duration = Duration::from_secs(30);
+/// How long a target that took a call and said nothing more comes after all others: at first, then twice as long each time, at most.
+/// That it answers probes meanwhile says nothing of calls.
+const FIRST_REST: Duration = Duration::from_secs(300);
+const LAST_REST: Duration = Duration::from_secs(3600);
 /// A probe without a report is given up after this: Timer F and a little (RFC 3261 §17.1.2.2).
 const PROBE_PATIENCE: Duration = Duration::from_secs(35);
 /// A look-up without an answer is given up after this.
@@ -26,8 +30,12 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(10);
 /// What was seen of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// Any response, by its status code.
+    /// Any response to a call, by its status code.
     Answered(u16),
+    /// The same of a request that is no call.
+    Alive(u16),
+    /// It took a call, and said nothing more in the time allowed.
+    Stalled,
     /// Nothing in the time allowed.
     Silent,
     /// ICMP error, connection refused.
@@ -75,6 +83,10 @@ struct Address {
     server: Server,
     state: State,
     probed_at: Option<Instant>,
+    /// It comes last until then.
+    rests_until: Option<Instant>,
+    /// How long it had to, last time; zero once a call has got on.
+    rest: Duration,
 }
 
 impl Sign {
@@ -82,8 +94,9 @@ impl Sign {
     /// 408 and 430 are a proxy telling of silence, RFC 5626 §11.5).
     pub const fn means(self) -> State {
         match self {
-            Self::Answered(408 | 430 | 503) | Self::Silent | Self::Unreachable => State::Down,
-            Self::Answered(_) => State::Up,
+            Self::Answered(408 | 430 | 503) | Self::Alive(408 | 430 | 503) => State::Down,
+            Self::Silent | Self::Stalled | Self::Unreachable => State::Down,
+            Self::Answered(_) | Self::Alive(_) => State::Up,
         }
     }
 }
@@ -136,7 +149,7 @@ impl Target {
 
     /// Every place known, those that failed last. Empty until DNS has answered once.
     pub fn known(&self) -> impl Iterator<Item = Place> {
-        let failed = |address: &&Address| address.state == State::Down;
+        let failed = |address: &&Address| address.hopelessness() > 0;
         let working = self.addresses.iter().filter(move |address| !failed(address));
         working.chain(self.addresses.iter().filter(failed)).map(|address| address.server.place)
     }
@@ -157,8 +170,13 @@ impl Target {
         for record in order::order(rng, records) {
             ordered.extend(self.addresses.iter().filter(|address| address.server.record == record));
         }
-        ordered.sort_by_key(|address| address.state == State::Down);
+        ordered.sort_by_key(|address| address.hopelessness());
         ordered.into_iter().map(|address| address.server.place).collect()
+    }
+
+    /// What moves a target behind the others: the more, the later.
+    pub(super) fn hopelessness(&self) -> u8 {
+        self.addresses.iter().map(Address::hopelessness).min().unwrap_or(u8::MAX)
     }
 
     /// Up when one address is; down when all are.
@@ -175,12 +193,13 @@ impl Target {
 
     pub(super) fn report(&mut self, now: Instant, place: Place, sign: Sign) {
         let state = sign.means();
-        if let Sign::Answered(code) = sign {
+        if let Sign::Answered(code) | Sign::Alive(code) = sign {
             self.last_status = Some(code);
         }
         for address in self.addresses.iter_mut().filter(|address| address.server.place == place) {
             address.state = state;
             address.probed_at = None;
+            address.count_stalls(now, sign);
         }
         match state {
             State::Up => {
@@ -202,11 +221,15 @@ impl Target {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.due, self.resolve_at].into_iter().flatten().min()
+        let rests = self.addresses.iter().filter_map(|address| address.rests_until);
+        [self.due, self.resolve_at].into_iter().flatten().chain(rests).min()
     }
 
     /// The addresses to send OPTIONS to, when it is time.
     pub(super) fn probes(&mut self, now: Instant, rng: &mut Rng) -> Vec<Place> {
+        for address in &mut self.addresses {
+            address.rests_until = address.rests_until.filter(|until| *until > now);
+        }
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
@@ -246,15 +269,11 @@ impl Target {
         let wait = if found.is_whole { found.ttl.clamp(SHORTEST_TTL, LONGEST_TTL) } else { RESOLVE_AGAIN };
         self.resolve_at = Some(now + wait);
         let known = |server: &Server| self.addresses.iter().find(|address| address.server.place == server.place);
-        let kept = |server: &Server| known(server).map_or((State::Unknown, None), |was| (was.state, was.probed_at));
         let fresh: Vec<Address> = found
             .servers
             .iter()
             .take(limits::ADDRESSES_PER_TARGET)
-            .map(|server| {
-                let (state, probed_at) = kept(server);
-                Address { server: *server, state, probed_at }
-            })
+            .map(|server| known(server).map_or(Address::new(*server), |was| Address { server: *server, ..*was }))
             .collect();
         if self.interval.is_some() && found.servers.iter().any(|server| known(server).is_none()) {
             self.due = Some(now);
@@ -266,7 +285,34 @@ impl Target {
 impl Address {
     fn of_literal(place: Place) -> Self {
         let server = Server { place, record: 0, priority: 0, weight: 0 };
-        Self { server, state: State::Unknown, probed_at: None }
+        Self::new(server)
+    }
+
+    const fn new(server: Server) -> Self {
+        Self { server, state: State::Unknown, probed_at: None, rests_until: None, rest: Duration::ZERO }
+    }
+
+    fn count_stalls(&mut self, now: Instant, sign: Sign) {
+        match sign {
+            Sign::Stalled => {
+                self.rest = (self.rest * 2).clamp(FIRST_REST, LAST_REST);
+                self.rests_until = Some(now + self.rest);
+            }
+            Sign::Answered(101..) if sign.means() == State::Up => {
+                self.rest = Duration::ZERO;
+                self.rests_until = None;
+            }
+            Sign::Answered(_) | Sign::Alive(_) | Sign::Silent | Sign::Unreachable => {}
+        }
+    }
+
+    /// One that does not answer costs a call less time than one that keeps it waiting.
+    fn hopelessness(&self) -> u8 {
+        match self.state {
+            _ if self.rests_until.is_some() => 2,
+            State::Down => 1,
+            State::Up | State::Unknown => 0,
+        }
     }
 
     fn probe(&mut self, now: Instant) -> Place {

@@ -87,6 +87,35 @@ fn trunk_by_trunk_and_those_that_are_down_last() {
 }
 
 #[test]
+fn one_that_lets_calls_wait_comes_last_until_it_has_rested_and_longer_each_time() {
+    let mut trunks = Trunks::new(config(&[("t", "", &[(A, 1, 1), (B, 2, 1), (C, 3, 1)])]), START);
+    report(&mut trunks, START, C, Sign::Silent);
+    let mut now = START;
+    for minutes in [5, 10, 20, 40, 60, 60] {
+        report(&mut trunks, now, A, Sign::Stalled);
+        report(&mut trunks, now, A, Sign::Alive(200));
+        report(&mut trunks, now, A, Sign::Answered(100));
+        let until = now + Duration::from_secs(minutes * 60);
+        assert!(trunks.next_deadline().unwrap() <= until);
+        for at in [now, until - Duration::from_millis(1)] {
+            probed(&mut trunks, at);
+            assert_eq!(candidates(&trunks, &[0]), [B, C, A], "{minutes}");
+        }
+        probed(&mut trunks, until);
+        assert_eq!(candidates(&trunks, &[0]), [A, B, C], "{minutes}");
+        now = until;
+    }
+    // A call that gets on ends it at once.
+    report(&mut trunks, now, A, Sign::Stalled);
+    report(&mut trunks, now, A, Sign::Answered(180));
+    assert_eq!(candidates(&trunks, &[0]), [A, B, C]);
+    report(&mut trunks, now, A, Sign::Stalled);
+    report(&mut trunks, now, A, Sign::Alive(200));
+    probed(&mut trunks, now + Duration::from_secs(300));
+    assert_eq!(candidates(&trunks, &[0]), [A, B, C], "and the next rest is a short one again");
+}
+
+#[test]
 fn what_a_sign_means() {
     let cases = [
         (Sign::Answered(100), State::Up),
@@ -99,6 +128,9 @@ fn what_a_sign_means() {
         (Sign::Answered(408), State::Down),
         (Sign::Answered(430), State::Down),
         (Sign::Answered(503), State::Down),
+        (Sign::Alive(200), State::Up),
+        (Sign::Alive(503), State::Down),
+        (Sign::Stalled, State::Down),
         (Sign::Silent, State::Down),
         (Sign::Unreachable, State::Down),
     ];
@@ -112,7 +144,10 @@ fn what_a_sign_means() {
         assert_eq!(trunks.take_changes(), [], "told once");
         let view = trunks.views().next().unwrap().targets.remove(0);
         assert_eq!(view.last_ok.is_some(), state == State::Up, "{sign:?}");
-        assert_eq!(view.last_status, if let Sign::Answered(code) = sign { Some(code) } else { None });
+        assert_eq!(
+            view.last_status,
+            if let Sign::Answered(code) | Sign::Alive(code) = sign { Some(code) } else { None }
+        );
     }
 }
 

@@ -238,3 +238,51 @@ fn reload_during_a_failover() {
     let bye = Dialog::callee(psap(), &offered, &answer).request("BYE");
     assert_eq!(world.ask(&psap(), &bye).code(), 200);
 }
+
+#[test]
+fn section_5_a_trunk_that_says_100_and_nothing_more_costs_one_call_its_wait_and_not_the_next() {
+    let toml = Toml::one_trunk().change("trunks = [\"psap\"]", "trunks = [\"psap\", \"backup\"]");
+    let mut world = World::of(&toml.change("options_interval = \"0s\"\n# psap", "options_interval = \"30s\"\n# psap"));
+    world.register(&alice());
+    // It answers every OPTIONS all the while.
+    let run = |world: &mut World, seconds: u64| {
+        for _ in 0..seconds {
+            answer_probes(world, &[psap()], &[]);
+            world.run(1_000);
+        }
+    };
+    let ends = |world: &mut World, mut call: crate::world::Call| {
+        let bye = call.phone.request("BYE");
+        assert_eq!(world.ask(&alice(), &bye).code(), 200);
+        let bye = world.take(&backup(), "BYE");
+        world.send(&backup(), &backup().reply(&bye, 200));
+        run(world, 70);
+        world.wire.clear();
+    };
+    run(&mut world, 1);
+    let (invite, offered) = world.dialled();
+    world.send(&psap(), &psap().reply(&offered, 100));
+    run(&mut world, 19);
+    world.none(&backup(), "INVITE");
+    run(&mut world, 2);
+    let second = world.take(&backup(), "INVITE");
+    let cancel = world.take(&psap(), "CANCEL");
+    world.send(&psap(), &psap().reply(&cancel, 200));
+    world.send(&psap(), &psap().reply(&offered, 487));
+    let call = world.answer(&alice(), &invite, &backup(), &second);
+    world.wire.clear();
+    ends(&mut world, call);
+    // The next ones go where calls get on.
+    for _ in 0..2 {
+        let invite = world.dial(&alice(), "sip:911@example.com");
+        world.none(&psap(), "INVITE");
+        let offered = world.take(&backup(), "INVITE");
+        let call = world.answer(&alice(), &invite, &backup(), &offered);
+        ends(&mut world, call);
+    }
+    assert_eq!(world.node.trunks_view()[0].targets[0].state, sosbridge::admin::TargetState::Up, "it answers");
+    run(&mut world, 300);
+    let (_, offered) = world.dialled();
+    world.send(&psap(), &psap().reply(&offered, 180));
+    world.take(&alice(), "180");
+}
