@@ -78,7 +78,11 @@ fn a_caller_who_gives_up_does_not_wait() {
     let refused = world.take(&alice(), "487");
     world.send(&alice(), &invite.ack_of(&refused));
     world.take(&alice(), "200");
+    let offers = commands(&world, "offer");
+    // It may have had the offer all the same.
+    assert_eq!(commands(&world, "delete").len(), 1);
     world.run(2000);
+    assert_eq!(commands(&world, "offer"), offers, "nobody waits for it any more");
     world.none(&psap(), "INVITE");
     world.over();
 }

@@ -86,6 +86,14 @@ enum Purpose {
     },
 }
 
+impl Purpose {
+    const fn session(&self) -> SessionId {
+        match self {
+            Self::Crossing { session, .. } | Self::First { session, .. } | Self::Count { session } => *session,
+        }
+    }
+}
+
 /// What goes on when the first offer is there.
 pub(in crate::call) enum Resume {
     /// The search for a trunk.
@@ -173,6 +181,20 @@ impl Engine {
             }
             !is_over
         });
+    }
+
+    /// A call is over, with whatever is asked for it: who was asked may have it already, and nobody will tell.
+    pub(super) fn close_call(&mut self, call: CallId) {
+        let Self { client, sessions, asks, over, .. } = self;
+        asks.retain(|ask, purpose| {
+            let session = sessions.get(&purpose.session()).filter(|session| session.call == call);
+            let Some(session) = session else { return true };
+            let asked = client.forget(*ask).filter(|_| session.instance.is_none());
+            over.extend(asked.map(|instance| (instance, session.name.clone())));
+            false
+        });
+        self.close(|_, session| session.call == call);
+        self.parked.remove(&call);
     }
 
     /// A leg goes over to another call.

@@ -243,11 +243,10 @@ impl Calls {
 
     /// The call is over.
     pub(super) fn close_all_media(&mut self, id: CallId, call: &Call) {
+        self.media.engine.close_call(id);
         for leg in &call.legs {
             self.close_media(*leg);
         }
-        self.media.engine.close(|_, session| session.call == id);
-        self.media.engine.parked.remove(&id);
     }
 
     /// The pair of one stream of a leg that talks to nobody but us; `None`: the bank is empty.

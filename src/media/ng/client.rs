@@ -112,6 +112,11 @@ impl Client {
         Some(ask)
     }
 
+    /// Nobody waits for this any more; who was asked.
+    pub fn forget(&mut self, ask: AskId) -> Option<SocketAddr> {
+        self.pending.remove(&ask).map(|pending| pending.instance)
+    }
+
     /// A datagram of an instance; `None`: nothing that anybody waits for.
     pub fn received(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<Heard> {
         let at = datagram.iter().position(|byte| *byte == b' ')?;
