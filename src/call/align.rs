@@ -25,6 +25,13 @@ impl Alignment {
         *self = Self { told: Some(told), client: None, rounds: 0 };
     }
 
+    /// The same, unless somebody else is to be told already: the other one has his turn after that.
+    pub fn expect_too(&mut self, told: LegId) {
+        if self.told.is_none() {
+            self.expect(told);
+        }
+    }
+
     pub fn is_expected(&self) -> bool {
         self.told.is_some()
     }

@@ -101,6 +101,15 @@ fn an_answer_is_not_lost_with_its_instance() {
     let ok = world.take(&alice(), "200");
     let mut caller = Dialog::caller(alice(), &invite, &ok);
     world.send(&alice(), &caller.request("ACK"));
+    // The trunk has an address of the instance that is gone: both are told of the relay.
+    for party in [psap(), alice()] {
+        let offered = world.take(&party, "INVITE");
+        assert_eq!(sound(&offered).ip().to_string(), RELAY, "{offered}");
+        world.send(&party, &party.reply(&offered, 200).sdp(&party.offer()));
+        world.take(&party, "ACK");
+    }
+    world.run(10_000);
+    assert_eq!(world.node.ports_in_use(), 2);
     assert_eq!(world.ask(&alice(), &caller.request("BYE")).code(), 200);
     let bye = world.take(&psap(), "BYE");
     world.send(&psap(), &psap().reply(&bye, 200));

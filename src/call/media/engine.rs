@@ -73,6 +73,8 @@ enum Purpose {
         original: Bytes,
         asked: Bytes,
         profile: Profile,
+        /// Who answers by it.
+        answerer: Option<LegId>,
     },
     /// The offer to a leg that is not called yet.
     First {
@@ -305,7 +307,8 @@ impl Calls {
             self.media.engine.close(|id, _| id == session);
         }
         match purpose {
-            Purpose::Crossing { by_hub, original, profile, .. } => {
+            Purpose::Crossing { by_hub, original, profile, answerer, .. } => {
+                let astray = answerer.filter(|_| text.is_err());
                 let known = self.media.engine.sessions.get_mut(&session);
                 let call = known.as_ref().map(|known| known.call);
                 if let (Some(known), Ok(text)) = (known, text) {
@@ -315,6 +318,7 @@ impl Calls {
                 let parked = self.media.engine.parked.iter().find(|(_, (ask, _))| *ask == heard.ask);
                 if let Some(id) = parked.map(|(id, _)| *id).or(call) {
                     self.unpark(parts, id, heard.ask);
+                    self.gone_astray(parts, id, astray);
                 }
             }
             Purpose::First { original, resume, .. } => {
@@ -446,12 +450,26 @@ impl Calls {
             true => state.is_answered = true,
             false => (state.offered_by_hub, state.is_answered) = (by_hub, false),
         }
+        let answerer = is_answer.then_some(from);
         let Some(ask) = ask else {
             self.media.engine.close(|id, _| id == session);
+            if let (Some(answerer), Some(call)) = (answerer, self.calls.get_mut(id)) {
+                call.alignment.expect_too(answerer);
+            }
             return None;
         };
-        engine.asks.insert(ask, Purpose::Crossing { session, by_hub, original, asked, profile });
+        engine.asks.insert(ask, Purpose::Crossing { session, by_hub, original, asked, profile, answerer });
         Some(ask)
+    }
+
+    /// The one who answered has an offer of an instance that nobody joins with his answer: he is offered the other one's own
+    /// description when the call is up.
+    fn gone_astray(&mut self, parts: &mut Parts<'_>, id: CallId, answerer: Option<LegId>) {
+        let (Some(answerer), Some(call)) = (answerer, self.calls.get_mut(id)) else { return };
+        call.alignment.expect_too(answerer);
+        if self.other(id, answerer).is_some() {
+            self.align(parts, id);
+        }
     }
 
     /// Tells rtpengine which pairs of legs are over.
