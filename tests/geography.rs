@@ -15,6 +15,7 @@ const REAL: &str = concat!(
     "/target/parties/node_modules/@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb"
 );
 
+/// Rules 1.4f, 1.4j.
 #[test]
 fn a_real_database_tells_countries_of_both_families() {
     let bytes = std::fs::read(REAL).expect("the database that tests/scenarios/parties/install gets");

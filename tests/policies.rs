@@ -240,6 +240,7 @@ fn compare(size: u64, mean_ms: u64) -> [Tally; 4] {
     policies.map(|policy| replay(policy, &arrivals))
 }
 
+/// Rule 3.2a.
 #[test]
 fn our_callbacks_reach_who_called_until_the_pool_is_exhausted() {
     println!("callbacks that ring the wrong person, in a million (in brackets: that ring nobody)");

@@ -44,6 +44,7 @@ fn child_that_writes_until_it_is_killed() {
     }
 }
 
+/// Rule 3.8c.
 #[test]
 fn no_answered_lease_is_lost() {
     let directory = tempfile::tempdir().unwrap();

@@ -144,6 +144,7 @@ fn hook(endpoint: &Endpoint) -> String {
     format!("[notify]\nurl = \"http://{}/hook?site=1\"\n", endpoint.address)
 }
 
+/// Rules 9.2d, 9.2f.
 #[test]
 fn tried_again_until_acknowledged_under_the_same_id_and_in_order() {
     let endpoint = Endpoint::start(&[Act::Answer(500), Act::HangUp, Act::Slowly, Act::Answer(204)]);
@@ -164,6 +165,7 @@ fn tried_again_until_acknowledged_under_the_same_id_and_in_order() {
     assert_eq!((&told[0]["attempts"], &told[0]["state"]), (&3.into(), &"delivered".into()));
 }
 
+/// Rule 9.2c.
 #[test]
 fn an_endpoint_that_hangs_keeps_no_call_waiting() {
     let endpoint = Endpoint::start(&[Act::Hang]);
@@ -177,6 +179,7 @@ fn an_endpoint_that_hangs_keeps_no_call_waiting() {
     assert_eq!(pending[0]["state"], "pending");
 }
 
+/// Rules 9.2a, 9.2f.
 #[test]
 fn kill_9_between_dialling_and_delivery_loses_nothing() {
     let address = free("127.0.0.1");
@@ -225,6 +228,7 @@ fn over_tls_only_to_whom_the_authority_vouches_for() {
     assert!(log.contains("the webhook does not take notifications") && log.contains("certificate"), "{log}");
 }
 
+/// Rule 6.4f.
 #[test]
 fn a_phone_that_sleeps_is_woken_by_way_of_the_other_webhook() {
     let endpoint = Endpoint::start(&[Act::Answer(200)]);

@@ -405,6 +405,7 @@ fn doubling(first: f64, count: u16) -> impl Iterator<Item = f64> {
 mod tests {
     use super::*;
 
+    /// Rule 9.3.
     #[test]
     fn names_are_those_of_the_interface() {
         let metrics = Metrics::new();

@@ -130,6 +130,7 @@ impl CountryRow {
 mod tests {
     use super::*;
 
+    /// Rule 1.4a.
     #[test]
     fn codes_are_two_letters_in_either_case() {
         assert_eq!(Country::parse(b" us "), Some(Country::US));
@@ -139,6 +140,7 @@ mod tests {
         }
     }
 
+    /// Rules 1.5a, 1.5b.
     #[test]
     fn territories_are_treated_as_the_united_states_except_puerto_rico() {
         for territory in [b"GU", b"VI", b"MP", b"AS"] {

@@ -350,6 +350,7 @@ fn bad_with_sip(addition: &str) -> Vec<String> {
 }
 
 /// One warning a row: what is replaced in the base file by what.
+/// Rule 2.1b.
 #[test]
 fn what_would_refuse_an_emergency_call_is_a_warning() {
     let rows = [

@@ -66,6 +66,7 @@ fn spellings(number: &str, dial_code: &str) -> Vec<String> {
     all
 }
 
+/// Rules 1.1a, 1.1b, 1.1c, 1.1d, 1.1e, 1.2a, 1.2b, 1.2c, 1.2d, 1.2e, 1.2j.
 #[test]
 fn every_spelling_in_every_country() {
     let table = countries();
@@ -97,6 +98,7 @@ fn every_spelling_in_every_country() {
     }
 }
 
+/// Rules 1.2h, 1.2i.
 #[test]
 fn service_urns_everywhere() {
     let table = countries();
@@ -129,6 +131,7 @@ fn service_urns_everywhere() {
     }
 }
 
+/// Rules 1.7a, 1.7b.
 #[test]
 fn foreign_numbers_are_treated_as_own_or_rejected() {
     let table = countries();
@@ -281,6 +284,7 @@ mod properties {
 
     proptest! {
         /// Separators and escapes anywhere change nothing.
+        /// Rule 1.2e.
         #[test]
         fn separators_and_escapes_change_nothing(
             which in 0..TABLE.len(), marks in prop::collection::vec(prop::sample::select(vec!["", "-", ".", "(", ")"]), 8),

@@ -62,6 +62,7 @@ fn call(leases: &mut Leases, now: Instant, user: &str, device: &Device) -> E164 
     number
 }
 
+/// Rule 3.5.
 #[test]
 fn a_device_keeps_its_number_and_another_device_gets_another() {
     let mut leases = leases(10);
@@ -76,6 +77,7 @@ fn a_device_keeps_its_number_and_another_device_gets_another() {
     assert_eq!(call(&mut leases, at(10_000), "bob", &phone), nth(2));
 }
 
+/// Rules 3.3b, 3.3c, 3.3e.
 #[test]
 fn the_window_runs_from_the_last_end_of_a_call_and_not_while_one_is_up() {
     let mut leases = leases(3);
@@ -98,6 +100,7 @@ fn the_window_runs_from_the_last_end_of_a_call_and_not_while_one_is_up() {
     assert!(!leases.call_up(given));
 }
 
+/// Rule 3.6b.
 #[test]
 fn never_used_numbers_go_first_then_the_longest_rested() {
     let mut leases = leases(3);
@@ -109,6 +112,7 @@ fn never_used_numbers_go_first_then_the_longest_rested() {
     assert_eq!(call(&mut leases, later, "e", &device(5)), nth(1));
 }
 
+/// Rules 3.7a, 3.7b, 3.7c.
 #[test]
 fn an_exhausted_pool_gives_the_oldest_in_quarantine_then_own_then_overflow() {
     let mut leases = leases(2);
@@ -143,6 +147,7 @@ fn a_shared_number_is_left_for_a_free_one() {
     assert_eq!(leases.find(number(OVERFLOW)).unwrap().user, "b");
 }
 
+/// Rule 7.1i.
 #[test]
 fn tests_share_the_users_number_and_leave_a_reserve() {
     let mut leases = leases(10);
@@ -162,6 +167,7 @@ fn tests_share_the_users_number_and_leave_a_reserve() {
     assert!(self::leases(1).acquire_test(at(0), &ask("a", &phones[0])).is_none());
 }
 
+/// Rules 3.1a, 3.1b.
 #[test]
 fn pools_are_chosen_by_tenant_and_country() {
     let gb = Pool { countries: vec![Country::GB], ..pool(100, 5) };
@@ -417,6 +423,7 @@ impl World {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Rules 3.2a, 3.2b, 3.5, 3.7a.
     #[test]
     fn promises_are_kept(size in 0..10u64, steps in prop::collection::vec(step(), 1..80)) {
         let mut world = World {

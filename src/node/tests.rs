@@ -351,6 +351,7 @@ fn registrations_are_listed_page_by_page_each_once() {
 }
 
 /// limits::CALLS: beyond it an ordinary call is refused, an emergency call never.
+/// Rules 2.4a, 6.2g.
 #[test]
 fn the_bound_of_calls_stops_no_emergency() {
     let mut world = World::new();

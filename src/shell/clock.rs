@@ -117,6 +117,7 @@ mod tests {
         assert_eq!(base_ms(None, &reading(42, "a", 7)), 42);
     }
 
+    /// Rule 3.9.
     #[test]
     fn within_a_boot_no_jump_of_the_wall_clock_counts() {
         for wall in [0, 1999 * HOUR, 2000 * HOUR + 5000, 9000 * HOUR] {

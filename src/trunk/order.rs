@@ -43,6 +43,7 @@ mod tests {
     use super::*;
     use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
+    /// Rule 5.3c.
     #[test]
     fn weights_share_the_calls() {
         let mut rng = Rng::from_u64(7);
@@ -64,6 +65,7 @@ mod tests {
     }
 
     proptest! {
+        /// Rule 5.3b.
         #[test]
         fn none_is_lost_and_none_overtakes_a_better_priority(seed: u64, keys in prop::collection::vec((0u32..4, any::<u16>()), 0..20)) {
             let choices: Vec<_> = keys.iter().zip(0usize..)

@@ -122,6 +122,7 @@ fn a_trunk_whose_certificate_is_not_good_is_left_at_once() {
     assert_eq!(target.last_error.as_deref(), Some(reason.as_str()));
 }
 
+/// Rules 1.2f, 1.2g.
 #[test]
 fn a_sips_request_uri_never_keeps_an_emergency_call_from_its_trunk() {
     let mut world = World::of(&secure());

@@ -60,6 +60,7 @@ fn lease_calls(world: &World) -> Vec<(u32, String)> {
     world.node.leases_view(0).rows.iter().map(|lease| (lease.calls, format!("{:?}", lease.state))).collect()
 }
 
+/// Rule 5.1b.
 #[test]
 fn re_1_blind_transfer() {
     let mut world = World::with_alice();

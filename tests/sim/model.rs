@@ -73,6 +73,7 @@ impl Model {
         Ok(())
     }
 
+    /// Rules 3.2a, 3.2b.
     fn may_show(&self, at: Instant, number: &str, user: usize) -> Result<(), String> {
         let Rules { pool, scarce, own, overflow, .. } = &self.rules;
         let digits: u64 = number.trim_start_matches('+').parse().map_err(|_| format!("{number} is no number"))?;

@@ -27,6 +27,7 @@ impl World {
         }
     }
 
+    /// Rules 6.1a, 6.2a.
     fn trial_callback(&mut self) {
         let live = self.model.live(self.now);
         if live.is_empty() {
@@ -89,6 +90,7 @@ impl World {
     }
 
     /// SPEC §6: the callback is held and rings the phone the moment it registers again.
+    /// Rule 6.4c.
     fn trial_offline(&mut self, trunk: usize, number: &str, phone: usize) {
         self.take_offline(phone);
         self.run_for(secs(2));
@@ -111,6 +113,7 @@ impl World {
     }
 
     /// SPEC §10: no emergency call is refused while a trunk is up.
+    /// Rule 5.3f.
     fn trial_emergency(&mut self) {
         let able: Vec<usize> = self.phones().into_iter().filter(|phone| self.is_reachable(*phone)).collect();
         if able.is_empty() {
@@ -138,6 +141,7 @@ impl World {
         self.run_for(secs(15));
     }
 
+    /// Rule 5.5b.
     fn trial_inbound(&mut self) {
         let user = *pick(&mut self.rng, &[0, 1, 2, 3, 4]);
         let trunk = self.party(CALLER_ONLY);
@@ -153,6 +157,7 @@ impl World {
         self.run_for(secs(8));
     }
 
+    /// Rule 5.5a.
     fn trial_between_users(&mut self) {
         let able: Vec<usize> = self.phones().into_iter().filter(|phone| self.is_reachable(*phone)).collect();
         if able.len() < 2 {
@@ -167,6 +172,7 @@ impl World {
         self.run_for(secs(8));
     }
 
+    /// Rule 7.1g.
     fn trial_test_call(&mut self) {
         let able: Vec<usize> = self.phones().into_iter().filter(|phone| self.is_reachable(*phone)).collect();
         if able.is_empty() || self.stage.rules.scarce {

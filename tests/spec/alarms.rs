@@ -55,6 +55,7 @@ fn section_3_each_crossing_of_a_pool_is_told_though_the_one_before_is_refused_fo
     assert!(told.iter().any(|detail| detail.contains("2 of 10 numbers are free")), "{told:?}");
 }
 
+/// Rule 3.7e.
 #[test]
 fn section_9_a_number_of_last_resort_is_told() {
     let toml = Toml::default().change("+14255551000-+14255551009", "+14255551000");
@@ -73,6 +74,7 @@ fn section_9_a_number_of_last_resort_is_told() {
     assert_eq!(told(&shared, "pool_exhausted"), ["a call goes out on +14255550100 (overflow)"]);
 }
 
+/// Rule 3.8f.
 #[test]
 fn section_9_a_store_that_fails_is_told_with_its_fault_and_that_it_is_back() {
     let mut world = notifying(Toml::default());

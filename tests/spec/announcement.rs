@@ -43,6 +43,7 @@ fn answered(world: &mut World) -> (Msg, Msg) {
     (ring, world.take(&psap(), "200 INVITE"))
 }
 
+/// Rules 6.4a, 6.4b.
 #[test]
 fn the_call_taker_hears_it_until_the_phone_answers() {
     for mode in ["pass", "relay"] {
@@ -87,6 +88,7 @@ fn a_trunk_that_wants_reliable_responses_hears_it_too() {
     assert_eq!(world.plane.leads_to(port(&shown)), Some("198.51.100.99:6000".parse().unwrap()));
 }
 
+/// Rule 6.4a.
 #[test]
 fn without_g711_it_is_a_182() {
     for (media, lines) in [(&["m=audio 9000 RTP/AVP 9"][..], &[][..]), (&[], &[])] {

@@ -17,6 +17,7 @@ fn other_phone() -> Agent {
     Agent::new("alice", "198.51.100.79:5079")
 }
 
+/// Rules 6.1a, 6.2a, 6.2c, 6.3a.
 #[test]
 fn rings_the_phone_that_called_though_inbound_is_off() {
     let mut world = after_a_call(&Toml::default());
@@ -65,6 +66,7 @@ fn the_number_in_every_way_a_trunk_dials_it() {
     }
 }
 
+/// Rules 6.1c, 6.1d, 6.3a.
 #[test]
 fn from_any_trunk_and_any_number() {
     // PSAPs call back from other numbers, over other trunks, and withhold theirs.
@@ -80,6 +82,7 @@ fn from_any_trunk_and_any_number() {
     }
 }
 
+/// Rules 6.2a, 6.2b.
 #[test]
 fn the_origin_first_then_the_others() {
     let mut world = after_a_call(&Toml::default());
@@ -98,6 +101,7 @@ fn the_origin_first_then_the_others() {
     world.take(&psap(), "200 INVITE");
 }
 
+/// Rule 6.2b.
 #[test]
 fn the_others_join_at_once_when_the_origin_cannot() {
     let cases: [fn(&mut World, &Msg); 3] = [
@@ -137,6 +141,7 @@ fn a_person_who_declines() {
     world.over();
 }
 
+/// Rules 6.4a, 6.4c, 6.4e.
 #[test]
 fn held_for_a_phone_that_is_offline_until_it_registers() {
     let mut world = after_a_call(&Toml::default());
@@ -162,6 +167,7 @@ fn held_for_a_phone_that_is_offline_until_it_registers() {
     assert_eq!(world.node.calls_view(0).rows[0].state, sosbridge::admin::CallState::Answered);
 }
 
+/// Rule 6.4c.
 #[test]
 fn rings_the_moment_the_same_phone_registers() {
     let mut world = after_a_call(&Toml::default());
@@ -174,6 +180,7 @@ fn rings_the_moment_the_same_phone_registers() {
     world.take(&psap(), "200 INVITE");
 }
 
+/// Rule 6.4d.
 #[test]
 fn not_held_for_ever() {
     for (hold, seconds) in [("60s", 60), ("15s", 15)] {
@@ -207,6 +214,7 @@ fn the_call_taker_gives_up_while_it_holds() {
     world.over();
 }
 
+/// Rule 6.5.
 #[test]
 fn while_the_first_leg_is_still_up() {
     let mut world = World::of(&Toml::default().sip("session_expires = \"0s\""));
@@ -233,6 +241,7 @@ fn while_the_first_leg_is_still_up() {
     world.take(&alice(), "BYE");
 }
 
+/// Rules 6.6a, 6.6b.
 #[test]
 fn refused_from_anybody_but_a_trunk() {
     let mut world = after_a_call(&Toml::default());
@@ -248,6 +257,7 @@ fn refused_from_anybody_but_a_trunk() {
     assert_eq!(world.metric("sosbridge_callbacks_total{outcome=\"refused\"}"), 2.0);
 }
 
+/// Rule 6.6d.
 #[test]
 fn a_number_never_leased() {
     let mut world = after_a_call(&Toml::default());
@@ -258,6 +268,7 @@ fn a_number_never_leased() {
     world.none(&alice(), "*");
 }
 
+/// Rule 6.3b.
 #[test]
 fn the_mark_is_removed_from_every_other_call() {
     let mut world = World::with_alice();
@@ -283,6 +294,7 @@ fn a_callback_survives_a_new_configuration_without_the_user() {
 }
 
 /// Two users, two numbers: each callback rings its own, whatever crosses.
+/// Rules 3.2a, 6.2a.
 #[test]
 fn never_the_wrong_person() {
     let mut world = World::with_alice();

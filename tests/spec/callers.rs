@@ -6,6 +6,7 @@ fn mute() -> Agent {
     Agent::new("mute", "198.51.100.74:5074")
 }
 
+/// Rules 2.1a, 7.1a.
 #[test]
 fn a_resource_without_a_number_to_dial_with() {
     for dialled in ["sip:911@example.com", "sip:933@example.com", "urn:service:sos"] {
@@ -31,6 +32,7 @@ fn a_reload_that_gives_it_one() {
     world.take(&psap(), "INVITE");
 }
 
+/// Rules 2.2c, 3.1d.
 #[test]
 fn emergency_calling_is_on_for_every_user() {
     // Without inbound, without an own number, without anything but a resource that may call.
@@ -39,9 +41,10 @@ fn emergency_calling_is_on_for_every_user() {
     let phone = Agent::new("plain", "198.51.100.75:5075");
     world.register(&phone);
     world.send(&phone, &phone.invite("sip:911@example.com"));
-    world.take(&psap(), "INVITE");
+    assert!(world.take(&psap(), "INVITE").header("From").starts_with("<sip:+14255551000@"));
 }
 
+/// Rules 2.2a, 2.2b.
 #[test]
 fn credentials_of_either_kind_let_an_unregistered_phone_call() {
     for algorithm in ["MD5", "SHA-256"] {

@@ -28,6 +28,7 @@ fn without_purchased_number(toml: Toml) -> Toml {
     toml.change("make_calls = true", "make_calls = false")
 }
 
+/// Rule 5.2a.
 #[test]
 fn a_pattern_that_fits_makes_it_a_regular_call_with_the_users_own_number() {
     let mut world = World::of(&with_route("^\\+?911$"));
@@ -48,6 +49,7 @@ fn a_pattern_that_fits_makes_it_a_regular_call_with_the_users_own_number() {
     assert_eq!(record.country_source.as_deref(), Some("user"));
 }
 
+/// Rules 5.2a, 5.2b.
 #[test]
 fn patterns_see_the_number_as_dialled_and_the_number_it_means() {
     // (pattern, prefix, dialled, what the trunk is asked for; nothing: it is the emergency service's)
@@ -90,6 +92,7 @@ fn patterns_see_the_number_as_dialled_and_the_number_it_means() {
     }
 }
 
+/// Rule 5.2b.
 #[test]
 fn no_match_falls_back_to_the_emergency_service_where_the_resource_has_a_number() {
     let mut world = World::of(&with_route("^112$"));
@@ -117,6 +120,7 @@ fn a_match_needs_no_purchased_number_and_no_supported_country() {
     world.take(&sbc(), "INVITE");
 }
 
+/// Rule 9.1b.
 #[test]
 fn its_trunks_are_tried_in_order_then_the_emergency_service_takes_the_call() {
     let mut world = World::of(&with_route("^911$"));

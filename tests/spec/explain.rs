@@ -82,6 +82,7 @@ fn dialled() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
+    /// Rule 9.5.
     #[test]
     fn what_is_explained_is_what_is_sent(
         toml in config(),
@@ -127,6 +128,7 @@ proptest! {
     }
 }
 
+/// Rule 9.5.
 #[test]
 fn every_rule_that_decided_is_named_in_its_order() {
     let toml = Toml::default().resource("outside_line_prefix = \"9\"");
@@ -172,6 +174,7 @@ fn what_becomes_of_the_configured_location_is_said() {
     }
 }
 
+/// Rule 9.5.
 #[test]
 fn a_refusal_is_said_with_its_reason() {
     let question = Question { user: "sip:mute@example.com".into(), dialled: "911".into(), source: None, country: None };

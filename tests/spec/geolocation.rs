@@ -29,6 +29,7 @@ fn source(world: &World) -> Option<String> {
     world.record().country_source.map(Into::into)
 }
 
+/// Rules 1.4f, 1.4h.
 #[test]
 fn the_address_of_the_flow_tells_the_country_where_nothing_else_does() {
     let mut nowhere = World::new();
@@ -45,6 +46,7 @@ fn the_address_of_the_flow_tells_the_country_where_nothing_else_does() {
     assert_eq!(world.record().call.country.as_deref(), Some("US"));
 }
 
+/// Rules 1.4f, 1.4i.
 #[test]
 fn precedence_of_what_tells_the_country() {
     let register = crate::world::register(&nomad()).with("X-Country-Code", "US");
@@ -91,6 +93,7 @@ fn precedence_of_what_tells_the_country() {
     assert_eq!(source(&world).as_deref(), Some("user"));
 }
 
+/// Rules 1.4g, 1.4j.
 #[test]
 fn networks_that_are_not_to_be_believed_tell_nothing() {
     let toml = Toml::default().resource("unknown_country = \"US\"").add("[geo]\nunreliable = [\"198.51.100.72/31\"]\n");
@@ -100,6 +103,7 @@ fn networks_that_are_not_to_be_believed_tell_nothing() {
     assert_eq!(world.node.calls_view(0).rows[0].country.as_deref(), Some("US"));
 }
 
+/// Rules 1.5a, 1.5b.
 #[test]
 fn territories_count_as_us_and_puerto_rico_for_itself() {
     for (code, country) in [("GU", "US"), ("VI", "US"), ("MP", "US"), ("AS", "US"), ("PR", "PR")] {
@@ -110,6 +114,7 @@ fn territories_count_as_us_and_puerto_rico_for_itself() {
     }
 }
 
+/// Rule 1.6a.
 #[test]
 fn outside_the_supported_countries_the_call_is_refused() {
     let mut world = world(&Toml::default(), in_country("DE"));
@@ -127,6 +132,7 @@ fn a_header_that_names_another_address_changes_nothing() {
     world.take(&carrier(), "INVITE");
 }
 
+/// Rule 1.4f.
 #[test]
 fn every_shape_of_database_is_read_and_mapped_addresses_too() {
     for shape in [Shape::MaxMind, Shape::Flat, Shape::Plain] {

@@ -34,6 +34,7 @@ fn ids(message: &Msg) -> (String, String) {
     (id(message, "emergency-CallId"), id(message, "emergency-IncidentId"))
 }
 
+/// Rules 4.4b, 4.4c, 4.4d.
 #[test]
 fn an_emergency_call_over_an_i3_trunk() {
     let mut world = world(&i3());
@@ -55,6 +56,7 @@ fn an_emergency_call_over_an_i3_trunk() {
     assert_eq!((record.nena_call_id.as_deref(), record.incident_id.as_deref()), (Some(&*call), Some(&*incident)));
 }
 
+/// Rule 4.4c.
 #[test]
 fn sub_services_stay_as_they_were_dialled() {
     for (dialled, asked) in [
@@ -103,6 +105,7 @@ fn the_route_names_the_target_as_it_is_configured() {
     world.hang_up(&mut call);
 }
 
+/// Rule 4.4d.
 #[test]
 fn identifiers_are_of_the_call_through_targets_and_transfers() {
     let mut first = world(&i3());
@@ -150,6 +153,7 @@ fn tests_have_no_priority() {
     ids(&offered);
 }
 
+/// Rules 4.3e, 4.4a.
 #[test]
 fn what_the_phone_claims_is_not_forwarded() {
     let claims = [

@@ -28,6 +28,7 @@ fn state(world: &World, number: &str) -> Option<LeaseState> {
     rows.iter().find(|lease| lease.number.to_string() == number).map(|lease| lease.state)
 }
 
+/// Rule 3.8a.
 #[test]
 fn durable_before_the_invite_leaves() {
     let mut world = World::with_alice();
@@ -44,6 +45,7 @@ fn durable_before_the_invite_leaves() {
     world.take(&psap(), "INVITE");
 }
 
+/// Rule 3.8e.
 #[test]
 fn past_the_write_deadline_the_call_leaves_all_the_same() {
     for (deadline, wait) in [("200ms", 200), ("50ms", 50)] {
@@ -64,6 +66,7 @@ fn past_the_write_deadline_the_call_leaves_all_the_same() {
     }
 }
 
+/// Rules 3.8d, 3.8f.
 #[test]
 fn a_failing_store_costs_no_call() {
     let mut world = World::with_alice();
@@ -79,6 +82,7 @@ fn a_failing_store_costs_no_call() {
     world.take(&alice(), "INVITE");
 }
 
+/// Rule 3.8g.
 #[test]
 fn a_store_that_is_back_is_told_what_it_missed() {
     let mut world = World::with_alice();
@@ -97,6 +101,7 @@ fn a_store_that_is_back_is_told_what_it_missed() {
     assert!(world.rows.iter().any(|row| matches!(row, Row::Lease(row) if row.number().to_string() == "+14255551000")));
 }
 
+/// Rules 3.3d, 3.5.
 #[test]
 fn the_same_device_keeps_its_number() {
     let mut world = World::with_alice();
@@ -123,6 +128,7 @@ fn two_devices_of_a_user_have_two_numbers() {
     assert_eq!((number_of(&mut world, &desk), number_of(&mut world, &mobile)), (first, second));
 }
 
+/// Rule 3.5.
 #[test]
 fn a_device_is_known_by_its_instance() {
     // The same phone with another address after a restart.
@@ -142,6 +148,7 @@ fn a_device_is_known_by_its_instance() {
     assert_eq!(numbers[0], numbers[1]);
 }
 
+/// Rules 3.3c, 3.6c, 6.1b.
 #[test]
 fn sixty_minutes_then_quarantine_then_free() {
     // Nobody here answers session timers for hours.
@@ -162,6 +169,7 @@ fn sixty_minutes_then_quarantine_then_free() {
     world.take(&alice(), "INVITE");
 }
 
+/// Rule 3.6b.
 #[test]
 fn the_longest_rested_number_goes_first() {
     let toml = Toml::default().change("+14255551000-+14255551009", "+14255551000-+14255551001");
@@ -177,6 +185,7 @@ fn the_longest_rested_number_goes_first() {
     assert_eq!(number_of(&mut world, &alice()), second);
 }
 
+/// Rule 3.9.
 #[test]
 fn the_wall_clock_jumps_and_nothing_happens() {
     let mut world = World::with_alice();
@@ -189,6 +198,7 @@ fn the_wall_clock_jumps_and_nothing_happens() {
 }
 
 /// A pool of one number and who gets what after it: the oldest quarantined, the user's own, the shared one.
+/// Rules 3.7a, 3.7b, 3.7c, 3.7f.
 #[test]
 fn pool_exhaustion_never_refuses_a_call() {
     let toml = Toml::default().change("+14255551000-+14255551009", "+14255551000");
@@ -225,6 +235,7 @@ fn pool_exhaustion_never_refuses_a_call() {
     assert_eq!(world.node.leases_view(0).rows[0].user, "sip:nomad@example.com");
 }
 
+/// Rule 3.2a.
 #[test]
 fn no_number_is_shown_for_two_users_at_once() {
     let users: String = (0..30)

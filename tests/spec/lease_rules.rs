@@ -65,6 +65,7 @@ fn exhausted() -> World {
     world
 }
 
+/// Rule 3.7d.
 #[test]
 fn a_shared_number_rings_its_most_recent_caller_and_is_flagged() {
     let mut world = exhausted();
@@ -86,6 +87,7 @@ fn a_shared_number_rings_its_most_recent_caller_and_is_flagged() {
     assert!(!world.record().shared);
 }
 
+/// Rule 3.7e.
 #[test]
 fn a_low_pool_is_told_once_each_crossing() {
     let mut world = World::new();
@@ -104,6 +106,7 @@ fn a_low_pool_is_told_once_each_crossing() {
     assert_eq!(world.metric("sosbridge_pool_alarm{pool=\"pool-1\"}"), 0.0);
 }
 
+/// Rule 6.6d.
 #[test]
 fn after_the_quarantine_a_number_is_nobodys() {
     let mut world = World::of(&Toml::default().change("[routing]", "[lease]\nquarantine = \"1h\"\n[routing]"));
@@ -117,6 +120,7 @@ fn after_the_quarantine_a_number_is_nobodys() {
     world.none(&alice(), "INVITE");
 }
 
+/// Rules 3.2b, 6.2a.
 #[test]
 fn each_device_is_called_back_on_its_own_number_after_a_restart_too() {
     let toml = Toml::default();
@@ -164,6 +168,7 @@ fn tests_are_counted_for_each_user_and_hour() {
     assert_eq!(test_call(&mut world, &alice()).code(), 200);
 }
 
+/// Rule 7.1b.
 #[test]
 fn a_test_shares_a_real_lease_and_leaves_it_real() {
     let mut world = World::with_alice();
@@ -176,6 +181,7 @@ fn a_test_shares_a_real_lease_and_leaves_it_real() {
     assert!(after.expires_at >= before.expires_at, "never shorter");
 }
 
+/// Rule 7.1h.
 #[test]
 fn the_test_service_is_a_test_in_every_country() {
     // GB and DK have no test number (RFC 6881 ED-77: the service is the same everywhere).

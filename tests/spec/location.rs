@@ -96,6 +96,7 @@ fn not_to_trunks_that_do_not_want_it_nor_of_users_without_one() {
     assert!(!ordinary.take(&psap(), "INVITE").to_string().contains("Redmond"));
 }
 
+/// Rules 4.3a, 4.3b.
 #[test]
 fn never_beside_what_the_phone_tells() {
     let plain = || alice().invite("sip:911@example.com");
@@ -180,6 +181,7 @@ fn a_multipart_of_the_phone_keeps_every_byte_and_gets_a_part_more() {
     }
 }
 
+/// Rules 4.3a, 4.3c.
 #[test]
 fn nested_multiparts_with_a_location_cross_byte_for_byte() {
     let inner = "--i\r\nContent-Type: application/pidf+xml\r\nContent-ID: <deep@x>\r\n\r\n<presence/>\r\n--i\r\n\r\ntext\r\n--i--";

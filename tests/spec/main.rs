@@ -25,6 +25,7 @@ mod registering;
 mod rewrite;
 mod routing;
 mod running;
+mod single_rules;
 mod test_line;
 mod test_line_voice;
 mod whose_phone;

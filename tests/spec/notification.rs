@@ -39,6 +39,7 @@ fn busy(world: &mut World, trunk: &Agent) {
     world.send(trunk, &trunk.reply(&offered, 503));
 }
 
+/// Rules 9.2a, 9.2b, 9.2d, 9.2e.
 #[test]
 fn told_at_the_moment_of_dialling_with_the_number_to_call_back_and_the_location() {
     let mut world = world_of(&notifying());
@@ -63,6 +64,7 @@ fn told_at_the_moment_of_dialling_with_the_number_to_call_back_and_the_location(
     assert_eq!(told["call"], world.node.calls_view(0).rows[0].id.as_str());
 }
 
+/// Rule 9.2e.
 #[test]
 fn the_address_that_is_configured_is_told_as_that() {
     let address = "location = { country = \"US\", a1 = \"WA\", a3 = \"Redmond\" }\ninbound = false";
@@ -75,6 +77,7 @@ fn the_address_that_is_configured_is_told_as_that() {
     assert!(["US", "WA", "Redmond"].iter().all(|value| values.contains(value)), "{location}");
 }
 
+/// Rule 9.2c.
 #[test]
 fn a_webhook_that_says_nothing_delays_no_call() {
     let mut world = world_of(&notifying());
@@ -86,6 +89,7 @@ fn a_webhook_that_says_nothing_delays_no_call() {
     assert!(world.posts.is_empty(), "in order: the end waits for the beginning to be acknowledged");
 }
 
+/// Rules 9.2c, 9.2f.
 #[test]
 fn in_order_for_each_call_and_no_call_waits_for_another() {
     let mut world = world_of(&notifying());
@@ -127,6 +131,7 @@ fn records_show_what_was_delivered() {
     assert_eq!(world.metric("sosbridge_notifications_pending"), 0.0);
 }
 
+/// Rule 9.2f.
 #[test]
 fn survives_kill_9_and_is_told_after_it() {
     let mut world = world_of(&notifying());
@@ -151,6 +156,7 @@ fn the_notice_is_on_the_disk_with_the_number() {
     assert!(notice.unwrap() < lease.unwrap(), "the commit the call waits for takes the notice along");
 }
 
+/// Rules 3.8f, 9.2a.
 #[test]
 fn a_disk_that_fails_keeps_nobody_from_being_told() {
     let mut world = world_of(&notifying());
@@ -164,6 +170,7 @@ fn a_disk_that_fails_keeps_nobody_from_being_told() {
     assert!(events(&events_after).contains(&"store_back"), "{events_after:?}");
 }
 
+/// Rule 7.1h.
 #[test]
 fn a_test_call_is_told_as_one() {
     let mut world = world_of(&notifying());
@@ -224,6 +231,7 @@ fn all_fail(world: &mut World) -> Msg {
     invite
 }
 
+/// Rules 5.4a, 5.4c.
 #[test]
 fn the_first_round_that_fails_is_an_alarm_and_the_caller_hears_that_it_is_held() {
     let mut world = world_of(&notifying());
@@ -244,6 +252,7 @@ fn the_first_round_that_fails_is_an_alarm_and_the_caller_hears_that_it_is_held()
     world.take(&alice(), "200");
 }
 
+/// Rules 5.4b, 5.4c.
 #[test]
 fn where_no_trunk_can_even_be_tried_it_is_the_same() {
     // Nobody knows the name; no listener has the family.
@@ -264,6 +273,7 @@ fn where_no_trunk_can_even_be_tried_it_is_the_same() {
     }
 }
 
+/// Rule 5.4a.
 #[test]
 fn trunks_are_tried_for_all_of_the_time_however_many_attempts_that_takes() {
     let mut world = world_of(&notifying().change("retry = \"30s\"", "retry = \"180s\""));
@@ -285,6 +295,7 @@ fn trunks_are_tried_for_all_of_the_time_however_many_attempts_that_takes() {
     assert_eq!(world.record().attempts.len(), 64);
 }
 
+/// Rule 9.2a.
 #[test]
 fn a_direct_route_is_told_too_and_again_when_the_emergency_service_takes_over() {
     let trunk =

@@ -31,6 +31,7 @@ pub fn with_location(invite: Msg, country: &str) -> Msg {
     invite.body("multipart/mixed;boundary=here", &parts)
 }
 
+/// Rules 1.2a, 1.2b, 1.2c, 1.2d, 1.2e, 1.2f, 1.2g, 1.2h, 1.2i, 1.2j, 1.7a.
 #[test]
 fn every_spelling_of_911_in_the_us() {
     let spellings = [
@@ -106,6 +107,7 @@ fn an_emergency_number_is_matched_before_users() {
     world.take(&psap(), "INVITE");
 }
 
+/// Rule 1.3b.
 #[test]
 fn no_device_registers_as_an_emergency_number() {
     for user in ["911", "112", "999", "+911", "+1911", "9-1-1", "%39%31%31", "933"] {
@@ -118,6 +120,7 @@ fn no_device_registers_as_an_emergency_number() {
     }
 }
 
+/// Rules 1.1a, 1.1b, 1.1c, 1.5a, 1.5b, 1.7a, 3.1a, 5.1a, 5.1c.
 #[test]
 fn numbers_of_each_country() {
     // (country, dialled, trunk, request URI)
@@ -155,6 +158,7 @@ fn numbers_of_each_country() {
     }
 }
 
+/// Rules 1.4b, 1.4c, 1.4d, 1.4e, 1.4g, 1.4i.
 #[test]
 fn what_tells_the_country_and_in_which_order() {
     // Each source says a country of its own; the first one present wins.
@@ -187,6 +191,7 @@ fn what_tells_the_country_and_in_which_order() {
     }
 }
 
+/// Rule 1.4c.
 #[test]
 fn a_location_alone_is_read_too() {
     let mut world = World::new();
@@ -196,6 +201,7 @@ fn a_location_alone_is_read_too() {
     world.take(&carrier(), "INVITE");
 }
 
+/// Rules 1.4h, 1.6a, 1.6b, 1.6d, 1.7b.
 #[test]
 fn refusals_say_why() {
     let strict = || Toml::default().resource("foreign_numbers = \"reject\"");
@@ -222,6 +228,7 @@ fn refusals_say_why() {
     }
 }
 
+/// Rule 1.6e.
 #[test]
 fn outside_the_countries_by_best_effort() {
     for country in ["", "FR"] {
@@ -233,6 +240,7 @@ fn outside_the_countries_by_best_effort() {
     }
 }
 
+/// Rule 1.1e.
 #[test]
 fn a_country_more_is_one_more_row() {
     let australia = "[[countries]]\ncode = \"AU\"\nemergency = [\"000\"]\ndial_code = \"61\"\n\

@@ -34,6 +34,7 @@ fn returns(world: &mut World) -> bool {
     !world.on_wire(&alice(), "INVITE").is_empty()
 }
 
+/// Rules 6.4a, 6.4c, 6.4d.
 #[test]
 fn a_phone_that_returns_after_5_20_or_50_seconds_is_rung_and_after_61_the_desk_was() {
     for seconds in [5, 20, 50] {
@@ -71,6 +72,7 @@ fn a_phone_that_returns_after_5_20_or_50_seconds_is_rung_and_after_61_the_desk_w
     assert_eq!(record.outcome.as_str(), "answered");
 }
 
+/// Rule 6.4d.
 #[test]
 fn the_hold_is_as_long_as_configured() {
     let toml = Toml::default().change("hold = \"60s\"", "hold = \"20s\"");
@@ -177,6 +179,7 @@ fn wakes(world: &mut World) -> Vec<Posted> {
     world.take_posts(Hook::Wake)
 }
 
+/// Rule 6.4f.
 #[test]
 fn a_phone_that_sleeps_is_woken_at_once_and_again_until_it_rings() {
     let mut world = after_a_call_of_a_sleeper();
@@ -211,6 +214,7 @@ fn a_phone_that_sleeps_is_woken_at_once_and_again_until_it_rings() {
     assert_eq!(world.metric("sosbridge_wakes_total{outcome=\"failed\"}"), 1.0);
 }
 
+/// Rule 6.4f.
 #[test]
 fn how_it_is_woken_outlives_its_registration_and_a_restart() {
     let mut world = after_a_call_of_a_sleeper();

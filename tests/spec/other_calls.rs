@@ -2,6 +2,7 @@
 
 use crate::world::{Agent, Dialog, Toml, World, alice, bob, nomad, psap};
 
+/// Rule 5.5a.
 #[test]
 fn user_to_user_respects_inbound() {
     let mut world = World::with_alice();
@@ -29,6 +30,7 @@ fn user_to_user_respects_inbound() {
     assert!(world.node.leases_view(0).rows.is_empty());
 }
 
+/// Rules 5.5b, 6.6c.
 #[test]
 fn trunk_to_user_respects_inbound() {
     // (dialled, user, status)
@@ -61,6 +63,7 @@ fn trunk_to_user_respects_inbound() {
     }
 }
 
+/// Rule 5.5b.
 #[test]
 fn inbound_default_of_the_resource() {
     for (default, status) in [("true", 480), ("false", 403)] {
@@ -109,6 +112,7 @@ fn the_caller_hangs_up_while_phones_ring() {
     assert_eq!(world.record().outcome.as_str(), "cancelled");
 }
 
+/// Rules 5.5c, 5.5d.
 #[test]
 fn out_to_a_number() {
     let mut world = World::with_alice();
@@ -133,6 +137,7 @@ fn out_to_a_number() {
     world.over();
 }
 
+/// Rule 2.4b.
 #[test]
 fn between_users_switched_off() {
     let mut world = World::of(&Toml::default().add("[other_calls]\nusers = false\n"));

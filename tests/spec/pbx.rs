@@ -40,6 +40,7 @@ fn number(world: &World, user: &str) -> String {
     lease.number.to_string()
 }
 
+/// Rules 2.3c, 2.3d.
 #[test]
 fn a_pbx_dials_911_and_is_called_back_with_the_identity_it_asserted() {
     let mut world = world();
@@ -74,6 +75,7 @@ fn a_pbx_dials_911_and_is_called_back_with_the_identity_it_asserted() {
     world.over();
 }
 
+/// Rule 2.3c.
 #[test]
 fn the_identity_is_the_asserted_one_else_that_of_from_and_each_has_its_own_number() {
     let mut world = world();
@@ -156,6 +158,7 @@ fn a_callback_to_a_pbx_that_is_away_waits_and_tries_again() {
     world.take(&psap(), "486");
 }
 
+/// Rule 2.3a.
 #[test]
 fn a_pbx_is_known_by_its_address_alone() {
     let mut world = world();

@@ -10,6 +10,7 @@ fn offered(world: &mut World, invite: &Msg) -> Msg {
     world.take(&psap(), "INVITE")
 }
 
+/// Rules 3.1c, 4.1a, 4.1b, 4.1c, 4.1d, 4.1f.
 #[test]
 fn identities_carry_the_number_and_nothing_else() {
     let mut world = World::with_alice();
@@ -21,6 +22,7 @@ fn identities_carry_the_number_and_nothing_else() {
     assert_eq!(offered.header("To"), "<sip:911@203.0.113.80:5080>");
 }
 
+/// Rules 4.1d, 4.1e, 4.4c.
 #[test]
 fn identity_as_each_trunk_wants_it() {
     let sip = format!("<sip:{NUMBER}@192.0.2.1;user=phone>");
@@ -106,6 +108,7 @@ const NEVER: [&str; 17] = [
     "Referred-By",
 ];
 
+/// Rules 4.2i, 4.2j, 4.2k, 4.2l, 4.2m, 4.2n, 4.2o, 4.2p, 4.2q, 4.2r, 4.2s, 4.2t, 4.3a, 4.3b, 4.3d, 4.3e, 4.4a.
 #[test]
 fn the_allow_list_header_by_header() {
     let toml = Toml::default().psap("allow_headers = [\"X-Site\"]");
@@ -218,6 +221,7 @@ fn a_caller_named_like_a_codec_keeps_it() {
     assert!(offered.body.contains("a=rtpmap:96 opus/48000/2") && !offered.body.contains("label"), "{}", offered.body);
 }
 
+/// Rule 4.3c.
 #[test]
 fn other_body_parts_cross_byte_for_byte() {
     let mut world = World::with_alice();

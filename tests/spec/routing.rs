@@ -4,6 +4,7 @@ use sosbridge::node::Input;
 
 use crate::world::{Agent, Dialog, Msg, Toml, UDP, World, alice, backup, psap};
 
+/// Rules 5.3e, 5.3f.
 #[test]
 fn a_failure_of_any_kind_leads_to_the_next_target_at_once() {
     for code in
@@ -18,6 +19,7 @@ fn a_failure_of_any_kind_leads_to_the_next_target_at_once() {
     }
 }
 
+/// Rule 5.3f.
 #[test]
 fn icmp_leads_to_the_next_target_at_once() {
     let mut world = World::with_alice();
@@ -26,17 +28,20 @@ fn icmp_leads_to_the_next_target_at_once() {
     world.take(&backup(), "INVITE");
 }
 
+/// Rule 5.3d.
 #[test]
 fn silence_leads_to_the_next_target_after_the_wait() {
-    let mut world = World::of(&Toml::default().psap("answer_wait = \"700ms\""));
-    world.register(&alice());
-    world.dialled();
-    world.run(699);
-    world.none(&backup(), "*");
-    world.run(1);
-    world.take(&backup(), "INVITE");
-    let second = world.node.calls_view(0).rows.remove(0);
-    assert_eq!(second.trunk.as_deref(), Some("backup"));
+    for (wait, millis) in [("", 2_000), ("answer_wait = \"700ms\"", 700)] {
+        let mut world = World::of(&Toml::default().psap(wait));
+        world.register(&alice());
+        world.dialled();
+        world.run(millis - 1);
+        world.none(&backup(), "*");
+        world.run(1);
+        world.take(&backup(), "INVITE");
+        let second = world.node.calls_view(0).rows.remove(0);
+        assert_eq!(second.trunk.as_deref(), Some("backup"));
+    }
 }
 
 #[test]
@@ -64,6 +69,7 @@ fn a_target_that_rings_is_not_left() {
     world.none(&psap(), "CANCEL");
 }
 
+/// Rules 5.3h, 9.1b.
 #[test]
 fn late_answer_of_an_abandoned_target() {
     let mut world = World::with_alice();
@@ -83,6 +89,7 @@ fn late_answer_of_an_abandoned_target() {
     assert_eq!(told, [("psap", Some(408)), ("backup", Some(200))]);
 }
 
+/// Rule 5.3h.
 #[test]
 fn late_answer_after_the_call_is_up() {
     let mut world = World::with_alice();
@@ -103,6 +110,7 @@ fn late_answer_after_the_call_is_up() {
     world.hang_up(&mut call);
 }
 
+/// Rules 5.4a, 5.4b.
 #[test]
 fn all_trunks_fail_round_after_round_then_503() {
     let mut world = World::with_alice();
@@ -134,6 +142,7 @@ fn all_trunks_fail_round_after_round_then_503() {
     assert_eq!(world.node.leases_view(0).rows.len(), 1);
 }
 
+/// Rule 5.4a.
 #[test]
 fn a_trunk_that_comes_back_in_a_later_round() {
     let mut world = World::with_alice();
@@ -150,6 +159,7 @@ fn a_trunk_that_comes_back_in_a_later_round() {
     world.hang_up(&mut call);
 }
 
+/// Rule 5.3b.
 #[test]
 fn priority_and_state_order_the_targets() {
     let targets = "targets = [{ uri = \"sip:203.0.113.83:5080\", priority = 2 }, { uri = \"sip:203.0.113.80:5080\", priority = 1 }]";
@@ -180,6 +190,7 @@ fn answer_probes(world: &mut World, up: &[Agent], down: &[Agent]) {
     }
 }
 
+/// Rules 5.3i, 5.3j.
 #[test]
 fn probes_reorder_and_never_remove() {
     let toml = Toml(Toml::default().0.replace("options_interval = \"0s\"", "options_interval = \"10s\""));
@@ -209,6 +220,7 @@ fn probes_reorder_and_never_remove() {
     world.take(&psap(), "INVITE");
 }
 
+/// Rule 5.3j.
 #[test]
 fn a_target_that_stays_silent_is_down_and_still_tried() {
     let toml = Toml::one_trunk().psap("").change("options_interval = \"0s\"", "options_interval = \"10s\"");

@@ -5,6 +5,7 @@ use sosbridge::node::{Input, Row};
 
 use crate::world::{Toml, World, alice, authorized, bob, outsider, psap, register};
 
+/// Rule 2.4b.
 #[test]
 fn draining_refuses_what_is_no_emergency() {
     let mut world = World::with_alice();
@@ -78,6 +79,7 @@ fn an_emergency_call_of_a_user_that_was_removed_is_told_why_it_is_refused() {
     assert!(metrics.contains(r#"sosbridge_calls_total{kind="emergency",outcome="refused"} 1"#), "{metrics}");
 }
 
+/// Rules 3.2b, 3.8c.
 #[test]
 fn restart_brings_back_leases_and_bindings() {
     let mut world = World::with_alice();

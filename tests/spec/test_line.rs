@@ -8,6 +8,7 @@ fn test_call(world: &mut World, agent: &Agent) -> (Msg, Msg) {
     (invite, ok)
 }
 
+/// Rules 7.1b, 7.1g, 7.1h.
 #[test]
 fn says_the_number_and_hangs_up_after_five_seconds() {
     let mut world = World::with_alice();
@@ -30,6 +31,7 @@ fn says_the_number_and_hangs_up_after_five_seconds() {
     assert_eq!((record.call.kind.as_str(), record.outcome.as_str()), ("test", "answered"));
 }
 
+/// Rule 7.1b.
 #[test]
 fn the_number_said_is_the_one_that_is_shown() {
     let mut world = World::with_alice();
@@ -79,6 +81,7 @@ fn a_delayed_offer_is_answered_by_one() {
     world.take(&alice(), "BYE");
 }
 
+/// Rules 1.1d, 7.1a.
 #[test]
 fn the_same_checks_as_a_real_call() {
     let mut world = World::new();
@@ -91,6 +94,7 @@ fn the_same_checks_as_a_real_call() {
     assert!(matches!(refused.code(), 403 | 404), "{refused}");
 }
 
+/// Rule 7.1i.
 #[test]
 fn tests_cannot_exhaust_the_pool() {
     let toml = Toml::default().change("[routing]", "[lease]\ntests_per_hour = 100\n[routing]");
@@ -114,6 +118,7 @@ fn tests_cannot_exhaust_the_pool() {
     assert!(offered.header("P-Asserted-Identity").starts_with("<sip:+142555510"), "{offered}");
 }
 
+/// Rule 7.1d.
 #[test]
 fn the_built_in_test_line_may_be_a_trunk() {
     let toml = Toml::default().change("service = \"test-line\"", "trunks = [\"psap\"]");

@@ -38,6 +38,7 @@ fn played(world: &mut World, ok: &Msg) {
     world.input(Input::Media(News::Played(pair)));
 }
 
+/// Rules 7.1e, 7.1f, 7.1g.
 #[test]
 fn says_the_number_twice_and_hangs_up() {
     let mut world = world();
@@ -65,6 +66,7 @@ fn says_the_number_twice_and_hangs_up() {
     world.over();
 }
 
+/// Rule 7.1f.
 #[test]
 fn in_the_codec_the_phone_likes_best() {
     for (media, codec, payload_type) in [

@@ -81,6 +81,7 @@ async fn called_back(names: &[&str], is_known: bool) -> Option<String> {
     }
 }
 
+/// Rule 2.3d.
 #[tokio::test]
 async fn a_pbx_is_called_back_over_tls_with_its_own_authority_and_our_certificate() {
     let ring = called_back(&["127.0.0.1"], true).await.expect("a callback");
