@@ -2,7 +2,7 @@
 
 use compact_str::{CompactString, format_compact};
 
-use super::dial::Dialling;
+use super::dialling::Dialling;
 use super::history::Outcome;
 use super::ring::device_of;
 use super::routing::flow_to_uri;

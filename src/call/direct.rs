@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::{CompactString, format_compact};
 
 use super::classify::{Caller, Emergency};
-use super::dial::Dialling;
+use super::dialling::Dialling;
 use super::history::{CountrySource, Kind, Report};
 use super::{Call, Calls, Parts, Stage};
 use crate::config::{Country, NumberKind, Resource, TrunkIdx};

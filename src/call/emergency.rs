@@ -3,7 +3,7 @@
 use compact_str::{CompactString, format_compact};
 
 use super::classify;
-use super::dial::Dialling;
+use super::dialling::Dialling;
 use super::history::{Dialled, Kind, Report};
 use super::identify::same_uri;
 use super::media::{Opening, Resume};

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use compact_str::{CompactString, format_compact};
 
-use super::dial::{Dialling, Hop};
+use super::dialling::{Dialling, Hop};
 use super::history::{Kind, Report};
 use super::{Call, Calls, Parts};
 use crate::base::limits;

@@ -10,6 +10,7 @@ mod callback;
 mod classify;
 mod desk;
 mod dial;
+mod dialling;
 mod direct;
 mod early;
 mod emergency;
@@ -33,6 +34,7 @@ mod trace;
 mod transfer;
 mod voice;
 mod wake;
+mod way;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -203,7 +205,7 @@ struct Call {
 /// What a call is busy with until it is answered.
 enum Stage {
     Granting(Box<emergency::Granting>),
-    Dialling(Box<dial::Dialling>),
+    Dialling(Box<dialling::Dialling>),
     Ringing(Box<ring::Ringing>),
     /// 933 without a trunk: the daemon itself has answered.
     TestLine,

@@ -3,7 +3,7 @@
 use compact_str::{CompactString, format_compact};
 
 use super::classify::digits_of;
-use super::dial::Wanted;
+use super::dialling::Wanted;
 use super::{Call, Parts};
 use crate::config::{NumberKind, RouteAction, TransferTo, TrunkIdx};
 use crate::geo::{Dialled, Wishes};

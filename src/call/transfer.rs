@@ -2,7 +2,7 @@
 //! target is called in its stead, under the number that the trunk has seen, and when it answers the phone is offered its media.
 //! Until the phone has taken them the call stays as it is, so that a transfer that fails costs the caller nothing.
 
-use super::dial::{Dialling, Referred};
+use super::dialling::{Dialling, Referred};
 use super::handover::resumed;
 use super::history::{Attempt, Kind};
 use super::identify::trunk_on;
