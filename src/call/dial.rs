@@ -57,12 +57,12 @@ impl Calls {
     pub(super) fn next_target(&mut self, parts: &mut Parts<'_>, id: CallId) {
         loop {
             let Some(call) = self.calls.get_mut(id) else { return };
-            let (attempts, is_help) = (call.attempts.len(), call.is_help());
+            let may_try = call.is_urgent() || call.attempts.len() < limits::ATTEMPTS_PER_CALL;
             let Some(dialling) = call.dialling_mut() else { return };
             let Some(hop) = dialling.hops.pop_front() else { break };
             dialling.trying = Some(hop.target);
             dialling.added = None;
-            if (is_help || attempts < limits::ATTEMPTS_PER_CALL) && self.attempt(parts, id, &hop) {
+            if may_try && self.attempt(parts, id, &hop) {
                 return;
             }
         }

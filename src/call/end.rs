@@ -54,6 +54,11 @@ impl Call {
     pub(super) fn is_help(&self) -> bool {
         matches!(self.kind, Kind::Emergency | Kind::Test) || self.direct_route.is_some()
     }
+
+    /// That, or the answer to it: no count of attempts ends it, though its record has room for so many only.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.is_help() || self.kind == Kind::Callback
+    }
 }
 
 impl Calls {

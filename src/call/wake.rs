@@ -53,19 +53,19 @@ impl Calls {
         }
         let (user, until) = (ringing.user.clone(), hold.until);
         for push in pushes {
-            if call.attempts.len() >= limits::ATTEMPTS_PER_CALL {
-                break;
-            }
             self.last_wake += 1;
-            self.woken.insert(self.last_wake, (id, call.attempts.len()));
-            call.attempts.push(Attempt {
-                trunk: CompactString::default(),
-                target: target_of(&push),
-                status: 0,
-                started_at: now,
-                ended_at: None,
-                location_error: None,
-            });
+            // A record that is full tells of the first ones only.
+            if call.attempts.len() < limits::ATTEMPTS_PER_CALL {
+                self.woken.insert(self.last_wake, (id, call.attempts.len()));
+                call.attempts.push(Attempt {
+                    trunk: CompactString::default(),
+                    target: target_of(&push),
+                    status: 0,
+                    started_at: now,
+                    ended_at: None,
+                    location_error: None,
+                });
+            }
             let name = name_of(id, call.started_at);
             self.wakes.push(Wake { post: self.last_wake, call: name, user: user.clone(), push, until });
         }

@@ -101,6 +101,44 @@ fn a_long_hold_does_not_run_out_of_attempts() {
 }
 
 #[test]
+fn section_6_in_a_long_hold_the_phone_is_woken_to_the_end_and_a_desk_given_by_number_is_dialled() {
+    let lines = "wake_url = \"http://127.0.0.1:1/wake\"\ndesk = \"+12065550190\"";
+    let toml = with(lines).change("hold = \"60s\"", "hold = \"600s\"").add("[other_calls]\ntrunk = \"carrier\"\n");
+    let mut world = World::of(&toml);
+    let contact = format!("<sip:alice@198.51.100.71:5071{PUSH}>");
+    world.register_as(&alice(), &register(&alice()).set("Contact", &contact));
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    let listener = crate::world::UDP;
+    let invite = world.call_back(&psap(), NUMBER);
+    let (mut wakes_at, mut tries) = (Vec::new(), 0);
+    for second in 0..599 {
+        for post in wakes(&mut world) {
+            wakes_at.push(second);
+            world.answer_post(&post, Some(200));
+        }
+        world.run(1_000);
+        tries += world.take_all(&alice(), "INVITE").len();
+        world.input(sosbridge::node::Input::Unreachable { listener, remote: alice().address });
+    }
+    assert_eq!(wakes_at.len(), 40, "every 15 s: {wakes_at:?}");
+    assert!(tries > 100, "{tries}");
+    world.run(1_500);
+    let offered = world.take(&carrier(), "INVITE");
+    assert!(offered.uri().starts_with("sip:+12065550190@"), "{offered}");
+    world.send(&carrier(), &carrier().reply(&offered, 200).sdp(&carrier().offer()));
+    let ok = world.take(&psap(), "200 INVITE");
+    let mut trunk = Dialog::caller(psap(), &invite, &ok);
+    world.send(&psap(), &trunk.request("ACK"));
+    assert_eq!(world.ask(&psap(), &trunk.request("BYE")).code(), 200);
+    // What the record has no room for is left out, and how it ended is in it.
+    let attempts = world.record().attempts;
+    assert!(attempts.len() <= 65, "{}", attempts.len());
+    let last = attempts.last().unwrap();
+    assert_eq!((last.trunk.as_str(), last.status), ("carrier", Some(200)));
+}
+
+#[test]
 fn the_desk_takes_what_a_person_refuses_and_rings_beside_a_phone_that_nobody_answers() {
     let mut world = after_a_call(&at_the_desk());
     world.call_back(&psap(), NUMBER);
