@@ -32,6 +32,8 @@ pub enum Port {
 #[derive(Clone, Copy, Debug, Default)]
 struct Latch {
     source: Option<(SocketAddr, Instant)>,
+    /// Where the peer's keep-alives come from (RFC 6263 §4): it may say nothing else, muted behind a NAT.
+    hole: Option<SocketAddr>,
 }
 
 impl Latch {
@@ -48,7 +50,7 @@ impl Latch {
     }
 
     fn source(&self) -> Option<SocketAddr> {
-        self.source.map(|(source, _)| source)
+        self.source.map(|(source, _)| source).or(self.hole)
     }
 }
 
@@ -62,6 +64,7 @@ pub struct End {
     packets: u64,
     bytes: u64,
     strange: u64,
+    elsewhere: u64,
     reported: Option<(u8, u32)>,
     last: Instant,
     /// Since when packets may go to the address that is described.
@@ -81,6 +84,7 @@ impl End {
             packets: 0,
             bytes: 0,
             strange: 0,
+            elsewhere: 0,
             reported: None,
             last: now,
             pointed: now,
@@ -115,8 +119,16 @@ impl End {
         let packet = Packet::of(bytes);
         let is_peer = match (packet, port) {
             // Without ICE nobody asks for it (RFC 8445): a keep-alive, or somebody's probe.
-            (None | Some(Packet::Stun), _) | (Some(Packet::Rtp), Port::Rtcp) => false,
-            (Some(_), port) => self.is_from_peer(now, port, from),
+            (None | Some(Packet::Stun), _) => {
+                self.kept_alive(port, from);
+                false
+            }
+            (Some(Packet::Rtp), Port::Rtcp) => false,
+            (Some(_), port) => {
+                let is_peer = self.is_from_peer(now, port, from);
+                self.elsewhere = self.elsewhere.saturating_add(u64::from(!is_peer));
+                is_peer
+            }
         };
         if !is_peer {
             self.strange = self.strange.saturating_add(1);
@@ -142,21 +154,35 @@ impl End {
         packet
     }
 
-    fn is_from_peer(&mut self, now: Instant, port: Port, from: SocketAddr) -> bool {
+    fn may_be_peer(&self, from: SocketAddr) -> bool {
         let Some(peer) = &self.peer else { return false };
         let ip = from.ip().to_canonical();
         let is_described = |place: Option<SocketAddr>| place.is_some_and(|place| place.ip() == ip);
-        let learnt = self.rtp.source().or(self.rtcp.source());
-        let is_open = peer.is_anywhere && learnt.is_none_or(|learnt| learnt.ip() == from.ip());
-        let may_be = is_open || is_described(peer.rtp) || is_described(peer.rtcp) || peer.sources.contains(&ip);
-        let is_there = is_described(peer.rtp);
-        let latch = match port {
+        is_described(peer.rtp) || is_described(peer.rtcp) || peer.sources.contains(&ip)
+    }
+
+    fn is_from_peer(&mut self, now: Instant, port: Port, from: SocketAddr) -> bool {
+        let learnt = self.rtp.source.or(self.rtcp.source);
+        let is_open = self.peer.as_ref().is_some_and(|peer| peer.is_anywhere)
+            && learnt.is_none_or(|(learnt, _)| learnt.ip() == from.ip());
+        let may_be = is_open || self.may_be_peer(from);
+        let described = self.peer.as_ref().and_then(|peer| peer.rtp);
+        let is_heard = self.latch(port).takes(now, from, may_be);
+        self.is_heard_there |= is_heard && described.is_some_and(|place| place.ip() == from.ip().to_canonical());
+        is_heard
+    }
+
+    fn kept_alive(&mut self, port: Port, from: SocketAddr) {
+        if self.may_be_peer(from) {
+            self.latch(port).hole = Some(from);
+        }
+    }
+
+    fn latch(&mut self, port: Port) -> &mut Latch {
+        match port {
             Port::Rtp => &mut self.rtp,
             Port::Rtcp => &mut self.rtcp,
-        };
-        let is_heard = latch.takes(now, from, may_be);
-        self.is_heard_there |= is_heard && is_there;
-        is_heard
+        }
     }
 
     /// From which port and to where a packet leaves to the peer; `None` while it wants none.
@@ -190,6 +216,7 @@ impl End {
             lost: self.hearing.lost(),
             jitter: self.hearing.jitter(),
             strange: self.strange,
+            elsewhere: self.elsewhere,
             reported_lost: self.reported.map(|(lost, _)| lost),
             reported_jitter: self.reported.map(|(_, jitter)| jitter),
             silent: now.since(self.last),
@@ -334,6 +361,29 @@ mod tests {
         // After silence another port of the same NAT, and nobody else.
         assert!(!heard(&mut end, 6000, "198.51.100.66:40000"));
         assert!(heard(&mut end, 6001, "192.0.2.80:40002"));
+    }
+
+    #[test]
+    fn a_muted_phone_behind_a_nat_hears_through_the_hole_that_it_keeps_open() {
+        let mut end = End::new(ms(0));
+        end.point(ms(0), peer("10.0.0.7:6000"));
+        let keep_alive = |end: &mut End, from| {
+            // A STUN Binding Request without anything in it, and an empty datagram.
+            let mut binding = [0; 20];
+            binding[..8].copy_from_slice(&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
+            [&binding[..], &[]].iter().for_each(|bytes| {
+                assert_eq!(end.arrived(ms(1), Port::Rtp, at(from), bytes, None), None);
+            });
+        };
+        keep_alive(&mut end, "198.51.100.66:6000");
+        assert_eq!(end.destination(ms(1), Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        keep_alive(&mut end, "203.0.113.9:41000");
+        assert_eq!(end.destination(ms(1), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+        // Its first packet tells better.
+        assert!(heard(&mut end, 2, "203.0.113.9:42000"));
+        keep_alive(&mut end, "203.0.113.9:41000");
+        assert_eq!(end.destination(ms(3), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:42000"))));
+        assert_eq!((end.counters(ms(3)).strange, end.counters(ms(3)).elsewhere), (6, 0), "none of it is media");
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub struct Counters {
     pub jitter: u32,
     /// From elsewhere than the peer, or no RTP and no RTCP: dropped.
     pub strange: u64,
+    /// Of these, media from elsewhere than the peer.
+    pub elsewhere: u64,
     /// The fraction lost that the peer reports of what it hears, in 256ths (RFC 3550 §6.4.1); `None`: no report yet.
     pub reported_lost: Option<u8>,
     /// Jitter that the peer reports, in timestamp units.

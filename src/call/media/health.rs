@@ -114,7 +114,7 @@ impl Calls {
             let (kind, is_caller) = (call.kind, call.caller == leg);
             let Some(slot) = self.media.slot_of(pair) else { continue };
             slot.counters = counters;
-            let is_stranger = counters.packets == 0 && counters.strange >= STRANGERS;
+            let is_stranger = counters.packets == 0 && counters.elsewhere >= STRANGERS;
             if is_stranger && !std::mem::replace(&mut slot.is_stranger_told, true) {
                 let (id, stream) = (super::super::name_of(id, call.started_at), slot.kind);
                 self.reports.push(Report::StrangeMedia { id, kind, is_caller, stream });

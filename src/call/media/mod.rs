@@ -182,6 +182,7 @@ impl Slot {
                 lost: 0,
                 jitter: 0,
                 strange: 0,
+                elsewhere: 0,
                 reported_lost: None,
                 reported_jitter: None,
                 silent: std::time::Duration::ZERO,
