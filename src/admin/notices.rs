@@ -10,6 +10,8 @@ use super::Stamp;
 #[serde(rename_all = "snake_case")]
 pub enum NoticeEvent {
     EmergencyCall,
+    /// It was refused.
+    EmergencyRefused,
     TestCall,
     /// An emergency call, a test or a callback that was told of is over.
     CallEnded,
@@ -27,8 +29,9 @@ pub enum NoticeEvent {
 }
 
 impl NoticeEvent {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::EmergencyCall,
+        Self::EmergencyRefused,
         Self::TestCall,
         Self::CallEnded,
         Self::CallbackReceived,
@@ -43,6 +46,7 @@ impl NoticeEvent {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EmergencyCall => "emergency_call",
+            Self::EmergencyRefused => "emergency_refused",
             Self::TestCall => "test_call",
             Self::CallEnded => "call_ended",
             Self::CallbackReceived => "callback_received",

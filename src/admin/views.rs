@@ -170,6 +170,9 @@ pub struct Record {
     /// The number is the shared one of the resource: a callback reaches its most recent caller, who may be somebody else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// Why it was refused, when this daemon refused it before it was a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<CompactString>,
     /// What the webhook was told of the call, and whether it took it; not in the store, which has `notice_list`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notifications: Vec<Notification>,
@@ -311,6 +314,7 @@ mod tests {
             nena_call_id: None,
             incident_id: None,
             shared: false,
+            reason: None,
             notifications: Vec::new(),
         }
     }

@@ -62,6 +62,8 @@ pub const NOTICES_AT_ONCE: usize = 8;
 pub const NOTICE_LOCATION_BYTES: usize = 16 * 1024;
 /// Ended calls kept in memory for `records` (all are in the store).
 pub const RECORDS_KEPT: usize = 10_000;
+/// Refused emergency calls of people nobody knows that are recorded and told in a minute; further ones are counted and logged.
+pub const STRANGERS_TOLD: usize = 10;
 /// Attempts (legs towards trunks or phones) of one call.
 pub const ATTEMPTS_PER_CALL: usize = 64;
 /// Pairs of media ports that are bound ahead of need, of each address family.

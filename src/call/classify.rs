@@ -18,7 +18,14 @@ use crate::sip::{Message, NameAddr, Scheme, Uri};
 use crate::transport::Flow;
 use crate::ua::Refusal;
 
-/// The verdict on an INVITE outside any dialog.
+/// What an INVITE outside any dialog asks for, and who sends it.
+pub(super) struct Verdict {
+    /// A user, or somebody behind a PBX; not a trunk.
+    pub caller: Option<Aor>,
+    pub decision: Decision,
+}
+
+/// What is to be done about it.
 pub(super) enum Decision {
     Emergency(Box<Emergency>),
     Callback(TrunkIdx, E164),
@@ -112,10 +119,18 @@ pub(super) struct Outbound {
     pub number: CompactString,
 }
 
-pub(super) fn classify(parts: &mut Parts<'_>, invite: &Message, flow: Flow) -> Decision {
-    let dialled = dialled_text(invite.request_uri());
+pub(super) fn classify(parts: &mut Parts<'_>, invite: &Message, flow: Flow) -> Verdict {
     let sender = identify(parts, invite, &flow);
     parts.trace.note(|| sender.in_words(parts.config));
+    let caller = match &sender {
+        Sender::User(aor) | Sender::Pbx(_, aor) | Sender::Unknown { live_source: Some(aor), .. } => Some(aor.clone()),
+        Sender::Trunk(_) | Sender::Unknown { live_source: None, .. } => None,
+    };
+    Verdict { caller, decision: decide(parts, invite, flow, sender) }
+}
+
+fn decide(parts: &mut Parts<'_>, invite: &Message, flow: Flow, sender: Sender) -> Decision {
+    let dialled = dialled_text(invite.request_uri());
     match sender {
         Sender::User(aor) => from_user(parts, invite, &flow, &aor, dialled),
         Sender::Trunk(trunk) => from_trunk(parts, invite, trunk, dialled),

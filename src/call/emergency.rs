@@ -50,7 +50,7 @@ impl Calls {
             Err(refusal) => {
                 parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
                 let (kind, dialled) = (emergency.kind, emergency.service.number);
-                self.reports.push(Report::Refused { kind, dialled, refusal, source: flow });
+                self.reports.push(Report::Refused { kind, dialled, refusal, source: flow, told: None });
                 return;
             }
         };

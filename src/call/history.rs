@@ -209,6 +209,8 @@ pub enum Report {
         dialled: CompactString,
         refusal: Refusal,
         source: Flow,
+        /// Of an emergency call: what is recorded and told of it.
+        told: Option<Box<Dialled>>,
     },
     Ended {
         history: Box<History>,

@@ -23,6 +23,7 @@ mod media;
 mod pbx;
 mod quota;
 mod refer_to;
+mod refuse;
 mod reload;
 mod replace;
 mod rewrite;
@@ -266,7 +267,7 @@ impl Calls {
         if replaces && self.replace(parts, server, invite, flow) {
             return;
         }
-        let decision = classify::classify(parts, invite, flow);
+        let classify::Verdict { caller, decision } = classify::classify(parts, invite, flow);
         if replaces && decision.is_call() && !decision.is_urgent() {
             parts.ua.reply(&mut parts.context, server, invite, flow, &ua::Refusal::new(481));
             return;
@@ -305,10 +306,8 @@ impl Calls {
                 challenge(parts, server, invite, flow, stale);
             }
             classify::Decision::Refuse { kind, dialled, refusal } => {
-                self.reports.push(Report::Refused { kind, dialled, refusal: refusal.clone(), source: flow });
-                if kind != Kind::Emergency || !self.announce_refusal(parts, server, invite, flow, &refusal) {
-                    parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
-                }
+                let refused = refuse::Refused { kind, user: caller, dialled, refusal };
+                self.turn_away(parts, server, invite, flow, refused);
             }
         }
     }

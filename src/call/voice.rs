@@ -1,14 +1,14 @@
 //! What the daemon says itself: descriptions of a stream of G.711 that ends here, and what is heard on it.
 
-use super::history::{Kind as CallKind, Outcome};
-use super::{Alarm, Call, Calls, Parts, Stage};
+use super::history::Outcome;
+use super::{Alarm, Calls, Parts, Stage};
 use crate::base::limits;
 use crate::media::{Codec, Kind, Prompt, Stream, Voice};
 use crate::sip::sdp::{Direction, Sdp};
 use crate::sip::{Message, sdp};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
-use crate::ua::{CallId, Content, LegId, Refusal};
+use crate::ua::{CallId, Content, LegId};
 
 impl Calls {
     /// An answer that takes the first stream of G.711 and refuses the others (RFC 3264 §6); an offer of one where `message` has
@@ -94,17 +94,15 @@ impl Calls {
     pub(super) fn announce_refusal(
         &mut self,
         parts: &mut Parts<'_>,
+        id: CallId,
         server: ServerId,
         invite: &Message,
         flow: Flow,
-        refusal: &Refusal,
     ) -> bool {
         let is_wanted = parts.config.media.announce_refusals && self.refusing < limits::REFUSALS_SAID;
         if !is_wanted || Content::is_malformed(invite) {
             return false;
         }
-        let stage = Stage::Refusing(Box::new(refusal.clone()));
-        let id = self.calls.insert(Call { stage, ..Call::new(CallKind::Emergency, parts.context.now) });
         let leg = parts.ua.accept(&mut parts.context, id, server, invite, flow, false);
         self.refusing += 1;
         if let Some(call) = self.calls.get_mut(id) {

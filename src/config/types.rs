@@ -533,8 +533,9 @@ pub enum MediaMode {
 }
 
 /// What the webhook of `[notify]` is told of, by name.
-pub const EVENTS: [&str; 10] = [
+pub const EVENTS: [&str; 11] = [
     "emergency_call",
+    "emergency_refused",
     "test_call",
     "call_ended",
     "callback_received",

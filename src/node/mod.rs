@@ -89,6 +89,7 @@ pub struct Node {
     notices: notices::Notices,
     /// When the want of media ports was told last.
     ports_alarm: Option<Instant>,
+    strangers: report::Strangers,
 
     outbox: Outbox,
     outputs: VecDeque<Output>,
@@ -135,6 +136,7 @@ impl Node {
             store_fails: None,
             notices: notices::Notices::new(notices, now),
             ports_alarm: None,
+            strangers: report::Strangers::default(),
             metrics,
             outbox: Outbox::new(),
             outputs: VecDeque::new(),

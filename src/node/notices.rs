@@ -212,7 +212,9 @@ impl Notices {
 
     /// Forgets the oldest that is settled, else the oldest that is of no emergency, else the oldest.
     fn make_room(&mut self, now: Instant) -> Option<Notice> {
-        let is_minor = |(_, entry): &(&u64, &Entry)| entry.notice.event != NoticeEvent::EmergencyCall;
+        let is_minor = |(_, entry): &(&u64, &Entry)| {
+            !matches!(entry.notice.event, NoticeEvent::EmergencyCall | NoticeEvent::EmergencyRefused)
+        };
         let minor = || self.entry_by_seq.iter().find(is_minor).map(|(seq, _)| *seq);
         let oldest = || self.entry_by_seq.first_key_value().map(|(seq, _)| *seq);
         let seq = self.settled.first().copied().or_else(minor).or_else(oldest)?;

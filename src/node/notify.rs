@@ -76,16 +76,28 @@ struct News<'a> {
 impl Node {
     /// A call for help, or a test, was dialled.
     pub(super) fn notify_dialled(&mut self, dialled: &Dialled) {
+        let event = if dialled.is_test { NoticeEvent::TestCall } else { NoticeEvent::EmergencyCall };
+        let news = self.dialled_news(dialled);
+        self.notify(event, &dialled.history.id, news);
+    }
+
+    /// A call for help was refused.
+    pub(super) fn notify_refused(&mut self, dialled: &Dialled, status: u16, why: Option<&str>) {
+        let (outcome, status) = (Some(Outcome::Refused), Some(status));
+        let news = News { outcome, status, detail: why, ..self.dialled_news(dialled) };
+        self.notify(NoticeEvent::EmergencyRefused, &dialled.history.id, news);
+    }
+
+    /// Who has dialled what, and where that is.
+    fn dialled_news<'a>(&self, dialled: &'a Dialled) -> News<'a> {
         let Dialled { history, is_test, number, geolocation, pidf } = dialled;
-        let event = if *is_test { NoticeEvent::TestCall } else { NoticeEvent::EmergencyCall };
-        let config = std::sync::Arc::clone(&self.config);
-        let user = history.user.as_ref().and_then(|user| config.user(user));
+        let user = history.user.as_ref().and_then(|user| self.config.user(user));
         let is_told = geolocation.is_some() || pidf.is_some();
         let told = is_told.then_some(Told { geolocation: geolocation.as_deref(), pidf: pidf.as_deref() });
         let location = Location { call: told, configured: user.and_then(configured) };
         let location = Some(location).filter(|location| location.call.is_some() || location.configured.is_some());
         let call = Call { callback_number: *number, ..self.call_told(history) };
-        self.notify(event, &history.id, News { test: *is_test, call: Some(call), location, ..News::default() });
+        News { test: *is_test, call: Some(call), location, ..News::default() }
     }
 
     /// Something has become of a call that may have been told of.

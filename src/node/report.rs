@@ -8,17 +8,22 @@ use compact_str::{CompactString, format_compact};
 use super::views::{record_of, stamp};
 use super::{Node, Row};
 use crate::admin::{Metrics, NoticeEvent, PoolGauges, Record, TargetGauge};
-use crate::base::{E164, Private, limits};
-use crate::call::{History, Kind, Outcome, Report};
+use crate::base::{E164, Instant, Private, limits};
+use crate::call::{Dialled, History, Kind, Outcome, Report};
 use crate::config::Config;
 use crate::lease;
+use crate::transport::Flow;
 use crate::trunk;
+use crate::ua::Refusal;
 
 /// How often gauges follow what changed.
 const GAUGES: Duration = Duration::from_secs(1);
 
 /// How often the want of media ports is told.
 const PORTS_ALARM: Duration = Duration::from_secs(60);
+
+/// How long `limits::STRANGERS_TOLD` counts.
+const STRANGERS: Duration = Duration::from_secs(60);
 
 /// Gauges with names from the configuration.
 pub(super) struct Gauges {
@@ -61,6 +66,18 @@ impl Gauges {
     }
 }
 
+/// How many were told of in the minute that began then.
+#[derive(Default)]
+pub(super) struct Strangers(Option<(Instant, usize)>);
+
+impl Strangers {
+    fn admit(&mut self, now: Instant) -> bool {
+        let (since, count) = self.0.filter(|(since, _)| now.since(*since) < STRANGERS).unwrap_or((now, 0));
+        self.0 = Some((since, count.saturating_add(1)));
+        count < limits::STRANGERS_TOLD
+    }
+}
+
 impl Node {
     pub(super) fn tell_reports(&mut self) {
         for report in self.calls.take_reports() {
@@ -93,19 +110,10 @@ impl Node {
         match report {
             Report::Started { kind } => self.metrics.call_started(kind),
             Report::Sent { started, sent } => self.metrics.setup_seconds(sent.since(started)),
-            Report::Refused { kind, dialled, refusal, source } => {
-                self.metrics.call_refused(kind);
-                if kind == Kind::Callback {
-                    self.metrics.callback(Outcome::Refused);
-                }
-                let why = refusal.warning.as_deref().unwrap_or_default();
-                match kind {
-                    Kind::Emergency | Kind::Test | Kind::Callback => {
-                        tracing::warn!(kind = %kind, %dialled, status = refusal.status, %source, why, "call refused");
-                    }
-                    Kind::Internal | Kind::Outbound | Kind::Inbound => {
-                        tracing::info!(kind = %kind, status = refusal.status, %source, why, "call refused");
-                    }
+            Report::Refused { kind, dialled, refusal, source, told } => {
+                self.count_refused(kind, &dialled, &refusal, source);
+                if let Some(told) = told {
+                    self.refused(&told, &refusal);
                 }
             }
             Report::Ended { history, outcome, status, ended_at } => self.ended(&history, outcome, status, ended_at),
@@ -158,6 +166,22 @@ impl Node {
         }
     }
 
+    fn count_refused(&self, kind: Kind, dialled: &str, refusal: &Refusal, source: Flow) {
+        self.metrics.call_refused(kind);
+        if kind == Kind::Callback {
+            self.metrics.callback(Outcome::Refused);
+        }
+        let why = refusal.warning.as_deref().unwrap_or_default();
+        match kind {
+            Kind::Emergency | Kind::Test | Kind::Callback => {
+                tracing::warn!(kind = %kind, %dialled, status = refusal.status, %source, why, "call refused");
+            }
+            Kind::Internal | Kind::Outbound | Kind::Inbound => {
+                tracing::info!(kind = %kind, status = refusal.status, %source, why, "call refused");
+            }
+        }
+    }
+
     /// Alarms of pools, once each crossing.
     pub(super) fn tell_pools(&mut self) {
         for alarm in self.leases.take_alarms() {
@@ -195,7 +219,7 @@ impl Node {
         }
     }
 
-    fn ended(&mut self, history: &History, outcome: Outcome, status: u16, ended_at: crate::base::Instant) {
+    fn ended(&mut self, history: &History, outcome: Outcome, status: u16, ended_at: Instant) {
         self.metrics.call_ended(history.kind, outcome);
         if history.kind == Kind::Callback {
             self.metrics.callback(outcome);
@@ -205,15 +229,32 @@ impl Node {
         let user = history.user.as_ref().map(Private);
         let number = history.number.map(Private);
         let seconds = ended_at.since(history.started_at).as_secs();
-        let record = Record { incident_id: incident, ..record };
+        self.keep_record(Record { incident_id: incident, ..record });
         tracing::info!(id = %history.id, kind = %history.kind, ?user, ?number, outcome = %outcome, status, seconds, "call ended");
+        self.notify_ended(history, outcome, status);
+    }
+
+    /// An emergency call that came to nothing at once. Of people nobody knows only so many are told of: they can make as many as they
+    /// like.
+    fn refused(&mut self, told: &Dialled, refusal: &Refusal) {
+        let history = &told.history;
+        if history.user.is_none() && !self.strangers.admit(self.now) {
+            return;
+        }
+        let now = stamp(self.now, self.wall_offset_ms);
+        let record = record_of(history, Outcome::Refused, refusal.status, now, self.wall_offset_ms);
+        let reason = refusal.warning.as_deref();
+        self.keep_record(Record { reason: reason.map(CompactString::from), ..record });
+        self.notify_refused(told, refusal.status, reason);
+    }
+
+    fn keep_record(&mut self, record: Record) {
         if self.records.len() >= limits::RECORDS_KEPT {
             self.records.pop_front();
         }
         let record = Arc::new(record);
         self.hand_over(vec![Row::Record(Arc::clone(&record))], false, Vec::new());
         self.records.push_back(record);
-        self.notify_ended(history, outcome, status);
     }
 
     /// A callback belongs to the incident of the call it answers.

@@ -21,6 +21,7 @@ mod numbers;
 mod offline;
 mod other_calls;
 mod pbx;
+mod refused;
 mod registering;
 mod rewrite;
 mod routing;
