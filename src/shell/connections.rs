@@ -21,7 +21,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsStream;
-use tokio_tungstenite::WebSocketStream;
 
 use super::events::Event;
 use super::secure::Secure;
@@ -45,8 +44,8 @@ const HALF_CLOSED: Duration = Duration::from_secs(1);
 pub enum Channel {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    Ws(Box<WebSocketStream<TcpStream>>),
-    Wss(Box<WebSocketStream<TlsStream<TcpStream>>>),
+    Ws(Box<ws::Socket<TcpStream>>),
+    Wss(Box<ws::Socket<TlsStream<TcpStream>>>),
 }
 
 /// A connection that a peer has opened.
@@ -93,8 +92,8 @@ struct Ends {
 
 /// What is to be written.
 pub(super) struct Outgoing {
-    queue: mpsc::UnboundedReceiver<Bytes>,
-    backlog: Arc<AtomicUsize>,
+    pub(super) queue: mpsc::UnboundedReceiver<Bytes>,
+    pub(super) backlog: Arc<AtomicUsize>,
 }
 
 impl Outgoing {

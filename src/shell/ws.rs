@@ -1,5 +1,7 @@
 //! SIP over WebSocket (RFC 7118): the upgrade, and one message of SIP in each message of the WebSocket.
 
+mod patience;
+
 use std::io;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
+use self::patience::Patient;
 use super::connections::Outgoing;
 use super::events::Event;
 use crate::base::limits;
@@ -30,15 +33,26 @@ const SILENT: Duration = Duration::from_secs(80);
 /// Buffer of an idle connection.
 const BUFFER_BYTES: usize = 4096;
 
+/// A WebSocket over `S`, with the upgrade behind it.
+pub type Socket<S> = WebSocketStream<Patient<S>>;
+
 /// Answers the upgrade. Whoever does not offer the subprotocol `sip` is refused (RFC 7118 §4.1).
-pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> io::Result<WebSocketStream<S>> {
+pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> io::Result<Socket<S>> {
+    accept_with(stream, limits::HALF_MESSAGE).await
+}
+
+async fn accept_with<S: AsyncRead + AsyncWrite + Unpin>(stream: S, patience: Duration) -> io::Result<Socket<S>> {
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(limits::CONNECTION_BACKLOG_BYTES)
         .max_message_size(Some(limits::MESSAGE_BYTES))
         .max_frame_size(Some(limits::MESSAGE_BYTES));
-    accept_hdr_async_with_config(stream, upgrade, Some(config)).await.map_err(io::Error::other)
+    let stream = Patient::new(stream, patience);
+    let accepted = accept_hdr_async_with_config(stream, upgrade, Some(config)).await;
+    let mut socket = accepted.map_err(io::Error::other)?;
+    socket.get_mut().upgraded();
+    Ok(socket)
 }
 
 #[allow(clippy::result_large_err, reason = "the signature of the handshake's callback")]
@@ -55,7 +69,7 @@ fn upgrade(request: &Request, mut response: Response) -> Result<Response, ErrorR
 
 /// Runs a WebSocket to its end.
 pub(super) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
-    mut socket: WebSocketStream<S>,
+    mut socket: Socket<S>,
     connection: ConnId,
     events: &mpsc::Sender<Event>,
     outgoing: &mut Outgoing,
@@ -94,6 +108,9 @@ pub(super) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
             Some(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return Ok(()),
             Some(Error::Protocol(fault)) => return close(&mut socket, CloseCode::Protocol, &fault.to_string()).await,
             Some(Error::ConnectionClosed | Error::AlreadyClosed) => return Ok(()),
+            Some(Error::Io(fault)) if fault.kind() == io::ErrorKind::TimedOut => {
+                return close(&mut socket, CloseCode::Policy, "a message that does not end").await;
+            }
             Some(fault) => return Err(io::Error::other(fault)),
         }
     }
@@ -114,7 +131,7 @@ fn message(bytes: Bytes) -> Message {
 
 /// Ends it from our side, and waits for the peer to agree; the caller bounds how long.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: &mut WebSocketStream<S>,
+    socket: &mut Socket<S>,
     code: CloseCode,
     reason: &str,
 ) -> io::Result<()> {
@@ -127,7 +144,93 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The answer to the peer's close still has to go out.
-async fn flush<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>) -> io::Result<()> {
+async fn flush<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut Socket<S>) -> io::Result<()> {
     let _ = socket.flush().await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+    use tokio_tungstenite::client_async;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(300);
+
+    /// A browser, and what the node is told of it.
+    async fn start() -> (WebSocketStream<DuplexStream>, mpsc::Receiver<Event>) {
+        let (ours, theirs) = tokio::io::duplex(limits::MESSAGE_BYTES);
+        let (events, told) = mpsc::channel(16);
+        tokio::spawn(async move {
+            let (keeper, queue) = mpsc::unbounded_channel();
+            let mut outgoing = Outgoing { queue, backlog: Arc::new(AtomicUsize::new(0)) };
+            let socket = accept_with(ours, PATIENCE).await.unwrap();
+            carry(socket, ConnId(7), &events, &mut outgoing).await.unwrap();
+            drop(keeper);
+        });
+        let mut request = "ws://localhost/".into_client_request().unwrap();
+        request.headers_mut().insert(SUBPROTOCOL, HeaderValue::from_static("sip"));
+        (client_async(request, theirs).await.unwrap().0, told)
+    }
+
+    /// The code that it is closed with; pongs may come before.
+    async fn closed(browser: &mut WebSocketStream<DuplexStream>) -> CloseCode {
+        loop {
+            match tokio::time::timeout(Duration::from_secs(8), browser.next()).await.unwrap().unwrap().unwrap() {
+                Message::Close(frame) => return frame.unwrap().code,
+                Message::Pong(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    const FIRST_FRAGMENT: &[u8] = &[0x01, 0x83, 0, 0, 0, 0, b'O', b'P', b'T'];
+    const LAST_FRAGMENT: &[u8] = &[0x80, 0x84, 0, 0, 0, 0, b'I', b'O', b'N', b'S'];
+    const PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
+
+    #[tokio::test]
+    async fn rfc6455_5_4_a_message_of_fragments_must_end() {
+        let (mut browser, mut told) = start().await;
+        browser.get_mut().write_all(FIRST_FRAGMENT).await.unwrap();
+        let began = Instant::now();
+        let pings = async {
+            // Alive all the time.
+            loop {
+                tokio::time::sleep(PATIENCE / 10).await;
+                browser.get_mut().write_all(PING).await.unwrap();
+                if began.elapsed() > PATIENCE / 2 {
+                    break;
+                }
+            }
+        };
+        pings.await;
+        assert_eq!(closed(&mut browser).await, CloseCode::Policy);
+        assert!(began.elapsed() >= PATIENCE);
+        assert!(told.recv().await.is_none(), "nothing has come of it");
+    }
+
+    #[tokio::test]
+    async fn rfc6455_5_2_a_frame_must_end() {
+        let (mut browser, mut told) = start().await;
+        browser.get_mut().write_all(&FIRST_FRAGMENT[..7]).await.unwrap();
+        assert_eq!(closed(&mut browser).await, CloseCode::Policy);
+        assert!(told.recv().await.is_none(), "nothing has come of it");
+    }
+
+    #[tokio::test]
+    async fn rfc6455_5_4_one_that_ends_in_time_is_whole_and_the_silence_after_it_is_no_fault() {
+        let (mut browser, mut told) = start().await;
+        for part in [FIRST_FRAGMENT, PING, LAST_FRAGMENT] {
+            browser.get_mut().write_all(part).await.unwrap();
+        }
+        let Some(Event::Input(Input::Frame { bytes, .. })) = told.recv().await else { panic!() };
+        assert_eq!(bytes, "OPTIONS");
+        assert!(tokio::time::timeout(2 * PATIENCE, told.recv()).await.is_err(), "it stays open");
+    }
 }
