@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 
 use super::Parts;
 use super::direct::{self, Direct};
@@ -47,6 +47,31 @@ impl Decision {
 }
 
 impl Decision {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Emergency(emergency) => emergency.kind,
+            Self::Direct(direct) => kind_of(&direct.service),
+            Self::Callback(..) => Kind::Callback,
+            Self::Ordinary(ordinary) => ordinary.kind,
+            Self::Outbound(_) => Kind::Outbound,
+            Self::Challenge { .. } => Kind::Internal,
+            Self::Refuse { kind, .. } => *kind,
+        }
+    }
+
+    /// What was dialled, as records tell it.
+    pub fn dialled(&self) -> CompactString {
+        match self {
+            Self::Emergency(emergency) => emergency.service.number.clone(),
+            Self::Direct(direct) => direct.service.number.clone(),
+            Self::Callback(_, number) => format_compact!("{number}"),
+            Self::Ordinary(ordinary) => format_compact!("{}", ordinary.callee),
+            Self::Outbound(outbound) => outbound.number.clone(),
+            Self::Refuse { dialled, .. } => dialled.clone(),
+            Self::Challenge { .. } => CompactString::default(),
+        }
+    }
+
     /// True for what no limit stops: emergency calls and callbacks (SPEC §2, §6), and what becomes no call at all.
     pub fn is_urgent(&self) -> bool {
         match self {

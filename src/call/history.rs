@@ -209,8 +209,14 @@ pub enum Report {
         dialled: CompactString,
         refusal: Refusal,
         source: Flow,
-        /// Of an emergency call: what is recorded and told of it.
+        /// Of an emergency call, or a callback that was for somebody: what is recorded and told of it.
         told: Option<Box<Dialled>>,
+    },
+    /// The session description of an emergency call or a callback was malformed, and was put right.
+    Mended {
+        kind: Kind,
+        fault: String,
+        source: Flow,
     },
     Ended {
         history: Box<History>,

@@ -272,10 +272,17 @@ impl Calls {
             parts.ua.reply(&mut parts.context, server, invite, flow, &ua::Refusal::new(481));
             return;
         }
-        if decision.is_call() && ua::Content::is_malformed(invite) {
-            let refusal = ua::Refusal::warn(488, "Malformed session description");
-            parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
-            return;
+        let mended;
+        let mut invite = invite;
+        if decision.is_call()
+            && let Some(fault) = ua::Content::fault_of(invite)
+        {
+            let Some(whole) = mended_of(invite, &decision) else {
+                return self.turn_away_malformed(parts, server, invite, flow, (caller, decision), &fault);
+            };
+            self.reports.push(Report::Mended { kind: decision.kind(), fault, source: flow });
+            mended = whole;
+            invite = &mended;
         }
         if decision.is_call() && !decision.is_urgent() && parts.ua.settings().session.is_too_short(&invite.extensions())
         {
@@ -306,7 +313,7 @@ impl Calls {
                 challenge(parts, server, invite, flow, stale);
             }
             classify::Decision::Refuse { kind, dialled, refusal } => {
-                let refused = refuse::Refused { kind, user: caller, dialled, refusal };
+                let refused = refuse::Refused { kind, user: caller, called_back: None, dialled, refusal };
                 self.turn_away(parts, server, invite, flow, refused);
             }
         }
@@ -417,6 +424,11 @@ impl Default for Calls {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// An emergency call or a callback whose description can be mended is not refused for it.
+fn mended_of(invite: &Message, decision: &classify::Decision) -> Option<Message> {
+    if decision.is_urgent() { crate::sip::mended(invite) } else { None }
 }
 
 /// The text that identifies a call to operators: its key, stable while the daemon runs, and the time it began.

@@ -1,9 +1,11 @@
 //! What is refused before it is a call. Of an emergency call that is refused a record is kept, and somebody on site is told (SPEC §9).
 
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 
+use super::classify::Decision;
 use super::history::{Dialled, Kind, Report};
 use super::{Call, Calls, Parts, Stage};
+use crate::base::E164;
 use crate::config::Aor;
 use crate::sip::Message;
 use crate::transaction::ServerId;
@@ -15,6 +17,8 @@ pub(super) struct Refused {
     pub kind: Kind,
     /// Whose call it is, as far as that is known.
     pub user: Option<Aor>,
+    /// The leased number that a trunk calls.
+    pub called_back: Option<E164>,
     pub dialled: CompactString,
     pub refusal: Refusal,
 }
@@ -29,20 +33,51 @@ impl Calls {
         flow: Flow,
         refused: Refused,
     ) {
-        let Refused { kind, user, dialled, refusal } = refused;
-        if kind != Kind::Emergency {
+        let Refused { kind, user, called_back, dialled, refusal } = refused;
+        if kind != Kind::Emergency && called_back.is_none() {
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
             self.reports.push(Report::Refused { kind, dialled, refusal, source: flow, told: None });
             return;
         }
         let stage = Stage::Refusing(Box::new(refusal.clone()));
-        let call = Call { user, dialled: dialled.clone(), stage, ..Call::new(kind, parts.context.now) };
+        let now = parts.context.now;
+        let callback_of = called_back.map(|number| format_compact!("{number}"));
+        let dialled_now = dialled.clone();
+        let call = Call { user, number: called_back, callback_of, dialled: dialled_now, stage, ..Call::new(kind, now) };
         let id = self.calls.insert(call);
-        let told = self.history(id).map(|history| Box::new(Dialled::new(history, false, None, invite)));
+        let told = self.history(id).map(|history| Box::new(Dialled::new(history, false, called_back, invite)));
         self.reports.push(Report::Refused { kind, dialled, refusal: refusal.clone(), source: flow, told });
-        if !self.announce_refusal(parts, id, server, invite, flow) {
+        if kind == Kind::Callback || !self.announce_refusal(parts, id, server, invite, flow) {
             self.calls.remove(id);
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
         }
+    }
+
+    /// Refuses an INVITE with a session description that cannot be used.
+    pub(super) fn turn_away_malformed(
+        &mut self,
+        parts: &mut Parts<'_>,
+        server: ServerId,
+        invite: &Message,
+        flow: Flow,
+        (caller, decision): (Option<Aor>, Decision),
+        fault: &str,
+    ) {
+        let called_back = match decision {
+            Decision::Callback(_, number) => Some(number),
+            _ => None,
+        };
+        let holder =
+            called_back.and_then(|number| parts.leases.find(number)).map(|lease| format!("sip:{}", lease.user));
+        if let Some(number) = called_back
+            && parts.leases.call_up(number)
+        {
+            // Every callback renews the lease (SPEC §3).
+            parts.leases.call_down(parts.context.now, number);
+        }
+        let user = holder.and_then(|holder| holder.parse().ok()).or(caller);
+        let refusal = Refusal::warn(488, format!("Malformed session description: {fault}"));
+        let (kind, dialled) = (decision.kind(), decision.dialled());
+        self.turn_away(parts, server, invite, flow, Refused { kind, user, called_back, dialled, refusal });
     }
 }

@@ -81,11 +81,15 @@ impl Node {
         self.notify(event, &dialled.history.id, news);
     }
 
-    /// A call for help was refused.
+    /// A call for help was refused, or one that answers it.
     pub(super) fn notify_refused(&mut self, dialled: &Dialled, status: u16, why: Option<&str>) {
         let (outcome, status) = (Some(Outcome::Refused), Some(status));
         let news = News { outcome, status, detail: why, ..self.dialled_news(dialled) };
-        self.notify(NoticeEvent::EmergencyRefused, &dialled.history.id, news);
+        let event = match dialled.history.kind {
+            Kind::Callback => NoticeEvent::CallbackMissed,
+            _ => NoticeEvent::EmergencyRefused,
+        };
+        self.notify(event, &dialled.history.id, news);
     }
 
     /// Who has dialled what, and where that is.

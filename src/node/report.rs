@@ -116,6 +116,9 @@ impl Node {
                     self.refused(&told, &refusal);
                 }
             }
+            Report::Mended { kind, fault, source } => {
+                tracing::warn!(kind = %kind, fault, %source, "a malformed session description was put right: the call goes on");
+            }
             Report::Ended { history, outcome, status, ended_at } => self.ended(&history, outcome, status, ended_at),
             Report::VolatileGrant { number, why } => {
                 tracing::error!(number = %Private(number), ?why, "emergency call on a lease that is only in memory");
@@ -234,7 +237,7 @@ impl Node {
         self.notify_ended(history, outcome, status);
     }
 
-    /// An emergency call that came to nothing at once. Of people nobody knows only so many are told of: they can make as many as they
+    /// An emergency call, or a callback, that came to nothing at once. Of people nobody knows only so many are told of: they can make as many as they
     /// like.
     fn refused(&mut self, told: &Dialled, refusal: &Refusal) {
         let history = &told.history;

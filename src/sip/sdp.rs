@@ -145,6 +145,22 @@ impl<'a> Sdp<'a> {
         self.media_fault()
     }
 
+    /// The fault in words, with the line it is in, counted from 1.
+    pub fn fault_in_words(&self) -> Option<String> {
+        let fault = self.fault()?;
+        let nth = |kind: u8, section: usize| {
+            let at = |(_, raw): &(usize, &[u8])| raw.starts_with(&[kind, b'=']);
+            raw_lines(self.text).enumerate().filter(at).nth(section.saturating_sub(1)).map(|(at, _)| at + 1)
+        };
+        let line = match fault {
+            SdpFault::Line(_) | SdpFault::Time => None,
+            SdpFault::Version => Some(1),
+            SdpFault::Origin => nth(b'o', 1),
+            SdpFault::Media(section) | SdpFault::Connection(section) => nth(b'm', section),
+        };
+        Some(line.map_or(fault.to_string(), |line| format!("{fault} (line {line})")))
+    }
+
     pub fn well_formed(&self) -> bool {
         self.fault().is_none()
     }
@@ -171,10 +187,7 @@ impl<'a> Sdp<'a> {
     /// The `sess-version` of the origin line: the same version means the same description (RFC 3264 §8).
     pub fn version(&self) -> Option<u64> {
         let origin = self.lines().find(|line| line.kind == b'o')?;
-        let mut fields = fields(origin.value);
-        let version = fields.nth(2)?;
-        fields.nth(2)?; // nettype, addrtype, address
-        decimal(version)
+        version_of(origin.value)
     }
 
     /// The connection address of the session.
@@ -213,11 +226,19 @@ impl<'a> Sdp<'a> {
     }
 }
 
+/// The version in the value of an origin line that has all its fields.
+pub(super) fn version_of(origin: &[u8]) -> Option<u64> {
+    let mut fields = fields(origin);
+    let version = fields.nth(2)?;
+    fields.nth(2)?; // nettype, addrtype, address
+    decimal(version)
+}
+
 fn raw_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-fn line(raw: &[u8]) -> Option<Line<'_>> {
+pub(super) fn line(raw: &[u8]) -> Option<Line<'_>> {
     match raw {
         [kind @ b'a'..=b'z', b'=', value @ ..] => Some(Line { kind: *kind, value }),
         _ => None,
@@ -233,7 +254,7 @@ fn direction(line: Line<'_>) -> Option<Direction> {
 }
 
 /// `kind port[/count] protocol formats…` (RFC 8866 §5.14).
-fn media_line(value: &[u8], direction: Direction) -> Option<Media<'_>> {
+pub(super) fn media_line(value: &[u8], direction: Direction) -> Option<Media<'_>> {
     let (kind, rest) = split_once(value, b' ')?;
     let (port, rest) = split_once(rest, b' ')?;
     let port = port.get(..memchr(b'/', port).unwrap_or(port.len()))?;

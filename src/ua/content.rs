@@ -174,9 +174,16 @@ impl Content {
 
     /// True when `message` carries a session description that no leg may see (CONFORMANCE OA-8).
     pub fn is_malformed(message: &Message) -> bool {
-        let Ok(places) = sdp::locate_all(message) else { return true };
+        Self::fault_of(message).is_some()
+    }
+
+    /// What is wrong with that session description.
+    pub fn fault_of(message: &Message) -> Option<String> {
+        let Ok(places) = sdp::locate_all(message) else {
+            return Some("it is encoded, or in a multipart that cannot be read".to_owned());
+        };
         let at = |place: std::ops::Range<usize>| message.body().get(place).map(Sdp::new);
-        places.into_iter().filter_map(at).any(|description| !description.well_formed())
+        places.into_iter().filter_map(at).find_map(|description| description.fault_in_words())
     }
 }
 

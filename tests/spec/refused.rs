@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sosbridge::node::Hook;
 
-use crate::world::{Agent, Msg, Posted, Toml, World, alice, authorized_with, bob, outsider, psap};
+use crate::world::{Agent, Msg, Posted, Toml, World, alice, authorized_with, bob, description, outsider, psap};
 
 fn notifying() -> Toml {
     Toml::default().add("[notify]\nurl = \"http://127.0.0.1:1/hook\"\n")
@@ -136,4 +136,93 @@ fn section_9_other_refusals_leave_no_record() {
         assert!(matches!(code, 403 | 404), "{code} to\n{invite}");
     }
     assert!(told(&mut world).is_empty() && records(&world) == known);
+}
+
+#[test]
+fn section_10_an_emergency_call_with_a_sloppy_description_goes_on() {
+    let whole = description("alice", 1, &["m=audio 6000 RTP/AVP 0", "m=video 6002 RTP/AVP 31"]);
+    for (sloppy, streams) in [
+        (whole.replace("t=0 0\r\n", ""), 2),
+        (whole.replace("v=0\r\n", ""), 2),
+        (whole.replace("o=alice 77 1 IN IP4 198.51.100.7", "o=alice"), 2),
+        (whole.replace("t=0 0\r\n", "t=0 0\r\nthis is no line\r\n"), 2),
+        (whole.replace("m=video 6002 RTP/AVP 31", "m=video 99999 RTP/AVP 31"), 2),
+    ] {
+        for dialled in ["sip:911@example.com", "sip:933@example.com"] {
+            let mut world = World::of(&notifying());
+            world.register(&alice());
+            let invite = alice().request("INVITE", dialled).sdp(&sloppy);
+            if dialled.contains("933") {
+                assert_eq!(
+                    world.ask(&alice(), &invite).code(),
+                    488,
+                    "a test is refused for it, and tells the installer"
+                );
+                continue;
+            }
+            world.send(&alice(), &invite);
+            world.take(&alice(), "100");
+            let offered = world.take(&psap(), "INVITE");
+            assert_eq!(offered.body.matches("m=").count(), streams, "{sloppy}\n{offered}");
+            assert_eq!(offered.header("Content-Length"), offered.body.len().to_string());
+            let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+            world.hang_up(&mut call);
+            assert_eq!(world.record().outcome.as_str(), "answered");
+        }
+    }
+}
+
+const UNUSABLE: [(&str, &str); 3] = [
+    (
+        "v=0\r\no=a 1 1 IN IP4 198.51.100.7\r\ns=-\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n",
+        "no c= line, nor has the session (line 5)",
+    ),
+    ("this is no description\r\n", "SDP line 1 is not"),
+    ("v=0\r\no=a 1 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\nm=audio\r\n", "unusable (line 6)"),
+];
+
+#[test]
+fn section_9_a_description_that_cannot_be_used_is_refused_with_the_line_and_that_is_told() {
+    for (unusable, why) in UNUSABLE {
+        let mut world = World::of(&notifying());
+        world.register(&alice());
+        let refused = world.ask(&alice(), &alice().request("INVITE", "sip:911@example.com").sdp(unusable));
+        assert_eq!(refused.code(), 488);
+        assert!(refused.header("Warning").contains(why), "{refused}");
+        let (record, body) = one_of_each(&mut world);
+        assert_eq!((record.call.kind.as_str(), record.call.dialled.as_str()), ("emergency", "911"));
+        assert!(record.reason.unwrap().contains(why));
+        assert_eq!((&body["event"], &body["user"]), (&"emergency_refused".into(), &"sip:alice@example.com".into()));
+        assert!(world.node.leases_view(0).rows.is_empty());
+    }
+}
+
+#[test]
+fn section_9_a_callback_with_a_description_that_cannot_be_used_is_a_missed_one_and_renews_the_lease() {
+    let mut world = World::of(&notifying());
+    world.register(&alice());
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    while !told(&mut world).is_empty() {}
+    let known = records(&world);
+    world.run(1_800_000);
+    world.wire.clear();
+    let invite = psap().request("INVITE", "sip:+14255551000@192.0.2.1").sdp(UNUSABLE[0].0);
+    assert_eq!(world.ask(&psap(), &invite).code(), 488);
+    world.none(&alice(), "INVITE");
+    let posts = told(&mut world);
+    assert_eq!(posts.len(), 1, "{posts:?}");
+    let body = &posts[0].body;
+    assert_eq!((&body["event"], &body["callback_number"]), (&"callback_missed".into(), &"+14255551000".into()));
+    assert_eq!((&body["user"], &body["status"]), (&"sip:alice@example.com".into(), &488.into()));
+    assert_eq!(records(&world), known + 1);
+    let record = world.record();
+    assert_eq!((record.callback_of.as_deref(), record.outcome.as_str()), (Some("+14255551000"), "refused"));
+    world.run(3_500_000);
+    assert_eq!(world.node.leases_view(0).rows[0].state, sosbridge::admin::LeaseState::Held);
+    // One that can be mended rings.
+    let sloppy = psap().offer().replace("t=0 0\r\n", "");
+    world.register(&alice());
+    world.send(&psap(), &psap().request("INVITE", "sip:+14255551000@192.0.2.1").sdp(&sloppy));
+    world.take(&alice(), "INVITE");
 }
