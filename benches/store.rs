@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant as Monotonic};
 
 use sosbridge::base::{E164, Instant, Protocol};
-use sosbridge::config::Country;
+use sosbridge::config::{Country, Overflow};
 use sosbridge::lease::{self, Ask, Device, Leases, Pool, Settings};
 use sosbridge::node::rows::{Row, WriteId};
 use sosbridge::registrar;
@@ -34,7 +34,7 @@ fn grant(leases: &mut Leases, now: Instant, at: u64) -> lease::Row {
     let contact = format!("sip:user{at}@{remote};transport=udp").into();
     let device =
         Device { key: format!("urn:uuid:00000000-0000-4000-8000-{at:012}").into(), contact, push: "".into(), flow };
-    let (user, overflow) = (format!("user{at}@example.com"), number(MANY));
+    let (user, overflow) = (format!("user{at}@example.com"), &Overflow::one(number(MANY)));
     let ask = Ask { user: &user, device: &device, resource: "contoso", country: Country::US, own: None, overflow };
     leases.acquire(now, &ask).row()
 }

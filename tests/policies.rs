@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sosbridge::base::{E164, Instant, Protocol, Rng};
+use sosbridge::config::Overflow;
 use sosbridge::lease::{Ask, Country, Device, Kind, Leases, Pool, Settings};
 use sosbridge::transport::{Flow, ListenerId};
 
@@ -45,7 +46,7 @@ impl Policy for Ours {
         let flow = Flow { protocol: Protocol::Udp, listener: ListenerId(0), remote, connection: None };
         let name = format!("user{user}@example.com");
         let device = Device { key: name.as_str().into(), contact: name.as_str().into(), push: "".into(), flow };
-        let overflow = E164::from_digits(OVERFLOW).unwrap();
+        let overflow = &Overflow::one(E164::from_digits(OVERFLOW).unwrap());
         let ask = Ask { user: &name, device: &device, resource: "contoso", country: Country::US, own: None, overflow };
         let grant = self.0.acquire(instant(now), &ask);
         (grant.number().digits(), grant.kind() == Kind::Overflow)

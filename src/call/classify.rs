@@ -8,6 +8,7 @@ use super::Parts;
 use super::direct::{self, Direct};
 use super::history::{CountrySource, Kind};
 use super::identify::{Sender, aor_of, identify};
+use super::lent::{is_callback, is_for_trunks};
 use crate::base::E164;
 use crate::config::{
     Aor, Config, Country, NumberKind, OutsideCountries, PbxIdx, Resource, Route, RouteAction, TrunkIdx, User,
@@ -101,11 +102,13 @@ impl Caller {
         Self { aor: aor.clone(), resource: Arc::clone(resource), country: *country, number: *number, pbx: None }
     }
 
-    /// A number that the resource did not buy is not believed to be the caller's own: a callback to it might go elsewhere.
+    /// A number that the resource did not buy, or that is a user's, is not believed to be the caller's own: a callback to it
+    /// might go elsewhere.
     fn behind(pbx: PbxIdx, config: &Config, aor: Aor) -> Option<Self> {
         let resource = Arc::clone(&config.pbx(pbx)?.resource);
         let own = E164::from_dialled(aor.user().as_bytes());
-        let number = own.filter(|own| resource.numbers.iter().any(|bought| bought.number == *own));
+        let is_bought = |own: &E164| resource.numbers.iter().any(|bought| bought.number == *own);
+        let number = own.filter(|own| is_bought(own) && config.user_by_number(*own).is_none());
         Some(Self { aor, resource, country: None, number, pbx: Some(pbx) })
     }
 }
@@ -204,8 +207,8 @@ fn unknown_sender(parts: &Parts<'_>, invite: &Message, stale: bool, dialled: Com
 /// SPEC §6: a leased number is called back by trusted trunks only.
 fn leased_number(parts: &Parts<'_>, invite: &Message) -> Option<Refusal> {
     let number = number_of(invite.request_uri())?;
-    parts.leases.find(number)?;
-    Some(Refusal::warn(403, "A callback to an emergency number is accepted from configured trunks only"))
+    is_for_trunks(parts, number)
+        .then(|| Refusal::warn(403, "A callback to an emergency number is accepted from configured trunks only"))
 }
 
 fn from_user(parts: &Parts<'_>, invite: &Message, flow: &Flow, aor: &Aor, dialled: CompactString) -> Decision {
@@ -423,7 +426,7 @@ fn ordinary(parts: &Parts<'_>, invite: &Message, caller: &Caller, dialled: Compa
 /// A trunk calls: a callback when the number is leased or rests, else an ordinary call to a user (SPEC §6).
 fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: CompactString) -> Decision {
     let meant = number_of(invite.request_uri()).or_else(|| called_over_registration(parts, invite, trunk));
-    if let Some(number) = meant.filter(|number| parts.leases.find(*number).is_some()) {
+    if let Some(number) = meant.filter(|number| is_callback(parts, invite, *number)) {
         return Decision::Callback(trunk, number);
     }
     match callee_of(parts, invite) {

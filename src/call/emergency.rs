@@ -119,7 +119,7 @@ impl Calls {
         }
         let classify::Caller { aor, resource, number, .. } = &emergency.caller;
         let device = device_of(parts, invite, flow, &emergency.caller);
-        let own_numbers = resource.numbers.iter().filter(|number| number.make_calls).map(|number| number.number);
+        let config = parts.config.clone();
         let ask = Ask {
             user: aor.as_str(),
             device: &device,
@@ -127,7 +127,7 @@ impl Calls {
             country: emergency.country,
             own: *number,
             // `classify` lets nobody through whose resource has none (SPEC §2).
-            overflow: resource.overflow.or(own_numbers.min()).ok_or_else(|| Refusal::new(403))?,
+            overflow: config.overflow(resource).ok_or_else(|| Refusal::new(403))?,
         };
         let grant = if is_test { parts.leases.acquire_test(now, &ask) } else { Some(parts.leases.acquire(now, &ask)) };
         if is_test && grant.is_some() {

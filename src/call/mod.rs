@@ -19,6 +19,7 @@ mod handover;
 mod history;
 mod i3;
 mod identify;
+mod lent;
 mod media;
 mod pbx;
 mod quota;

@@ -70,7 +70,7 @@ fn build(mut root: Keys<'_>, base_dir: &Path, report: &Report) -> (Config, Place
         media: sections::media(root.section("media"), &listeners),
         notify: sections::notify(root.section("notify"), base_dir),
         admin: sections::admin(root.section("admin")),
-        index: Index::new(&users.list, &trunks.list),
+        index: Index::new(&users.list, &trunks.list, &resources.list),
         test_line: Route { countries: Vec::new(), numbers: Vec::new(), action: RouteAction::TestLine },
         node,
         store,

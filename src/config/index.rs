@@ -1,12 +1,14 @@
 //! Look-ups over the configuration, built once at load.
 
 use super::Aor;
-use super::types::{AcceptFrom, Trunk, TrunkIdx, User};
+use super::overflow::{self, Overflow};
+use super::types::{AcceptFrom, Resource, Trunk, TrunkIdx, User};
 use crate::base::E164;
 use compact_str::CompactString;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Positions in the lists of `Config`.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub(super) struct Index {
     /// Users by user part; `None` when two users share it.
     users_by_name: HashMap<CompactString, Option<u32>>,
     users_by_number: HashMap<E164, u32>,
+    /// By the name of the resource.
+    overflow_by_resource: HashMap<CompactString, Overflow>,
     trunks_by_address: HashMap<SocketAddr, TrunkIdx>,
     trunks_by_network: HashMap<IpNet, TrunkIdx>,
     trunks_by_certificate: HashMap<CompactString, TrunkIdx>,
@@ -24,7 +28,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Where two trunks accept the same source, the first in the file has it.
-    pub fn new(users: &[User], trunks: &[Trunk]) -> Self {
+    pub fn new(users: &[User], trunks: &[Trunk], resources: &[Arc<Resource>]) -> Self {
         let mut index = Self {
             users_by_aor: HashMap::with_capacity(users.len()),
             users_by_name: HashMap::with_capacity(users.len()),
@@ -40,6 +44,9 @@ impl Index {
         for (trunk, at) in trunks.iter().zip(0u32..) {
             trunk.accept_from.iter().for_each(|source| index.accept(source, TrunkIdx(at)));
         }
+        let owned = overflow::owned(users);
+        let shared = |resource: &Arc<Resource>| Some((resource.name.clone(), Overflow::of(resource, &owned)?));
+        index.overflow_by_resource = resources.iter().filter_map(shared).collect();
         index.prefix_lengths.sort_unstable_by(|a, b| b.cmp(a));
         index.prefix_lengths.dedup();
         index
@@ -70,6 +77,10 @@ impl Index {
 
     pub fn user_by_number(&self, number: E164) -> Option<usize> {
         self.users_by_number.get(&number).and_then(|&at| usize::try_from(at).ok())
+    }
+
+    pub fn overflow(&self, resource: &str) -> Option<&Overflow> {
+        self.overflow_by_resource.get(resource)
     }
 
     pub fn trunk_certified(&self, names: &[CompactString]) -> Option<TrunkIdx> {

@@ -12,5 +12,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(31_557_600);
 pub(super) const OPTIONS_INTERVAL: Duration = Duration::from_secs(5);
 /// `[[sip.listen]]` entries: `transport::ListenerId` is a byte.
 pub(super) const LISTENERS: usize = 255;
+/// Shared numbers of a resource: each is looked at when the pools are exhausted.
+pub(super) const OVERFLOW_NUMBERS: usize = 100;
 /// Numbers in all pools together.
 pub(super) const POOL_NUMBERS: u64 = 10_000_000;

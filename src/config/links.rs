@@ -60,9 +60,17 @@ pub(super) fn check(mut claims: Claims, report: &Report) {
             clash(report, claim, pool, claim.first);
         }
     }
-    claims.points.retain(|claim| claim.owner != Owner::Overflow);
-    claims.points.sort_by_key(|claim| (claim.owner, claim.first, claim.span.start));
-    for pair in claims.points.windows(2) {
+    let (shared, mut points): (Vec<_>, Vec<_>) =
+        claims.points.into_iter().partition(|claim| claim.owner == Owner::Overflow);
+    points.sort_by_key(|claim| (claim.owner, claim.first, claim.span.start));
+    for claim in &shared {
+        // A shared number rings whoever showed it last, and a user's own number rings that user.
+        let at = points.partition_point(|point| (point.owner, point.first) < (Owner::User, claim.first));
+        if let Some(user) = points.get(at).filter(|user| user.owner == Owner::User && user.first == claim.first) {
+            clash(report, claim, user, claim.first);
+        }
+    }
+    for pair in points.windows(2) {
         if let [one, two] = pair
             && one.owner == two.owner
             && one.first == two.first

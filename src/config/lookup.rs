@@ -1,7 +1,7 @@
 //! What a call asks of the configuration: who is this, whose number is it, where does it go.
 
 use super::types::{AcceptFrom, Config, Pbx, PbxIdx, Resource, Route, Trunk, TrunkIdx, User};
-use super::{Aor, Country, CountryRow, NumberKind};
+use super::{Aor, Country, CountryRow, NumberKind, Overflow};
 use crate::base::E164;
 use compact_str::CompactString;
 use std::net::SocketAddr;
@@ -24,6 +24,11 @@ impl Config {
     /// The user whose own number this is.
     pub fn user_by_number(&self, number: E164) -> Option<&User> {
         self.index.user_by_number(number).and_then(|at| self.users.get(at))
+    }
+
+    /// The shared numbers of a resource; `None` for one that makes no emergency calls, and has none configured.
+    pub fn overflow(&self, resource: &Resource) -> Option<&Overflow> {
+        self.index.overflow(&resource.name)
     }
 
     /// `None` only for an index of another `Config`.

@@ -5,6 +5,7 @@ use super::names::Names;
 use super::read::{At, Fault, Keys};
 use super::types::*;
 use super::{Aor, CountryRow, civic, limits, security, values};
+use crate::base::E164;
 use compact_str::{CompactString, format_compact};
 use md5::Digest as _;
 use std::collections::HashSet;
@@ -99,14 +100,11 @@ fn resource(keys: &mut Keys<'_>, trunks: &Names, claims: &mut Claims) -> Option<
     let foreign = [("treat", ForeignNumbers::Treat), ("reject", ForeignNumbers::Reject)];
     let name = keys.required("name", values::name);
     let numbers = keys.tables("numbers").filter_map(|keys| resource_number(keys, claims)).collect();
-    let overflow = keys.parsed("overflow", values::number);
-    if let Some(overflow) = &overflow {
-        claims.points.push(Claim::number(overflow, Owner::Overflow, keys.path_of("overflow")));
-    }
+    let overflow = overflow(keys, claims);
     let resource = Resource {
         name: name.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
         numbers,
-        overflow: overflow.map(|at| at.value),
+        overflow,
         inbound_default: keys.flag("inbound_default", true),
         unknown_country: keys.parsed("unknown_country", values::country).map(|at| at.value),
         outside_countries: keys
@@ -120,6 +118,27 @@ fn resource(keys: &mut Keys<'_>, trunks: &Names, claims: &mut Claims) -> Option<
         provider_info: keys.parsed("provider_info", values::data_url).map(|at| at.value),
     };
     Some((name?, resource))
+}
+
+/// The key `overflow`: one number, or several.
+fn overflow(keys: &mut Keys<'_>, claims: &mut Claims) -> Vec<E164> {
+    let span = keys.span_of("overflow");
+    let listed = keys.one_or_more("overflow", values::number);
+    if listed.len() > limits::OVERFLOW_NUMBERS {
+        let fault = format!("has more than {} numbers", limits::OVERFLOW_NUMBERS);
+        keys.fault("overflow", &span, fault.into());
+        return Vec::new();
+    }
+    let mut numbers = Vec::new();
+    for (at, number) in listed.iter().enumerate() {
+        let key = if listed.len() > 1 { format!("overflow[{at}]") } else { "overflow".to_owned() };
+        if numbers.contains(&number.value) {
+            keys.fault(&key, &number.span, "is listed already".into());
+        }
+        claims.points.push(Claim::number(number, Owner::Overflow, keys.path_of(&key)));
+        numbers.push(number.value);
+    }
+    numbers
 }
 
 fn resource_number(mut keys: Keys<'_>, claims: &mut Claims) -> Option<ResourceNumber> {

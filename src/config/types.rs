@@ -137,8 +137,8 @@ pub struct RegistrarKeys {
 pub struct Resource {
     pub name: CompactString,
     pub numbers: Vec<ResourceNumber>,
-    /// Shared number of last resort.
-    pub overflow: Option<E164>,
+    /// Shared numbers of last resort, as configured; [`Config::overflow`] says which they are when it is empty.
+    pub overflow: Vec<E164>,
     /// `inbound` of users who do not say. Default true.
     pub inbound_default: bool,
     /// Country of a caller when nothing else tells. Unset by default.

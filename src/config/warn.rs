@@ -3,7 +3,7 @@
 use super::build::Places;
 use super::read::Report;
 use super::types::*;
-use super::{Country, NumberKind};
+use super::{Country, NumberKind, Overflow};
 use crate::base::Protocol;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -87,6 +87,16 @@ fn resources(config: &Config, places: &Places, report: &Report) {
             );
             let help = "add make_calls = true to one of its numbers";
             warn(report, places.resources.get(at), format!("resources[{at}].numbers"), message, help);
+        }
+        let is_used = users > 0 || config.pbxs.iter().any(|pbx| Arc::ptr_eq(&pbx.resource, resource));
+        if is_used && config.overflow(resource).is_some_and(Overflow::is_lent) {
+            let message = format!(
+                "every number with make_calls of resource {:?} is a user's own: when the pools run out, calls go out with them, \
+                 and a callback that does not say it is one rings whose number it is",
+                resource.name
+            );
+            let help = "set overflow to a number of nobody, or buy one more with make_calls";
+            warn(report, places.resources.get(at), format!("resources[{at}].overflow"), message, help);
         }
     }
 }

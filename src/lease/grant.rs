@@ -8,6 +8,8 @@ use crate::base::E164;
 #[must_use = "persist `row()`, then call `durable` or `volatile`; the call it counts must end with `Leases::call_down`"]
 pub struct Grant {
     pub(super) lease: Lease,
+    /// `Overflow` on the lease of somebody else: there was no other number.
+    pub(super) kind: Kind,
 }
 
 /// Proof that the store committed the row of a grant. Made only where the store's answer comes in.
@@ -44,7 +46,7 @@ impl Grant {
     }
 
     pub const fn kind(&self) -> Kind {
-        self.lease.kind
+        self.kind
     }
 
     /// What the store must commit before the number is shown.
@@ -54,12 +56,12 @@ impl Grant {
 
     /// The row is on disk.
     pub fn durable(self, _proof: WriteAck) -> Shown {
-        Shown { number: self.lease.number, kind: self.lease.kind, overdue: None }
+        Shown { number: self.lease.number, kind: self.kind, overdue: None }
     }
 
     /// The row is not on disk and the call must go out all the same; the caller raises the alarm.
     pub fn volatile(self, why: Overdue) -> Shown {
-        Shown { number: self.lease.number, kind: self.lease.kind, overdue: Some(why) }
+        Shown { number: self.lease.number, kind: self.kind, overdue: Some(why) }
     }
 }
 

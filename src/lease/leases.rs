@@ -12,7 +12,7 @@ use super::machine::{Event, State};
 use super::pool::{Level, Pool, PoolAlarm, PoolStatus, Shelves};
 use super::row::{Device, Kind, Lease, Row, View};
 use crate::base::{E164, Instant};
-use crate::config;
+use crate::config::{self, Overflow};
 
 /// Who asks for a number.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +24,8 @@ pub struct Ask<'a> {
     pub country: Country,
     /// The user's own number.
     pub own: Option<E164>,
-    /// The resource's shared number of last resort: the configured one, else its first number with `make_calls`, without
-    /// which no emergency call gets this far (SPEC §2). So an emergency call always gets a number.
-    pub overflow: E164,
+    /// The resource's shared numbers of last resort. So an emergency call always gets a number.
+    pub overflow: &'a Overflow,
 }
 
 /// `[lease]` of the configuration.
@@ -140,6 +139,15 @@ impl Leases {
     pub fn acquire(&mut self, now: Instant, ask: &Ask<'_>) -> Grant {
         self.handle_timeout(now);
         let (number, kind) = self.choose(ask);
+        let is_anothers = |lease: &&Lease| lease.user != ask.user && lease.kind != Kind::Overflow;
+        if kind == Kind::Overflow && self.leases.get(&number).is_some_and(|lease| is_anothers(&lease)) {
+            // There is no other number at all. Whose lease it is keeps it, and is called back.
+            self.call_up(number);
+            self.dirty.remove(&number);
+            if let Some(lease) = self.leases.get(&number).cloned() {
+                return Grant { lease, kind };
+            }
+        }
         self.give(now, ask, number, kind, false)
     }
 
@@ -152,7 +160,7 @@ impl Leases {
             let number = lease.number;
             self.call_up(number);
             self.dirty.remove(&number);
-            return self.leases.get(&number).map(|lease| Grant { lease: lease.clone() });
+            return self.leases.get(&number).map(|lease| Grant { lease: lease.clone(), kind: lease.kind });
         }
         let spare = |free: u64, capacity: u64| free > 1.max(capacity.div_ceil(10));
         let number = self.free(ask, spare)?;
@@ -162,19 +170,39 @@ impl Leases {
     fn choose(&mut self, ask: &Ask<'_>) -> (E164, Kind) {
         let suiting = |number: &E164| self.leases.get(number).is_some_and(|lease| self.suits(lease, ask));
         let mine = self.best(self.holders.of_device(ask.user, &ask.device.key).filter(suiting));
-        match mine.map(|lease| (lease.number, lease.kind)) {
-            // A shared number is left for one of its own as soon as there is one.
-            None | Some((_, Kind::Overflow)) => {}
-            Some(kept @ (_, Kind::Pooled | Kind::OwnNumber)) => return kept,
+        let mine = mine.map(|lease| (lease.number, lease.kind));
+        // A shared number is left for one of its own as soon as there is one.
+        if let Some(kept @ (_, Kind::Pooled | Kind::OwnNumber)) = mine {
+            return kept;
         }
         if let Some(number) = self.free(ask, |_, _| true).or_else(|| self.oldest_quarantined(ask)) {
             return (number, Kind::Pooled);
         }
-        let of_another = |number: &E164| self.leases.get(number).is_some_and(|lease| lease.user != ask.user);
-        match ask.own.filter(|number| !of_another(number)) {
-            Some(own) => (own, Kind::OwnNumber),
-            None => (ask.overflow, Kind::Overflow),
+        let kept = || mine.filter(|(number, _)| ask.overflow.numbers().any(|shared| shared == *number));
+        self.own(ask).or_else(kept).unwrap_or_else(|| (self.least_shared(ask), Kind::Overflow))
+    }
+
+    /// The user's own number, unless somebody else holds it for himself; it is shared when others have shown it, or may.
+    fn own(&self, ask: &Ask<'_>) -> Option<(E164, Kind)> {
+        let own = ask.own?;
+        let may_be_shared = !ask.overflow.is_lent() && ask.overflow.numbers().any(|shared| shared == own);
+        match self.leases.get(&own).filter(|lease| lease.user != ask.user).map(|lease| lease.kind) {
+            None if may_be_shared => Some((own, Kind::Overflow)),
+            None => Some((own, Kind::OwnNumber)),
+            Some(Kind::Overflow) => Some((own, Kind::Overflow)),
+            Some(Kind::Pooled | Kind::OwnNumber) => None,
         }
+    }
+
+    /// Of the shared numbers one that nobody has, else the one dialled longest ago; one with a call up, and one that is somebody's
+    /// alone, as late as can be.
+    fn least_shared(&self, ask: &Ask<'_>) -> E164 {
+        ask.overflow.least(|number| {
+            self.leases.get(&number).map(|lease| {
+                let is_anothers = lease.user != ask.user && lease.kind != Kind::Overflow;
+                (is_anothers, lease.state == State::Active, lease.dialled)
+            })
+        })
     }
 
     /// True when a number the device already has is right for this call too: same tenant, and a country its pool serves.
@@ -224,7 +252,7 @@ impl Leases {
         self.holders.put(&lease);
         self.put(lease.clone());
         self.dirty.remove(&number);
-        Grant { lease }
+        Grant { lease, kind }
     }
 
     /// The lease of a number, whether its call is up, it is held, or in quarantine: whom a callback must reach.

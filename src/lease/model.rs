@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::base::{E164, Instant, Protocol};
+use crate::config::Overflow;
 use crate::transport::{Flow, ListenerId};
 
 const WINDOW: Duration = Duration::from_secs(3600);
@@ -51,8 +53,14 @@ fn leases(size: u64) -> Leases {
     Leases::new(&[pool(0, size)], SETTINGS)
 }
 
+/// The one shared number.
+fn shared() -> &'static Overflow {
+    static SHARED: LazyLock<Overflow> = LazyLock::new(|| Overflow::one(number(OVERFLOW)));
+    &SHARED
+}
+
 fn ask<'a>(user: &'a str, device: &'a Device) -> Ask<'a> {
-    Ask { user, device, resource: "contoso", country: Country::US, own: None, overflow: number(OVERFLOW) }
+    Ask { user, device, resource: "contoso", country: Country::US, own: None, overflow: shared() }
 }
 
 /// Dials and hangs up at once.

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::{E164, Instant, Protocol};
+use crate::config::Overflow;
 use crate::transport::{Flow, ListenerId};
 
 const WINDOW: Duration = Duration::from_secs(3600);
@@ -111,7 +112,7 @@ fn follow(steps: &[Step]) {
         };
         let (name, device) = (format!("user{user}"), device(key));
         let (resource, country) = (TENANTS[usize::from(user % 2)], if gb { Country::GB } else { Country::US });
-        let overflow = E164::from_digits(19_000_000_000 + u64::from(user % 2)).unwrap();
+        let overflow = &Overflow::one(E164::from_digits(19_000_000_000 + u64::from(user % 2)).unwrap());
         let ask = Ask { user: &name, device: &device, resource, country, own: None, overflow };
         let grant = if test { leases.acquire_test(now, &ask) } else { Some(leases.acquire(now, &ask)) };
         let Some(grant) = grant else { continue };
@@ -145,7 +146,7 @@ fn a_pool_of_a_million_keeps_nothing_for_a_number_nobody_has() {
     let pool = Pool { name: "us".into(), countries: vec![Country::US], resource: None, ranges: vec![range] };
     let mut leases = Leases::new(std::slice::from_ref(&pool), SETTINGS);
     let phone = device(1);
-    let overflow = number(5_000_000);
+    let overflow = &Overflow::one(number(5_000_000));
     let ask = Ask { user: "alice", device: &phone, resource: "contoso", country: Country::US, own: None, overflow };
     assert_eq!(leases.acquire(Instant::from_millis(0), &ask).number(), number(0));
     leases.reload(&[pool], SETTINGS);
@@ -175,7 +176,7 @@ fn alarms_of_a_pool_are_one_a_crossing() {
 
     let mut leases = Leases::new(&[pool(0)], SETTINGS);
     let phone = device(1);
-    let (user, resource, overflow) = ("alice", "contoso", number(5_000_000));
+    let (user, resource, overflow) = ("alice", "contoso", &Overflow::one(number(5_000_000)));
     assert_eq!(leases.take_alarms(), []);
     let _given = leases.acquire(
         Instant::from_millis(0),

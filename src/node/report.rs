@@ -210,6 +210,9 @@ impl Node {
         let about = format_compact!("pool-{number}-{:x}", self.now.as_millis());
         let detail = format!("a call goes out on {number} ({})", kind.as_str());
         self.notify_fact(NoticeEvent::PoolExhausted, &about, &detail);
+        if kind == lease::Kind::Overflow && self.config.user_by_number(number).is_some() {
+            tracing::error!(number = %Private(number), "emergency call on a number that a user has: nothing else is left");
+        }
     }
 
     /// An alarm a minute; the metric counts them all.

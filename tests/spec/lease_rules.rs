@@ -8,7 +8,7 @@ fn number(offered: &Msg) -> String {
 }
 
 /// Dials, is shown, and gives up.
-fn shown(world: &mut World, agent: &Agent, invite: &Msg) -> String {
+pub fn shown(world: &mut World, agent: &Agent, invite: &Msg) -> String {
     world.send(agent, invite);
     let offered = world.take(&psap(), "INVITE");
     world.send(&psap(), &psap().reply(&offered, 180));
@@ -25,7 +25,7 @@ fn dials(world: &mut World, agent: &Agent) -> String {
 }
 
 /// The callback rings `callee` and nobody of `others`.
-fn rings(world: &mut World, number: &str, callee: &Agent, others: &[Agent]) {
+pub fn rings(world: &mut World, number: &str, callee: &Agent, others: &[Agent]) {
     let callback = world.call_back(&psap(), number);
     let ring = world.take(callee, "INVITE");
     for other in others {

@@ -20,6 +20,7 @@ mod notification;
 mod numbers;
 mod offline;
 mod other_calls;
+mod overflow;
 mod pbx;
 mod refused;
 mod registering;

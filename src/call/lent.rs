@@ -1,0 +1,25 @@
+//! Calls to a temporary number, and to a user's own number that was lent as one because nothing else was left (SPEC §3, §6).
+
+use super::Parts;
+use super::i3::is_esnet;
+use crate::base::E164;
+use crate::lease::Kind;
+use crate::sip::{Message, Name};
+
+/// True when the call of a trunk to this number is a callback: the number is leased, or rests. Where it was lent and is a user's
+/// own, an ordinary call is for that user: only what says that it is a callback is one (RFC 7090, RFC 7135).
+pub(super) fn is_callback(parts: &Parts<'_>, invite: &Message, number: E164) -> bool {
+    let Some(lease) = parts.leases.find(number) else { return false };
+    let owner = parts.config.user_by_number(number).filter(|_| lease.kind == Kind::Overflow);
+    owner.is_none_or(|owner| owner.aor.as_str() == lease.user || says_callback(invite))
+}
+
+/// True for a number that only trunks may call (SPEC §6). A user's own number is not one, though an emergency call has shown it.
+pub(super) fn is_for_trunks(parts: &Parts<'_>, number: E164) -> bool {
+    parts.leases.find(number).is_some() && parts.config.user_by_number(number).is_none()
+}
+
+fn says_callback(invite: &Message) -> bool {
+    let is_psap = |value: &[u8]| value.trim_ascii().eq_ignore_ascii_case(b"psap-callback");
+    invite.values(Name::Priority).any(is_psap) || invite.values(Name::ResourcePriority).any(is_esnet)
+}

@@ -1,0 +1,75 @@
+//! What can be run and would refuse an emergency call, or call the wrong person back (the command `check`).
+
+use super::*;
+
+#[test]
+fn shared_numbers_are_those_of_nobody() {
+    let with = |from: &str, to: &str| good(&BASE.replace(from, to)).config;
+    let shared = |config: &Config| {
+        let overflow = config.overflow(&config.resources[0]).unwrap();
+        (overflow.numbers().map(|number| number.to_string()).collect::<Vec<_>>().join(" "), overflow.is_lent())
+    };
+    let bought = "numbers = [{ number = \"+14255550100\", make_calls = true }]";
+    let more = "numbers = [{ number = \"+14255550103\", make_calls = true }, { number = \"+14255550102\", make_calls = true }, \
+                { number = \"+14255550101\" }]";
+    assert_eq!(shared(&with("", "")), ("+14255550100".to_owned(), false));
+    assert_eq!(shared(&with(bought, more)), ("+14255550102 +14255550103".to_owned(), false));
+    let one = format!("{bought}\noverflow = \"+14255550109\"");
+    assert_eq!(shared(&with(bought, &one)), ("+14255550109".to_owned(), false));
+    let several = format!("{bought}\noverflow = [\"+14255550109\", \"+14255550108\"]");
+    assert_eq!(shared(&with(bought, &several)), ("+14255550109 +14255550108".to_owned(), false));
+    let own = "resource = \"contoso\"\nnumber = \"+14255550100\"\n[[pools]]";
+    assert_eq!(shared(&with("resource = \"contoso\"\n[[pools]]", own)), ("+14255550100".to_owned(), true));
+    assert!(with(", make_calls = true", "").overflow(&with("", "").resources[0]).is_none());
+}
+
+/// One warning a row: what is replaced in the base file by what.
+/// Rule 2.1b.
+#[test]
+fn what_would_refuse_an_emergency_call_is_a_warning() {
+    let rows = [
+        (
+            ", make_calls = true",
+            "",
+            "resource \"contoso\" owns no number with make_calls: every emergency call of its 1 users is refused",
+        ),
+        (
+            "unknown_country = \"US\"\n",
+            "",
+            "sip:alice@example.com is without a country, and resource \"contoso\" has no unknown_country",
+        ),
+        (
+            "unknown_country = \"US\"",
+            "unknown_country = \"FR\"",
+            "sip:alice@example.com is in a country without emergency numbers",
+        ),
+        ("\"DK\"]\ntrunks", "\"PR\"]\ntrunks", "no route for DK 112: these emergency calls are refused"),
+        ("\"DK\"]\nnumbers", "\"PR\"]\nnumbers", "no pool has temporary numbers for DK"),
+        ("targets = [{ uri = \"sip:127.0.0.1:5080\" }]", "", "trunk \"center\" has no targets"),
+        ("accept_from = [\"127.0.0.1:5080\"]", "", "trunk \"center\" has no accept_from"),
+        ("sip:127.0.0.1:5080", "sip:[::1]:5080", "no listener can send to sip:[::1]:5080"),
+        (
+            "uri = \"sip:127.0.0.1",
+            "uri = \"sips:127.0.0.1",
+            "trunk \"center\" is reached over tls, and no listener is tls",
+        ),
+        ("[[pools]]", "[[users]]\naor = \"sip:b@h\"\npassword = \"x\"\nresource = \"contoso\"\n[[pools]]", ""),
+        (
+            "-+14255551099\"",
+            "\"]\n[[users]]\naor = \"sip:b@h\"\npassword = \"x\"\nresource = \"contoso\"\nlocation = {}\n[geo]\nunreliable = [\"::/0\"",
+            "2 users draw on 1 numbers",
+        ),
+        (
+            "resource = \"contoso\"\n[[pools]]",
+            "resource = \"contoso\"\nnumber = \"+14255550100\"\n[[pools]]",
+            "every number with make_calls of resource \"contoso\" is a user's own",
+        ),
+    ];
+    for (from, to, expected) in rows {
+        let text = BASE.replace(from, to);
+        assert_ne!(text, BASE);
+        let warnings = lines(&good(&text).warnings, &text);
+        let found = warnings.iter().any(|warning| warning.contains(expected) && !expected.is_empty());
+        assert!(found || (expected.is_empty() && warnings.is_empty()), "wanted {expected}\ngot {warnings:#?}");
+    }
+}
