@@ -149,6 +149,7 @@ impl Calls {
         let is_origin = self.is_origin(parts, id, device);
         if let Some(hold) = self.hold(id)
             && is_refusal_of_a_person(refusal.status)
+            && !is_of_a_setting(refusal.status)
             && (is_origin || refusal.status >= 600)
         {
             hold.refused = Some(refusal.clone());
@@ -281,6 +282,11 @@ impl Calls {
             Stage::Granting(_) | Stage::Dialling(_) | Stage::TestLine | Stage::Refusing(_) | Stage::Bridged => None,
         }
     }
+}
+
+/// Forwarding, and a list of whom the phone lets ring (RFC 5079): not what the person in danger says to this call (SPEC §6).
+fn is_of_a_setting(status: u16) -> bool {
+    matches!(status, 300..=399 | 433)
 }
 
 /// True where a phone of somebody else is registered now, and none of `user`: it would be rung in the place of the one that has left.

@@ -5,6 +5,7 @@
 mod world;
 
 mod alarms;
+mod all_the_same;
 mod announcement;
 mod callback;
 mod callers;
