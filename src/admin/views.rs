@@ -126,6 +126,9 @@ pub struct CallView {
     /// Empty where media go between the parties.
     #[serde(default)]
     pub media: Vec<MediaView>,
+    /// A test number was dialled, or is called back; `kind` says that only of those that the emergency service takes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
 }
 
 /// One try to reach a trunk target or a phone.
@@ -296,6 +299,7 @@ mod tests {
                 started_at: stamp(0),
                 answered_at: None,
                 media: Vec::new(),
+                test: false,
             },
             ended_at: stamp(1500),
             outcome: Outcome::Cancelled,

@@ -51,6 +51,7 @@ impl Calls {
             nena_call_id,
             incident_id,
             shared: lease.kind == crate::lease::Kind::Overflow,
+            test: lease.test,
             user: Some(user.clone()),
             number: Some(number),
             country: Some(lease.country),

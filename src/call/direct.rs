@@ -72,10 +72,11 @@ impl Calls {
             country_source: place.map(|(_, source)| source),
             dialled: service.number,
             direct_route: Some(way.pattern),
+            test: service.kind == NumberKind::Test,
             ..Call::new(Kind::Outbound, now)
         };
         let id = self.admit(parts, call, server, invite, flow, caller.pbx.is_some());
-        self.tell_dialled(id, service.kind == NumberKind::Test, caller.number, invite);
+        self.tell_dialled(id, caller.number, invite);
         self.start_dialling(parts, id, dialling);
     }
 
@@ -105,7 +106,7 @@ impl Calls {
         call.shared = shared;
         call.stage = stage;
         // The number to call back is another one now.
-        self.tell_dialled(id, kind == Kind::Test, Some(number), &invite);
+        self.tell_dialled(id, Some(number), &invite);
         self.await_grant(parts, id, grant_id);
         true
     }

@@ -67,7 +67,7 @@ impl Calls {
         let opening = opening(parts, invite, &emergency);
         let (stage, grant) = self.granting(grant, invite.clone(), emergency);
         let id = self.admit(parts, Call { stage, ..call }, server, invite, flow, is_pbx);
-        self.tell_dialled(id, kind == Kind::Test, Some(number), invite);
+        self.tell_dialled(id, Some(number), invite);
         self.await_grant(parts, id, grant);
         let hub = self.calls.get(id).map(Call::hub);
         if let (Some(opening), Some(from)) = (opening, hub) {
@@ -77,9 +77,9 @@ impl Calls {
     }
 
     /// For somebody on site (47 CFR 9.16). Told before anything waits, it waits for nothing.
-    pub(super) fn tell_dialled(&mut self, id: CallId, is_test: bool, number: Option<E164>, invite: &Message) {
+    pub(super) fn tell_dialled(&mut self, id: CallId, number: Option<E164>, invite: &Message) {
         if let Some(history) = self.history(id) {
-            self.reports.push(Report::Dialled(Box::new(Dialled::new(history, is_test, number, invite))));
+            self.reports.push(Report::Dialled(Box::new(Dialled::new(history, number, invite))));
         }
     }
 

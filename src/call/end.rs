@@ -29,6 +29,7 @@ impl Call {
             nena_call_id: None,
             incident_id: None,
             shared: false,
+            test: kind == Kind::Test,
             caller: LegId::default(),
             callee: None,
             legs: SmallVec::new(),

@@ -164,13 +164,14 @@ pub struct History {
     pub incident_id: Option<CompactString>,
     /// The number is the shared one of the resource: a callback reaches its most recent caller, who may be somebody else.
     pub shared: bool,
+    /// A test number was dialled, or is called back.
+    pub test: bool,
 }
 
 /// What is told of a call for help at the moment it is dialled.
 #[derive(Clone, Debug)]
 pub struct Dialled {
     pub history: History,
-    pub is_test: bool,
     /// The number a call-back reaches.
     pub number: Option<E164>,
     /// Values of Geolocation (RFC 6442).
@@ -180,7 +181,7 @@ pub struct Dialled {
 }
 
 impl Dialled {
-    pub(super) fn new(history: History, is_test: bool, number: Option<E164>, invite: &Message) -> Self {
+    pub(super) fn new(history: History, number: Option<E164>, invite: &Message) -> Self {
         let bound = limits::NOTICE_LOCATION_BYTES;
         let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let values: Vec<String> = invite.values(Name::Geolocation).map(lossy).collect();
@@ -189,7 +190,7 @@ impl Dialled {
         let body = invite.body();
         let pidf = mime::locate(content_type, body, "application/pidf+xml").and_then(|place| body.get(place));
         let pidf = pidf.filter(|pidf| pidf.len() <= bound).map(lossy);
-        Self { history, is_test, number, geolocation: geolocation.map(CompactString::from), pidf }
+        Self { history, number, geolocation: geolocation.map(CompactString::from), pidf }
     }
 }
 
@@ -327,6 +328,7 @@ impl Calls {
             nena_call_id: call.nena_call_id.clone(),
             incident_id: call.incident_id.clone(),
             shared: call.shared,
+            test: call.test,
         })
     }
 }

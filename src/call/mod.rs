@@ -171,6 +171,8 @@ struct Call {
     incident_id: Option<CompactString>,
     /// The number is the resource's shared one.
     shared: bool,
+    /// A test number was dialled, or is called back.
+    test: bool,
     caller: LegId,
     /// The leg the caller is bridged with.
     callee: Option<LegId>,

@@ -45,7 +45,7 @@ impl Calls {
         let dialled_now = dialled.clone();
         let call = Call { user, number: called_back, callback_of, dialled: dialled_now, stage, ..Call::new(kind, now) };
         let id = self.calls.insert(call);
-        let told = self.history(id).map(|history| Box::new(Dialled::new(history, false, called_back, invite)));
+        let told = self.history(id).map(|history| Box::new(Dialled::new(history, called_back, invite)));
         self.reports.push(Report::Refused { kind, dialled, refusal: refusal.clone(), source: flow, told });
         if kind == Kind::Callback || !self.announce_refusal(parts, id, server, invite, flow) {
             self.calls.remove(id);

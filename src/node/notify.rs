@@ -76,7 +76,7 @@ struct News<'a> {
 impl Node {
     /// A call for help, or a test, was dialled.
     pub(super) fn notify_dialled(&mut self, dialled: &Dialled) {
-        let event = if dialled.is_test { NoticeEvent::TestCall } else { NoticeEvent::EmergencyCall };
+        let event = if dialled.history.test { NoticeEvent::TestCall } else { NoticeEvent::EmergencyCall };
         let news = self.dialled_news(dialled);
         self.notify(event, &dialled.history.id, news);
     }
@@ -94,23 +94,21 @@ impl Node {
 
     /// Who has dialled what, and where that is.
     fn dialled_news<'a>(&self, dialled: &'a Dialled) -> News<'a> {
-        let Dialled { history, is_test, number, geolocation, pidf } = dialled;
+        let Dialled { history, number, geolocation, pidf } = dialled;
         let user = history.user.as_ref().and_then(|user| self.config.user(user));
         let is_told = geolocation.is_some() || pidf.is_some();
         let told = is_told.then_some(Told { geolocation: geolocation.as_deref(), pidf: pidf.as_deref() });
         let location = Location { call: told, configured: user.and_then(configured) };
         let location = Some(location).filter(|location| location.call.is_some() || location.configured.is_some());
         let call = Call { callback_number: *number, ..self.call_told(history) };
-        News { test: *is_test, call: Some(call), location, ..News::default() }
+        News { test: history.test, call: Some(call), location, ..News::default() }
     }
 
     /// Something has become of a call that may have been told of.
     pub(super) fn notify_call(&mut self, event: NoticeEvent, history: &History, end: Option<(Outcome, u16)>) {
-        let was_test = self.notices.about(&history.id).any(|notice| notice.event == NoticeEvent::TestCall);
         let call = Some(self.call_told(history));
         let (outcome, status) = (end.map(|(outcome, _)| outcome), end.map(|(_, status)| status));
-        let test = was_test || history.kind == Kind::Test;
-        self.notify(event, &history.id, News { test, call, outcome, status, ..News::default() });
+        self.notify(event, &history.id, News { test: history.test, call, outcome, status, ..News::default() });
     }
 
     pub(super) fn notify_ended(&mut self, history: &History, outcome: Outcome, status: u16) {

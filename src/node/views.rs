@@ -174,6 +174,7 @@ fn call_view(history: &History, wall_offset_ms: i64) -> CallView {
         started_at: stamp(history.started_at, wall_offset_ms),
         answered_at: history.answered_at.map(|at| stamp(at, wall_offset_ms)),
         media: history.media.iter().map(media_view).collect(),
+        test: history.test,
     }
 }
 

@@ -321,6 +321,7 @@ mod tests {
             started_at: Stamp::from_unix_millis(0),
             answered_at: None,
             media: Vec::new(),
+            test: false,
         }
     }
 

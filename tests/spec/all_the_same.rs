@@ -1,4 +1,5 @@
 //! SPEC §3, §6: a call that failed keeps its number, a callback renews it, and no setting of the phone or its user ends a callback.
+//! SPEC §7: tests are marked whatever becomes of them.
 
 use sosbridge::admin::LeaseState;
 
@@ -133,4 +134,41 @@ fn section_6_forwarding_of_a_phone_is_not_followed_and_does_not_end_a_callback()
 #[test]
 fn section_6_lists_of_a_phone_do_not_end_a_callback() {
     refuses_by_a_setting(|ring| alice().reply(ring, 433));
+}
+
+/// Rule 7.1h: over a direct route, where it is a regular call, and when its number is called back.
+#[test]
+fn section_7_a_test_is_marked_on_any_way_it_takes() {
+    let trunk =
+        "[[trunks]]\nname = \"sbc\"\ntargets = [{ uri = \"sip:192.0.2.90:5090\" }]\noptions_interval = \"0s\"\n";
+    let route = "[[resources.direct_routes]]\npattern = '^9(11|33)$'\ntrunks = [\"sbc\"]";
+    let sbc = Agent::new("sbc", "192.0.2.90:5090");
+    for (dialled, is_test) in [("933", true), ("911", false)] {
+        let mut world = World::of(&Toml::default().resource(route).add(trunk));
+        world.register(&alice());
+        world.secrets.clear();
+        let invite = world.dial(&alice(), &format!("sip:{dialled}@example.com"));
+        let offered = world.take(&sbc, "INVITE");
+        let mut call = world.answer(&alice(), &invite, &sbc, &offered);
+        assert_eq!(world.node.calls_view(0).rows[0].test, is_test);
+        world.hang_up(&mut call);
+        let record = world.record();
+        assert_eq!((record.call.kind.as_str(), record.call.test), ("outbound", is_test), "{dialled}");
+    }
+    for (dialled, is_test) in [("933", true), ("911", false)] {
+        let mut world = World::of(&Toml::default().change("service = \"test-line\"", "trunks = [\"psap\"]"));
+        world.register(&alice());
+        let invite = world.dial(&alice(), &format!("sip:{dialled}@example.com"));
+        let offered = world.take(&psap(), "INVITE");
+        let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+        world.hang_up(&mut call);
+        assert_eq!(world.record().call.test, is_test);
+        let invite = world.call_back(&psap(), NUMBER);
+        let ring = world.take(&alice(), "INVITE");
+        world.send(&alice(), &alice().reply(&ring, 603));
+        let refused = world.take(&psap(), "603");
+        world.send(&psap(), &invite.ack_of(&refused));
+        let record = world.record();
+        assert_eq!((record.call.kind.as_str(), record.call.test), ("callback", is_test), "{dialled}");
+    }
 }
