@@ -14,6 +14,8 @@ use crate::ua::{CallId, Cause, Content, LegId, Refusal, Unacceptable};
 
 /// An UPDATE whose offer became a re-INVITE on the other leg has its answer by then, before its sender gives up (Timer F).
 const PROMPT: Duration = Duration::from_secs(20);
+/// When what cannot be said before the answer may be tried again.
+const EARLY_RETRY_SECONDS: u32 = 5;
 
 /// What is changed of a description between two legs.
 pub(super) struct Edits {
@@ -57,9 +59,13 @@ impl Calls {
         let refuse = |parts: &mut Parts<'_>, refusal: Refusal| {
             parts.ua.refuse_carried(&mut parts.context, from, server, &request, flow, &refusal);
         };
-        let Some(to) = self.counterpart(id, from) else {
+        let Some(to) = self.counterpart(id, from).or_else(|| self.ringing_counterpart(parts, id, from, method)) else {
             return match self.calls.get(id).map(|call| &call.stage) {
                 Some(Stage::TestLine) => self.asked_of_test_line(parts, id, from, server, &request, flow),
+                // Nobody has answered, or several ring: there is a dialog, and a 481 would end it (RFC 3261 §12.2.1.2, §21.5.1).
+                Some(Stage::Granting(_) | Stage::Dialling(_) | Stage::Ringing(_)) if method != Method::Prack => {
+                    refuse(parts, Refusal { retry_after: Some(EARLY_RETRY_SECONDS), ..Refusal::new(500) });
+                }
                 _ => refuse(parts, Refusal::new(481)),
             };
         };
@@ -259,6 +265,19 @@ impl Calls {
         match leg {
             leg if leg == call.caller => Some(early),
             leg if leg == early => Some(call.caller),
+            _ => None,
+        }
+    }
+
+    /// For what may be said while it rings (RFC 6086 §4.2.1), where nothing was acknowledged: the only branch that has a dialog.
+    fn ringing_counterpart(&self, parts: &Parts<'_>, id: CallId, leg: LegId, method: Method) -> Option<LegId> {
+        let call = self.calls.get(id).filter(|call| call.callee.is_none())?;
+        let is_early = |leg: &LegId| parts.ua.leg(*leg).is_some_and(crate::ua::Leg::has_early_dialog);
+        let mut ringing = call.branches.iter().map(|branch| branch.leg).filter(is_early);
+        let only = ringing.next().filter(|_| ringing.next().is_none())?;
+        match (method, leg) {
+            (Method::Info | Method::Message, leg) if leg == call.caller => Some(only),
+            (Method::Info | Method::Message, leg) if leg == only => Some(call.caller),
             _ => None,
         }
     }

@@ -172,6 +172,11 @@ impl Dialog {
         is_next
     }
 
+    /// True when a reliable provisional response has come in it.
+    pub fn is_reliable(&self) -> bool {
+        self.rseq > 0
+    }
+
     /// The number for the next request of ours (§12.2.1.1).
     pub fn next_cseq(&mut self) -> u32 {
         self.local_cseq = self.local_cseq.saturating_add(1);

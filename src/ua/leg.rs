@@ -162,6 +162,11 @@ impl Leg {
         self.dialog.negotiated
     }
 
+    /// True when there is a dialog, and no answer yet (RFC 3261 §12.1).
+    pub fn has_early_dialog(&self) -> bool {
+        self.stage == Stage::Inviting && !self.dialog.remote_tag().is_empty()
+    }
+
     pub fn exchange(&self) -> Exchange {
         self.dialog.offers.exchange()
     }

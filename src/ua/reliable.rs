@@ -236,8 +236,13 @@ impl Ua {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let description = Content::description_of(response);
         let (mut described, mut reliable) = (description.is_some() && !leg.dialog.negotiated, false);
-        if let (Some(rseq), Some(tag)) = (response.rseq(), response.to_tag()) {
+        let tag = response.to_tag().filter(|_| response.code() > 100);
+        if let (Some(rseq), Some(tag)) = (response.rseq(), tag) {
             let Some(dialog) = early_dialog(leg, response, tag) else { return };
+            if !dialog.is_reliable() {
+                // A plain one may have said less of the way.
+                dialog.establish(response);
+            }
             if !dialog.take_rseq(rseq) {
                 return;
             }
@@ -248,6 +253,9 @@ impl Ua {
                 dialog.negotiated = true;
                 dialog.offers.received(description);
             }
+        } else if let Some(tag) = tag.filter(|_| response.contact().is_some()) {
+            // RFC 3261 §12.1.2: a plain one forms the dialog too.
+            early_dialog(leg, response, tag);
         }
         self.report(id, Event::Progress { message: response.clone(), reliable, described });
     }
@@ -270,7 +278,7 @@ impl Ua {
     }
 }
 
-/// The dialog that a reliable response belongs to, formed by it where it is not yet: the leg's own for the first peer that
+/// The dialog that a provisional response belongs to, formed by it where it is not yet: the leg's own for the first peer that
 /// answers, another for each other branch of a forking trunk (RFC 3261 §12.1.2, §13.2.2.4).
 fn early_dialog<'a>(leg: &'a mut Leg, response: &Message, tag: &[u8]) -> Option<&'a mut crate::dialog::Dialog> {
     if leg.dialog.remote_tag().is_empty() {

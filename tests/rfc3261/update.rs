@@ -155,6 +155,65 @@ fn info_and_message_cross_before_the_answer() {
     world.silent();
 }
 
+/// A call that rings as most do: nothing of it is acknowledged.
+fn ringing() -> (World, Dialog, Dialog, Msg) {
+    let mut world = World::with_alice();
+    let (invite, offered) = world.dialled();
+    let ringing = psap().reply(&offered, 180);
+    world.send(&psap(), &ringing);
+    let shown = world.take(&alice(), "180");
+    (world, Dialog::caller(alice(), &invite, &shown), Dialog::callee(psap(), &offered, &ringing), offered)
+}
+
+#[test]
+fn info_and_message_cross_while_it_rings_plainly() {
+    // RFC 3261 §12.1.2: an unreliable 180 forms an early dialog too.
+    let (mut world, mut phone, mut trunk, offered) = ringing();
+    for (method, from_phone) in [("INFO", false), ("INFO", true), ("MESSAGE", true), ("MESSAGE", false)] {
+        let (side, other) = if from_phone { (&mut phone, psap()) } else { (&mut trunk, alice()) };
+        let agent = side.agent;
+        world.send(&agent, &side.request(method).body("text/plain", "stay where you are"));
+        let carried = world.take(&other, method);
+        assert_eq!(carried.body, "stay where you are");
+        world.send(&other, &other.reply(&carried, 200));
+        world.take(&agent, &format!("200 {method}"));
+    }
+    // Another branch of the trunk answers: its dialog is the one (RFC 3261 §13.2.2.4).
+    let answer = psap().reply(&offered, 200).set("To", "<sip:911@203.0.113.80:5080>;tag=two").sdp(&psap().offer());
+    world.send(&psap(), &answer);
+    assert!(world.take(&psap(), "ACK").header("To").ends_with(";tag=two"));
+    world.take(&alice(), "200 INVITE");
+    world.send(&alice(), &phone.request("ACK"));
+    world.send(&alice(), &phone.request("BYE"));
+    world.take(&alice(), "200 BYE");
+    assert!(world.take(&psap(), "BYE").header("To").ends_with(";tag=two"));
+}
+
+#[test]
+fn info_that_nobody_can_be_told_yet_ends_no_dialog() {
+    // Nobody rings: the callback is held for a phone that is away.
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    world.take_all(&alice(), "*");
+    world.call_back(&psap(), "+14255551000");
+    world.run(4_000);
+    let queued = world.take(&psap(), "182");
+    let invite = psap().invite("sip:+14255551000@192.0.2.1:5060");
+    let back = Dialog::caller(psap(), &invite, &queued);
+    let mut back =
+        Dialog { call_id: queued.header("Call-ID").to_owned(), local: queued.header("From").to_owned(), ..back };
+    let refused = world.ask(&psap(), &back.request("INFO").body("text/plain", "anybody?"));
+    assert_eq!(refused.code(), 500, "RFC 3261 §12.2.1.2: a 481 would end the dialog");
+    assert_eq!(refused.header("Retry-After"), "5");
+    // The phone rings: now it crosses.
+    let rung = world.take_all(&alice(), "INVITE").pop().expect("it is tried").msg;
+    world.send(&alice(), &alice().reply(&rung, 180));
+    world.take(&psap(), "180");
+    world.send(&psap(), &back.request("INFO").body("text/plain", "anybody?"));
+    world.take(&alice(), "INFO");
+}
+
 #[test]
 fn oa_6_no_early_update_before_the_first_exchange_is_complete() {
     let mut world = World::with_alice();
