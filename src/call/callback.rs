@@ -7,10 +7,12 @@ use compact_str::format_compact;
 
 use super::history::{Kind, Report};
 use super::ring::{Hold, Ringing, device_of};
+use super::routing::flow_to_uri;
 use super::{Alarm, Call, Calls, Parts, Stage};
 use crate::base::E164;
 use crate::config::{Aor, Ring, TrunkIdx};
 use crate::lease::Device;
+use crate::registrar::Binding;
 use crate::sip::Message;
 use crate::transaction::ServerId;
 use crate::transport::Flow;
@@ -90,8 +92,7 @@ impl Calls {
         }
         let bindings = parts.registrar.bindings(&ringing.user);
         let registered = bindings.iter().map(device_of).find(|device| device.key == hold.origin.key);
-        let last_seen =
-            || Some(&hold.origin).filter(|origin| !is_of_another(parts, &origin.flow, &ringing.user)).cloned();
+        let last_seen = || Some(&hold.origin).filter(|origin| !is_of_another(parts, origin, &ringing.user)).cloned();
         if let Some(device) = registered.or_else(last_seen) {
             self.ring(parts, id, &device);
         }
@@ -291,8 +292,19 @@ fn is_of_a_setting(status: u16) -> bool {
 }
 
 /// True where a phone of somebody else is registered now, and none of `user`: it would be rung in the place of the one that has left.
-fn is_of_another(parts: &Parts<'_>, flow: &Flow, user: &Aor) -> bool {
+fn is_of_another(parts: &Parts<'_>, device: &Device, user: &Aor) -> bool {
+    let Device { contact, flow, .. } = device;
     let mut users = parts.registrar.users_on_flow(flow).peekable();
+    if users.peek().is_some() {
+        return users.all(|other| other != user);
+    }
+    // Its connection is lost: it would be looked for where it listens.
+    let listens = flow_to_uri(parts.config, contact.as_bytes()).filter(|_| flow.protocol.is_reliable());
+    let Some(listens) = listens else { return false };
+    let is_there = |binding: &Binding| {
+        flow_to_uri(parts.config, binding.contact().as_bytes()).is_some_and(|flow| flow.remote == listens.remote)
+    };
+    let mut users = parts.registrar.users_with(listens.remote.ip(), is_there).peekable();
     users.peek().is_some() && users.all(|other| other != user)
 }
 

@@ -23,7 +23,7 @@ pub use auth::{Auth, Verdict};
 pub use binding::{Binding, Quality};
 pub use row::{Change, Row, RowKey};
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -277,6 +277,12 @@ impl Registrar {
     /// Who is registered from exactly this flow.
     pub fn users_on_flow(&self, flow: &Flow) -> impl Iterator<Item = &Aor> {
         self.table.users_on(flow)
+    }
+
+    /// Whose phone registered from `ip` under a contact that `is_meant`. Looks at everybody: for what is rare.
+    pub fn users_with(&self, ip: IpAddr, is_meant: impl Fn(&Binding) -> bool) -> impl Iterator<Item = &Aor> {
+        let has = move |binding: &Binding| binding.flow.remote.ip() == ip && is_meant(binding);
+        self.table.from(0).filter(move |(_, _, bindings)| bindings.iter().any(&has)).map(|(_, user, _)| user)
     }
 
     /// The connection is gone; its bindings stay, and are tried anew at `flow.remote`.

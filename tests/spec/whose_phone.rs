@@ -61,6 +61,34 @@ fn section_6_an_address_that_nobody_else_has_or_that_she_shares_is_tried() {
     world.take(&alice(), "INVITE");
 }
 
+/// The same of phones that are reached where they listen, since their connection is lost.
+#[test]
+fn section_10_a_phone_of_another_user_that_listens_where_the_one_that_called_did_is_not_rung() {
+    for is_taken in [false, true] {
+        let mut world = World::new();
+        let phone = world.connect(alice());
+        world.register(&phone);
+        let invite = world.dial(&phone, "sip:911@example.com");
+        let offered = world.take(&psap(), "INVITE");
+        let mut call = world.answer(&phone, &invite, &psap(), &offered);
+        world.hang_up(&mut call);
+        let connection = phone.connection.unwrap();
+        world.register_as(&phone, &register(&phone).set("Expires", "0"));
+        world.input(sosbridge::node::Input::Closed { connection });
+        let successor = Agent { name: "bob", address: "198.51.100.71:49152".parse().unwrap(), connection: None };
+        let successor = world.connect(successor);
+        let listens = if is_taken { "198.51.100.71:5071" } else { "198.51.100.71:5072" };
+        let contact = format!("<sip:bob@{listens};transport=tcp>");
+        world.register_as(&successor, &register(&successor).set("Contact", &contact));
+        world.opened.clear();
+        world.call_back(&psap(), NUMBER);
+        world.run(10_000);
+        assert_eq!(world.opened.is_empty(), is_taken, "{:?}", world.opened);
+        world.none(&successor, "INVITE");
+        assert_eq!(world.on_wire(&alice(), "INVITE").is_empty(), is_taken);
+    }
+}
+
 /// The phone of `name` at `host`, behind the proxy that all requests come from.
 fn behind_proxy(name: &'static str) -> Agent {
     Agent::new(name, "198.51.100.90:5060")
