@@ -217,7 +217,7 @@ pub struct TargetView {
     pub state: TargetState,
     pub last_ok: Option<Stamp>,
     pub last_status: Option<u16>,
-    /// Why the last connection to it failed; `None` once it answers.
+    /// Why the last connection to it failed, until it answers; else why calls go elsewhere first.
     #[serde(default)]
     pub last_error: Option<CompactString>,
 }

@@ -86,7 +86,7 @@ pub struct TargetView<'a> {
     pub state: State,
     pub last_ok: Option<Instant>,
     pub last_status: Option<u16>,
-    /// Why no connection could be made; `None` once it answers.
+    /// Why no connection could be made, until it answers; else why calls go elsewhere first.
     pub last_error: Option<&'a str>,
 }
 
@@ -325,6 +325,6 @@ fn view(target: &Target) -> TargetView<'_> {
         state: target.state(),
         last_ok: target.last_ok,
         last_status: target.last_status,
-        last_error: target.last_error.as_deref(),
+        last_error: target.last_error.as_deref().or(target.rests()),
     }
 }

@@ -179,6 +179,12 @@ impl Target {
         self.addresses.iter().map(Address::hopelessness).min().unwrap_or(u8::MAX)
     }
 
+    /// For operators: why calls go elsewhere first, though it answers.
+    pub(super) fn rests(&self) -> Option<&'static str> {
+        let is_resting = self.addresses.iter().any(|address| address.rests_until.is_some());
+        is_resting.then_some("took a call and said nothing more than 100: it comes last for a while")
+    }
+
     /// Up when one address is; down when all are.
     pub fn state(&self) -> State {
         let is = |state: State| move |address: &Address| address.state == state;

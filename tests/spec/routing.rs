@@ -292,8 +292,11 @@ fn section_5_a_trunk_that_says_100_and_nothing_more_costs_one_call_its_wait_and_
         let call = world.answer(&alice(), &invite, &backup(), &offered);
         ends(&mut world, call);
     }
-    assert_eq!(world.node.trunks_view()[0].targets[0].state, sosbridge::admin::TargetState::Up, "it answers");
+    let target = world.node.trunks_view().remove(0).targets.remove(0);
+    assert_eq!(target.state, sosbridge::admin::TargetState::Up, "it answers");
+    assert!(target.last_error.unwrap().contains("nothing more than 100"));
     run(&mut world, 300);
+    assert_eq!(world.node.trunks_view()[0].targets[0].last_error, None);
     let (_, offered) = world.dialled();
     world.send(&psap(), &psap().reply(&offered, 180));
     world.take(&alice(), "180");
