@@ -292,10 +292,11 @@ pub(super) fn for_caller(refusal: Refusal) -> Refusal {
     Refusal { reason, retry_after: refusal.retry_after, ..Refusal::new(status) }
 }
 
-/// The status that one leg is told of what the other answered: where to go and who to be is between us and that one.
+/// The status that one leg is told of what the other answered: where to go and who to be is between us and that one, and no
+/// endpoint is to see a 430 (RFC 5626 §11.5).
 pub(super) const fn crossing(status: u16) -> u16 {
     match status {
-        300..=399 => 480,
+        300..=399 | 430 => 480,
         401 | 407 => 500,
         status => status,
     }

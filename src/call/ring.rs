@@ -123,15 +123,15 @@ impl Calls {
     /// Rings every registered device that is not ringing already.
     pub(super) fn ring_all(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return };
-        let bindings = parts.registrar.bindings(&ringing.user);
-        // RFC 5626 §7: of one phone with several flows only one is tried at a time.
-        let is_first =
-            |(at, binding): &(usize, &Binding)| !bindings.iter().take(*at).any(|before| is_other_flow(before, binding));
-        let is_wanted = |binding: &&Binding| ringing.instance.as_deref().is_none_or(|wanted| binding.is_of(wanted));
-        let devices = bindings.iter().enumerate().filter(is_first).map(|(_, binding)| binding);
         let is_safe = |binding: &&Binding| !ringing.is_secure || binding.flow.protocol.is_secure();
-        let devices = devices.filter(is_wanted).filter(is_safe).map(device_of);
-        let devices: Vec<Device> = devices.collect();
+        let bindings: Vec<&Binding> = parts.registrar.bindings(&ringing.user).iter().filter(is_safe).collect();
+        // RFC 5626 §7: of one phone with several flows only one is tried at a time.
+        let is_first = |(at, binding): &(usize, &&Binding)| {
+            !bindings.iter().take(*at).any(|before| is_other_flow(before, binding))
+        };
+        let is_wanted = |binding: &&&Binding| ringing.instance.as_deref().is_none_or(|wanted| binding.is_of(wanted));
+        let devices = bindings.iter().enumerate().filter(is_first).map(|(_, binding)| binding);
+        let devices: Vec<Device> = devices.filter(is_wanted).map(|binding| device_of(binding)).collect();
         for device in devices {
             self.ring(parts, id, &device);
         }

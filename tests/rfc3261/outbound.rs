@@ -116,7 +116,8 @@ fn na_4_the_last_flow_that_fails_is_told() {
         world.send(&flow, &flow.reply(&ring, 430));
         world.take(&flow, "ACK");
     }
-    assert_eq!(world.take(&alice(), "430").code(), 430);
+    // §11.5: no endpoint is to see a 430.
+    assert_eq!(world.take(&alice(), "480").code(), 480);
     world.silent();
 }
 

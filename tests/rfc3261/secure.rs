@@ -188,6 +188,26 @@ fn rfc5630_5_4_a_sips_uri_rings_no_phone_without_tls() {
 }
 
 #[test]
+fn rfc5630_5_4_a_sips_uri_rings_a_phone_over_that_flow_of_its_that_is_under_tls() {
+    // RFC 5626 §7: one phone, several flows, and the first is not safe.
+    let mut world = World::of(&secure());
+    world.register(&alice());
+    let of_phone = |contact: &str, flow| format!("{contact};+sip.instance=\"<urn:uuid:7>\";reg-id={flow}");
+    world.register_as(&bob(), &register(&bob()).set("Contact", &of_phone(&bob().contact(), 1)));
+    let safe = world.connect_to(TLS, Agent::new("bob", "198.51.100.72:45061"), &[]);
+    let contact = of_phone("<sip:bob@198.51.100.72:5061;transport=tls>", 2);
+    world.register_as(&safe, &register(&safe).set("Contact", &contact));
+    world.dial(&alice(), "sips:bob@example.com");
+    let ring = world.take(&safe, "INVITE");
+    world.none(&bob(), "*");
+    // No other flow of it is safe: it is not tried over that one.
+    world.send(&safe, &safe.reply(&ring, 430));
+    world.run(5_000);
+    world.none(&bob(), "*");
+    world.take(&alice(), "480");
+}
+
+#[test]
 fn a_callback_by_sips_rings_a_phone_without_tls() {
     // SPEC §1, §6: no security keeps it from the phone that called.
     let mut world = World::of(&secure());
