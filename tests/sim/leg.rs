@@ -11,6 +11,9 @@ use crate::media;
 use crate::party::{Act, Client, Effect, Moment, Mood, Party, Path, Tick, with_body};
 use crate::text::{Msg, user_of};
 
+/// A line of a description that has many.
+const CODECS: &str = "a=rtpmap:0 PCMU/8000 as ever\r\n";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// We dialled; no final answer yet.
@@ -73,9 +76,10 @@ impl Party {
         let (user, display) = self.phone.as_ref().map_or(("-", "-"), |phone| (phone.name, phone.display));
         let (version, port) = (leg.version, self.media_of(leg).port());
         let contact = if self.phone.is_some() { format!("e={user}@example.com\r\n") } else { String::new() };
+        let codecs = if self.wordy { CODECS.repeat(40) } else { String::new() };
         format!(
             "v=0\r\no={user} 1 {version} IN IP4 {host}\r\ns={display}\r\n{contact}c=IN IP4 {host}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP 0\r\na={direction}\r\n"
+             m=audio {port} RTP/AVP 0\r\na={direction}\r\n{codecs}"
         )
     }
 

@@ -19,7 +19,7 @@ pub struct Promise {
     pub user: usize,
     /// The phone that called.
     pub phone: usize,
-    /// When that phone dialled.
+    /// When its call came to the daemon.
     pub dialled: Instant,
     /// When it was last shown.
     pub shown: Instant,

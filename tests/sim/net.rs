@@ -8,7 +8,7 @@ use sosbridge::base::Instant;
 use sosbridge::node::Input;
 use sosbridge::transport::{ConnId, ListenerId};
 
-use crate::chance::{between, ms, percent};
+use crate::chance::{between, ms, percent, secs};
 use crate::party::{Mood, Path};
 use crate::text::cut;
 use crate::trace;
@@ -77,8 +77,9 @@ impl World {
             Path::Tcp(wanted) => {
                 let is_open = |id: &u64| self.connections.get(id).is_some_and(|connection| connection.open);
                 let known = wanted.filter(is_open).or(self.parties[party].connection.filter(is_open));
-                let is_request = !bytes.starts_with(b"SIP/2.0");
-                let Some(id) = known.or_else(|| is_request.then(|| self.connect_to_node(party)).flatten()) else {
+                // A trunk opens one for its response too (RFC 3261 §18.2.2).
+                let may_open = !bytes.starts_with(b"SIP/2.0") || self.parties[party].is_trunk();
+                let Some(id) = known.or_else(|| may_open.then(|| self.connect_to_node(party)).flatten()) else {
                     return;
                 };
                 self.watch.asked(self.now, Some(id), &bytes);
@@ -115,7 +116,11 @@ impl World {
     /// The node wants a connection.
     pub fn connect_to_party(&mut self, node_id: ConnId, remote: SocketAddr) {
         let listens = |party: &crate::party::Party| {
-            party.address == remote && party.tcp && party.online && party.mood != Mood::Closed && party.phone.is_none()
+            party.address == remote
+                && party.listens
+                && party.online
+                && party.mood != Mood::Closed
+                && party.phone.is_none()
         };
         let (party, life) = (self.parties.iter().position(listens), self.life);
         let after = self.delay();
@@ -124,7 +129,11 @@ impl World {
                 let id = self.insert_connection(node_id, party);
                 self.later(after, Event::Connected { id });
             }
-            None => self.later(after, Event::Refused { life, node_id }),
+            None => {
+                // Refused, or nobody says anything.
+                let after = if percent(&mut self.rng, 30) { secs(4) } else { after };
+                self.later(after, Event::Refused { life, node_id });
+            }
         }
     }
 

@@ -126,6 +126,10 @@ pub struct Party {
     /// Behind a NAT: the address it believes to have.
     pub inner: Option<SocketAddr>,
     pub tcp: bool,
+    /// Takes connections beside datagrams.
+    pub listens: bool,
+    /// Its descriptions are too long for a datagram (RFC 3261 §18.1.1).
+    pub wordy: bool,
     /// The connection that new requests use.
     pub connection: Option<u64>,
     pub online: bool,
@@ -171,6 +175,8 @@ impl Party {
             address: address.parse().unwrap(),
             inner: None,
             tcp,
+            listens: tcp,
+            wordy: false,
             connection: None,
             online: true,
             moved_at: None,

@@ -150,6 +150,10 @@ fn parties(rng: &mut Rng) -> Vec<Party> {
     parties.push(Party::new("west-1", "10.9.1.1:5070", false));
     parties.push(Party::new(CALLER_ONLY, "10.9.0.77:5062", false));
     parties.push(Party::new("outsider", "203.0.113.66:5060", false));
-    parties.iter_mut().for_each(|party| party.modern = percent(rng, 50));
+    for party in &mut parties {
+        party.modern = percent(rng, 50);
+        party.wordy = percent(rng, 35);
+        party.listens |= percent(rng, 60);
+    }
     parties
 }

@@ -81,6 +81,8 @@ pub struct Watch {
     done: BTreeSet<String>,
     /// By token: the end of the Call-ID; of trunks the user in From, of phones what X-Sim says.
     pub made: BTreeMap<String, Made>,
+    /// When the call came to the node, by token: what is repeated until the node is up again comes late.
+    came: BTreeMap<String, Instant>,
     /// By Call-ID.
     pub outcomes: BTreeMap<String, u16>,
     pub rings: Vec<Ring>,
@@ -107,6 +109,9 @@ impl Watch {
             && !message.branch().contains("garbage")
             && !self.done.contains(message.branch())
         {
+            if message.begins_call() && !self.open.contains_key(message.branch()) {
+                self.came.insert(message.get("X-Sim").to_owned(), at);
+            }
             self.open.entry(message.branch().to_owned()).or_insert((at, connection, message.summary()));
         }
     }
@@ -218,6 +223,7 @@ impl World {
         }
         let token = message.get("X-Sim").to_owned();
         let made = self.watch.made.get(&token).cloned();
+        let came = self.watch.came.get(&token).copied();
         self.watch.tokens.insert(message.call_id().to_owned(), token);
         let made = made.unwrap_or_else(|| panic!("nobody made this call: {message:?}"));
         assert_eq!(made.purpose, Purpose::Emergency, "{} goes to a trunk", message.start);
@@ -230,7 +236,8 @@ impl World {
         if sound && number != OVERFLOW {
             assert_eq!(self.store.holder(&number), Some(holder.as_str()), "{number} is shown but not on the disk");
         }
-        if let Err(broken) = self.model.shown(self.now, &number, user, (made.party, made.at), sound) {
+        let dialled = (made.party, came.unwrap_or(made.at));
+        if let Err(broken) = self.model.shown(self.now, &number, user, dialled, sound) {
             panic!("{broken}");
         }
     }
