@@ -173,6 +173,9 @@ pub struct Record {
     /// The number is the shared one of the resource: a callback reaches its most recent caller, who may be somebody else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// What decided about it, in words and in its order: who called, what told the country, which number, route and pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<String>,
     /// Why it was refused, when this daemon refused it before it was a call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<CompactString>,
@@ -318,6 +321,7 @@ mod tests {
             nena_call_id: None,
             incident_id: None,
             shared: false,
+            decisions: Vec::new(),
             reason: None,
             notifications: Vec::new(),
         }

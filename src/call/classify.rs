@@ -427,6 +427,8 @@ fn ordinary(parts: &Parts<'_>, invite: &Message, caller: &Caller, dialled: Compa
 fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: CompactString) -> Decision {
     let meant = number_of(invite.request_uri()).or_else(|| called_over_registration(parts, invite, trunk));
     if let Some(number) = meant.filter(|number| is_callback(parts, invite, *number)) {
+        let holder = parts.leases.find(number).map(|lease| lease.user.clone()).unwrap_or_default();
+        parts.trace.note(|| format!("{number} is the emergency number of sip:{holder}: a callback"));
         return Decision::Callback(trunk, number);
     }
     match callee_of(parts, invite) {

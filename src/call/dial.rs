@@ -47,8 +47,9 @@ impl Calls {
 
     pub(super) fn start_dialling(&mut self, parts: &mut Parts<'_>, id: CallId, mut dialling: Dialling) {
         dialling.hops = hops(parts, &dialling.trunks);
-        parts.trace.note(|| hops_in_words(parts, &dialling.hops));
+        let order = hops_in_words(parts, &dialling.hops);
         let Some(call) = self.calls.get_mut(id) else { return };
+        call.decide(parts, order);
         call.stage = Stage::Dialling(Box::new(dialling));
         self.next_target(parts, id);
     }

@@ -94,13 +94,19 @@ impl Calls {
         if let Some(route) = parts.config.route(emergency.country, &emergency.service.number, kind) {
             emergency.action = route.action.clone();
         }
-        let Ok(grant) = self.grant(parts, &invite, flow, &emergency) else { return false };
+        parts.trace.begin();
+        parts.trace.note(|| "No trunk of the direct route took the call: the emergency service does".to_owned());
+        let grant = self.grant(parts, &invite, flow, &emergency);
+        let decisions = parts.trace.so_far();
+        parts.trace.end();
+        let Ok(grant) = grant else { return false };
         let (number, kind) = (grant.number(), emergency.kind);
         let shared = grant.kind() == crate::lease::Kind::Overflow;
         let Some(history) = self.history(id).map(Box::new) else { return false };
         self.reports.push(Report::DirectFailed { history, to: kind });
         let (stage, grant_id) = self.granting(grant, invite.clone(), *emergency);
         let Some(call) = self.calls.get_mut(id) else { return false };
+        Arc::make_mut(&mut call.decisions).extend(decisions);
         call.kind = kind;
         call.number = Some(number);
         call.shared = shared;

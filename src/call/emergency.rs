@@ -179,6 +179,7 @@ impl Calls {
         self.granting.remove(&grant_id);
         let shown = prove(grant);
         if let Some(why) = shown.overdue() {
+            call.decide(parts, format!("The disk {}: the number is in memory only", why.in_words()));
             self.reports.push(Report::VolatileGrant { number: shown.number(), why });
         }
         match &emergency.action {

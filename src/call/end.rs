@@ -1,5 +1,7 @@
 //! The one beginning and the one end of every call: what is counted up here is counted down here.
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 use smallvec::SmallVec;
 
@@ -13,6 +15,12 @@ use crate::transport::Flow;
 use crate::ua::{CallId, LegId, Refusal};
 
 impl Call {
+    /// Something was decided about it after it had begun.
+    pub(super) fn decide(&mut self, parts: &Parts<'_>, words: String) {
+        parts.trace.note(|| words.clone());
+        Arc::make_mut(&mut self.decisions).push(words);
+    }
+
     /// A call of which only its kind is known; the leg comes with [`Calls::admit`].
     pub(super) fn new(kind: Kind, now: Instant) -> Self {
         Self {
@@ -30,6 +38,7 @@ impl Call {
             incident_id: None,
             shared: false,
             test: kind == Kind::Test,
+            decisions: Arc::default(),
             caller: LegId::default(),
             callee: None,
             legs: SmallVec::new(),
@@ -74,7 +83,7 @@ impl Calls {
         is_trunk: bool,
     ) -> CallId {
         self.reports.push(Report::Started { kind: call.kind });
-        let id = self.calls.insert(call);
+        let id = self.calls.insert(Call { decisions: parts.trace.so_far().into(), ..call });
         let caller = parts.ua.accept(&mut parts.context, id, server, invite, flow, is_trunk);
         if let Some(call) = self.calls.get_mut(id) {
             call.caller = caller;

@@ -1,5 +1,7 @@
 //! What is told of calls: live views, the history of an ended one, and events worth counting or an alarm (SPEC §9).
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 
 use super::{Call, Calls, MediaHealth, Stage, name_of};
@@ -166,6 +168,8 @@ pub struct History {
     pub shared: bool,
     /// A test number was dialled, or is called back.
     pub test: bool,
+    /// What decided about it, in words and in its order.
+    pub decisions: Arc<Vec<String>>,
 }
 
 /// What is told of a call for help at the moment it is dialled.
@@ -329,6 +333,7 @@ impl Calls {
             incident_id: call.incident_id.clone(),
             shared: call.shared,
             test: call.test,
+            decisions: Arc::clone(&call.decisions),
         })
     }
 }

@@ -43,9 +43,10 @@ impl Calls {
         let may_add = trunk.location == Location::Add && !hop.is_bare && !dialling.tells_location();
         let user = call.user.as_ref();
         let civic = user.and_then(|user| config.user(user)?.location.as_ref());
+        let mut words = None;
         let civic = civic.filter(|civic| {
             let is_there = is_there(civic, call.country);
-            parts.trace.note(|| location_in_words(trunk, dialling, is_there));
+            words = Some(location_in_words(trunk, dialling, is_there));
             may_add && is_there
         });
         if let Some(priority) = trunk.resource_priority.as_ref().filter(|_| !is_test) {
@@ -58,6 +59,9 @@ impl Calls {
             Some(civic) => locate(parts, dialling, civic, &element, lines, content),
             None => content,
         };
+        if let Some(words) = words.filter(|words| !call.decisions.contains(words)) {
+            call.decide(parts, words);
+        }
         if civic.is_some() {
             call.dialling_mut().into_iter().for_each(|dialling| dialling.has_added(hop));
         }

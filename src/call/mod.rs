@@ -173,6 +173,8 @@ struct Call {
     shared: bool,
     /// A test number was dialled, or is called back.
     test: bool,
+    /// What decided about it, in words.
+    decisions: Arc<Vec<String>>,
     caller: LegId,
     /// The leg the caller is bridged with.
     callee: Option<LegId>,
@@ -266,6 +268,12 @@ impl Calls {
 
     /// An INVITE outside any dialog.
     pub fn incoming(&mut self, parts: &mut Parts<'_>, server: ServerId, invite: &Message, flow: Flow) {
+        parts.trace.begin();
+        self.invited(parts, server, invite, flow);
+        parts.trace.end();
+    }
+
+    fn invited(&mut self, parts: &mut Parts<'_>, server: ServerId, invite: &Message, flow: Flow) {
         let replaces = invite.header(Name::Replaces).is_some();
         if replaces && self.replace(parts, server, invite, flow) {
             return;
@@ -283,6 +291,7 @@ impl Calls {
             let Some(whole) = mended_of(invite, &decision) else {
                 return self.turn_away_malformed(parts, server, invite, flow, (caller, decision), &fault);
             };
+            parts.trace.note(|| format!("The session description was put right: {fault}"));
             self.reports.push(Report::Mended { kind: decision.kind(), fault, source: flow });
             mended = whole;
             invite = &mended;

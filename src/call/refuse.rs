@@ -42,8 +42,15 @@ impl Calls {
         let stage = Stage::Refusing(Box::new(refusal.clone()));
         let now = parts.context.now;
         let callback_of = called_back.map(|number| format_compact!("{number}"));
-        let dialled_now = dialled.clone();
-        let call = Call { user, number: called_back, callback_of, dialled: dialled_now, stage, ..Call::new(kind, now) };
+        let call = Call {
+            user,
+            number: called_back,
+            callback_of,
+            dialled: dialled.clone(),
+            decisions: parts.trace.so_far().into(),
+            stage,
+            ..Call::new(kind, now)
+        };
         let id = self.calls.insert(call);
         let told = self.history(id).map(|history| Box::new(Dialled::new(history, called_back, invite)));
         self.reports.push(Report::Refused { kind, dialled, refusal: refusal.clone(), source: flow, told });

@@ -25,6 +25,16 @@ pub enum Overdue {
     Fault,
 }
 
+impl Overdue {
+    /// What the disk did, for the record of the call.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Deadline => "did not answer in time",
+            Self::Fault => "failed",
+        }
+    }
+}
+
 /// A number that may be put in an INVITE to a trunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {

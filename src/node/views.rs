@@ -156,6 +156,7 @@ pub(super) fn record_of(
         nena_call_id: history.nena_call_id.clone(),
         incident_id: history.incident_id.clone(),
         shared: history.shared,
+        decisions: history.decisions.to_vec(),
         reason: None,
         notifications: Vec::new(),
     }

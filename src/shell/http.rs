@@ -336,6 +336,7 @@ mod tests {
         (response.status().as_u16(), content_type.unwrap_or_default(), response.body_mut().read_to_string().unwrap())
     }
 
+    /// Rule 9.4.
     #[test]
     fn a_table_is_all_its_pages() {
         let server = serve(None, true);
@@ -345,6 +346,7 @@ mod tests {
         assert_eq!(calls, [call(0), call(1), call(2)]);
         assert_eq!(fetch(&format!("{server}/api/v1/leases"), None).2, "[]");
         assert_eq!(fetch(&format!("{server}/api/v1/trunks"), None).2, r#"[{"name":"psap","targets":[]}]"#);
+        assert_eq!(fetch(&format!("{server}/api/v1/registrations"), None).2, "[]");
         assert_eq!(fetch(&format!("{server}/api/v1/records?limit=1000000"), None).2, "[]");
         assert_eq!(fetch(&format!("{server}/api/v1/records?limit=x"), None).0, 400);
         assert_eq!(fetch(&format!("{server}/api/v1/nothing"), None).0, 404);

@@ -23,6 +23,7 @@ mod offline;
 mod other_calls;
 mod overflow;
 mod pbx;
+mod records;
 mod refused;
 mod registering;
 mod rewrite;

@@ -37,6 +37,7 @@ fn one_of_each(world: &mut World) -> (sosbridge::admin::Record, Value) {
     (record, body)
 }
 
+/// Rules 9.1a, 9.2e.
 #[test]
 fn section_9_who_was_refused_why_and_where_the_caller_is() {
     let mut world = World::of(&notifying());
@@ -197,6 +198,7 @@ fn section_9_a_description_that_cannot_be_used_is_refused_with_the_line_and_that
     }
 }
 
+/// Rule 3.3e.
 #[test]
 fn section_9_a_callback_with_a_description_that_cannot_be_used_is_a_missed_one_and_renews_the_lease() {
     let mut world = World::of(&notifying());
