@@ -37,6 +37,7 @@ fn answer(agent: crate::world::Agent, offered: &Msg, port: u16) -> Msg {
     agent.reply(offered, 200).sdp(&offer(agent.name, &[&format!("m=audio {port} RTP/AVP 0")]))
 }
 
+/// Rule 4.2u.
 #[test]
 fn each_party_knows_a_port_of_ours_that_leads_to_the_other() {
     let mut world = world();

@@ -134,6 +134,7 @@ const REWRITE: Rows = &[
     ("4.2r", "Organization"),
     ("4.2s", "Subject"),
     ("4.2t", "unknown `X-` headers that are not on the allow list"),
+    ("4.2u", "where media is relayed, the media address too"),
     ("4.3a", "passed: Geolocation"),
     ("4.3b", "Geolocation-Routing"),
     ("4.3c", "bodies other than descriptions, byte for byte"),
