@@ -292,7 +292,13 @@ fn emergency(
         return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
     };
     parts.trace.note(|| routed_in_words(parts.config, route, &service, country));
-    let (action, caller) = (route.action.clone(), caller.clone());
+    let action = parts.config.onward(route, country, &service.number, service.kind);
+    if action != route.action {
+        parts
+            .trace
+            .note(|| format!("Behind them those of the routes after it: to {}", to_in_words(parts.config, &action)));
+    }
+    let caller = caller.clone();
     Decision::Emergency(Box::new(Emergency { caller, kind: kind_of(&service), service, country, source, action }))
 }
 
@@ -338,14 +344,18 @@ fn outside(
 fn routed_in_words(config: &Config, route: &Route, service: &Service, country: Country) -> String {
     let at = config.routes.iter().position(|other| std::ptr::eq(other, route));
     let name = at.map_or("The built-in route of test numbers".to_owned(), |at| format!("routes[{at}]"));
-    let to = match &route.action {
+    let to = to_in_words(config, &route.action);
+    format!("{name} is the first that serves {} in {country}: to {to}", service.number)
+}
+
+fn to_in_words(config: &Config, action: &RouteAction) -> String {
+    match action {
         RouteAction::TestLine => "the test line".to_owned(),
         RouteAction::Trunks(trunks) => {
             let names = trunks.iter().filter_map(|trunk| Some(config.trunk(*trunk)?.name.as_str()));
             format!("trunks {}", names.collect::<Vec<_>>().join(", "))
         }
-    };
-    format!("{name} is the first that serves {} in {country}: to {to}", service.number)
+    }
 }
 
 /// SPEC §2: without a number enabled for outbound calls the resource makes no emergency calls.

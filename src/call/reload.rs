@@ -33,9 +33,10 @@ fn routed(call: &Call, config: &Config) -> Vec<TrunkIdx> {
         Kind::Outbound => return config.other_calls.trunk.into_iter().collect(),
         Kind::Callback | Kind::Internal | Kind::Inbound => return Vec::new(),
     };
-    let route = call.country.and_then(|country| config.route(country, &call.dialled, kind));
-    match route.map(|route| &route.action) {
-        Some(RouteAction::Trunks(trunks)) => trunks.clone(),
+    let action =
+        |country| Some(config.onward(config.route(country, &call.dialled, kind)?, country, &call.dialled, kind));
+    match call.country.and_then(action) {
+        Some(RouteAction::Trunks(trunks)) => trunks,
         Some(RouteAction::TestLine) | None => Vec::new(),
     }
 }

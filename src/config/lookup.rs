@@ -89,19 +89,10 @@ impl Config {
 
     /// The first route for this number dialled in this country; a test number without one goes to the test line.
     pub fn route(&self, country: Country, number: &str, kind: NumberKind) -> Option<&Route> {
-        let country = country.normalised();
-        let serves = |route: &&Route| {
-            route.countries.contains(&country)
-                && match kind {
-                    _ if route.numbers.iter().any(|served| served == number) => true,
-                    NumberKind::Emergency => route.numbers.is_empty(),
-                    NumberKind::Test => false,
-                }
-        };
         let fallback = match kind {
             NumberKind::Emergency => None,
             NumberKind::Test => Some(&self.test_line),
         };
-        self.routes.iter().find(serves).or(fallback)
+        self.routes.iter().find(|route| route.serves(country, number, kind)).or(fallback)
     }
 }

@@ -14,6 +14,7 @@ mod limits;
 mod links;
 mod lookup;
 mod names;
+mod onward;
 mod overflow;
 mod problem;
 mod read;

@@ -27,6 +27,7 @@ mod records;
 mod refused;
 mod registering;
 mod rewrite;
+mod routes_in_order;
 mod routing;
 mod running;
 mod single_rules;
