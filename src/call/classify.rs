@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compact_str::{CompactString, format_compact};
 
 use super::Parts;
+use super::country::country_of;
 use super::direct::{self, Direct};
 use super::history::{CountrySource, Kind};
 use super::identify::{Sender, aor_of, identify};
@@ -90,7 +91,7 @@ pub(super) struct Caller {
     pub aor: Aor,
     pub resource: Arc<Resource>,
     /// As configured.
-    country: Option<Country>,
+    pub country: Option<Country>,
     /// The caller's own.
     pub number: Option<E164>,
     pub pbx: Option<PbxIdx>,
@@ -167,7 +168,7 @@ fn decide(parts: &mut Parts<'_>, invite: &Message, flow: Flow, sender: Sender) -
             None => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403) },
         },
         Sender::Unknown { stale, wrong, live_source } => {
-            let is_emergency = parts.countries.is_emergency(invite.request_uri());
+            let is_emergency = is_emergency(parts, invite, live_source.as_ref());
             if let Some(refusal) = leased_number(parts, invite) {
                 return Decision::Refuse { kind: Kind::Callback, dialled, refusal };
             }
@@ -188,6 +189,21 @@ fn decide(parts: &mut Parts<'_>, invite: &Message, flow: Flow, sender: Sender) -
                 (false, false, _) => unknown_sender(parts, invite, stale, dialled),
             }
         }
+    }
+}
+
+/// Whether an emergency number was dialled, by somebody who has not proven who it is: behind the prefix of an outside line too, of
+/// the resource of `user`, or of whom the call claims to come from; of any resource where that is nobody.
+fn is_emergency(parts: &Parts<'_>, invite: &Message, user: Option<&Aor>) -> bool {
+    let claimed = || Uri::parse(invite.from().uri).ok().and_then(|from| aor_of(parts, &from));
+    let user = user.cloned().or_else(claimed);
+    let is_behind = |resource: &Resource| {
+        let wishes = geo::Wishes { outside_line_prefix: resource.outside_line_prefix.as_deref(), ..Default::default() };
+        parts.countries.is_emergency(invite.request_uri(), wishes)
+    };
+    match user.as_ref().and_then(|user| parts.config.user(user)) {
+        Some(user) => is_behind(&user.resource),
+        None => parts.config.resources.iter().any(|resource| is_behind(resource)),
     }
 }
 
@@ -214,7 +230,7 @@ fn leased_number(parts: &Parts<'_>, invite: &Message) -> Option<Refusal> {
 fn from_user(parts: &Parts<'_>, invite: &Message, flow: &Flow, aor: &Aor, dialled: CompactString) -> Decision {
     let config = parts.config.clone();
     let Some(user) = config.user(aor) else {
-        let is_emergency = parts.countries.is_emergency(invite.request_uri());
+        let is_emergency = is_emergency(parts, invite, None);
         let kind = if is_emergency { Kind::Emergency } else { Kind::Internal };
         let refusal = Refusal::warn(403, "The user of this registration is not configured any more");
         return Decision::Refuse { kind, dialled, refusal };
@@ -369,35 +385,6 @@ fn kind_of(service: &Service) -> Kind {
         NumberKind::Emergency => Kind::Emergency,
         NumberKind::Test => Kind::Test,
     }
-}
-
-/// The caller's country and what told it, in the order of SPEC §1.
-fn country_of(parts: &Parts<'_>, invite: &Message, flow: &Flow, caller: &Caller) -> Option<(Country, CountrySource)> {
-    let header = || invite.header_named("X-Country-Code").and_then(Country::parse);
-    let body = || geo::country_from_body(invite.content_type().unwrap_or_default(), invite.body());
-    let registration = || {
-        let bindings = parts.registrar.bindings(&caller.aor);
-        parts.registrar.binding_on_flow(flow, &caller.aor).or(bindings.first()).and_then(|binding| binding.country)
-    };
-    let told = |source: CountrySource| {
-        let country = match source {
-            CountrySource::CallHeader => header(),
-            CountrySource::Location => body(),
-            CountrySource::Registration => registration(),
-            CountrySource::User => caller.country,
-            CountrySource::Geolocation => parts.country_at(flow),
-            CountrySource::Resource => caller.resource.unknown_country,
-        };
-        parts.trace.note(|| match country {
-            None => format!("Country: {} tells none", source.in_words()),
-            Some(country) if country != country.normalised() => {
-                format!("Country: {} says {country}, which is served as {}", source.in_words(), country.normalised())
-            }
-            Some(country) => format!("Country: {} says {country}, and decides", source.in_words()),
-        });
-        Some((country?.normalised(), source))
-    };
-    CountrySource::ALL.into_iter().find_map(told)
 }
 
 /// A user, or somebody behind a PBX, calls something that is no emergency number.

@@ -8,6 +8,7 @@ mod align;
 mod bridge;
 mod callback;
 mod classify;
+mod country;
 mod desk;
 mod dial;
 mod dialling;

@@ -128,14 +128,14 @@ impl Countries {
         }
     }
 
-    /// True when the URI is an emergency number of any country, or the sos URN. Test numbers and outside-line prefixes are not.
-    pub fn is_emergency(&self, uri: &[u8]) -> bool {
-        self.kind_anywhere(uri) == Some(NumberKind::Emergency)
+    /// True when the URI is an emergency number of any country, or the sos URN. Test numbers are not.
+    pub fn is_emergency(&self, uri: &[u8], wishes: Wishes<'_>) -> bool {
+        self.kind_anywhere(uri, wishes) == Some(NumberKind::Emergency)
     }
 
     /// True when no device may register as this: an emergency or test number of any country, in any spelling, or a service URN.
     pub fn is_reserved(&self, uri: &[u8]) -> bool {
-        self.kind_anywhere(uri).is_some()
+        self.kind_anywhere(uri, Wishes::default()).is_some()
     }
 
     /// [`Countries::is_reserved`] of the user part alone, escapes still in it.
@@ -143,8 +143,8 @@ impl Countries {
         spelling::read_user(user).is_some_and(|number| self.of_number(None, &number, None).is_some())
     }
 
-    fn kind_anywhere(&self, uri: &[u8]) -> Option<NumberKind> {
-        self.classify(uri, None, Wishes::default()).service().map(|service| service.kind)
+    fn kind_anywhere(&self, uri: &[u8], wishes: Wishes<'_>) -> Option<NumberKind> {
+        self.classify(uri, None, wishes).service().map(|service| service.kind)
     }
 
     fn of_urn(&self, row: Option<&CountryRow>, kind: NumberKind, urn: CompactString) -> Service {

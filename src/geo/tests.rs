@@ -83,7 +83,11 @@ fn every_spelling_in_every_country() {
                         assert_eq!(got, Dialled::Emergency(wanted.clone()), "{uri} in {code}");
                     }
                     assert!(table.is_reserved(uri.as_bytes()), "{uri}");
-                    assert_eq!(table.is_emergency(uri.as_bytes()), kind == NumberKind::Emergency, "{uri}");
+                    assert_eq!(
+                        table.is_emergency(uri.as_bytes(), Wishes::default()),
+                        kind == NumberKind::Emergency,
+                        "{uri}"
+                    );
                 }
                 for uri in
                     [format!("sip:9{number}@h"), format!("tel:9-{number};phone-context=+1"), format!("9{number}")]

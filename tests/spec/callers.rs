@@ -93,3 +93,84 @@ fn an_identity_is_that_of_the_flow_not_of_the_headers() {
     world.take(&psap(), "INVITE");
     assert_eq!(world.node.leases_view(0).rows[0].user, "sip:bob@example.com");
 }
+
+/// Rules 1.2j, 2.2c: who has not proven who it is dials for an outside line too.
+#[test]
+fn an_outside_line_is_known_before_the_caller_is() {
+    let toml = || Toml::default().resource("outside_line_prefix = \"9\"");
+    let dialled = |uri: &str, from: &str| outsider().invite(uri).set("From", from);
+    let strange = "<sip:+12065550111@elsewhere.example>;tag=x";
+    // Whoever it says it is, it may prove it.
+    let mut world = World::of(&toml());
+    for (uri, code) in [("sip:911@192.0.2.1", 401), ("sip:9911@192.0.2.1", 401), ("sip:8911@192.0.2.1", 403)] {
+        assert_eq!(world.ask(&outsider(), &dialled(uri, strange)).code(), code, "{uri}");
+    }
+    // Wrong credentials do not stop it where somebody is registered, and are no way to call anybody else.
+    for (prefix, uri, is_call) in [
+        (true, "sip:911@example.com", true),
+        (true, "sip:9911@example.com", true),
+        (false, "sip:9911@example.com", false),
+        (true, "sip:99112@example.com", false),
+        (true, "sip:bob@example.com", false),
+    ] {
+        let mut world = World::of(&if prefix { toml() } else { Toml::default() });
+        world.register(&alice());
+        world.register(&bob());
+        let invite = alice().invite(uri).set("From", "<sip:bob@example.com>;tag=x");
+        let challenge = world.ask(&outsider(), &dialled(uri, "<sip:bob@example.com>;tag=y"));
+        world.send(&alice(), &crate::world::authorized_with(&invite, &challenge, "bob", "wrong", "MD5"));
+        assert_eq!(world.on_wire(&psap(), "INVITE").len(), usize::from(is_call), "{uri}");
+        world.none(&bob(), "INVITE");
+        if is_call {
+            assert_eq!(world.node.leases_view(0).rows[0].user, "sip:alice@example.com");
+        } else {
+            world.take(&alice(), "403");
+        }
+    }
+}
+
+/// Rules 1.4d, 1.4i: what another phone of the user said of its country is not this one's.
+#[test]
+fn a_registration_tells_the_country_of_its_own_phone_only() {
+    let instance = |at: u8| format!(";+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-00000000000{at}>\"");
+    let [desk, mobile] = ["198.51.100.75:5075", "198.51.100.76:5076"].map(|at| Agent::new("alice", at));
+    let toml = Toml::default().change("inbound = false\ncountry = \"US\"", "inbound = false\ncountry = \"DK\"");
+    let contact = |agent: &Agent, at: u8| {
+        format!("<sip:alice@{}>{}", agent.address, if at == 0 { String::new() } else { instance(at) })
+    };
+    // (phones registered with instance and country, instance of the call and where from, country it is in)
+    let [moved, desk_only, both] =
+        [&[(mobile, 2, "CA")][..], &[(desk, 1, "GB")], &[(desk, 1, "GB"), (mobile, 2, "CA")]];
+    let nameless = &[(desk, 0, "GB"), (mobile, 0, "CA")][..];
+    let elsewhere = Agent::new("alice", "198.51.100.77:5077");
+    let cases = [
+        (both, 1, desk, "GB"),
+        (both, 2, mobile, "CA"),
+        // It comes from somewhere else than it registered from.
+        (both, 2, elsewhere, "CA"),
+        (both, 3, elsewhere, "DK"),
+        (both, 0, elsewhere, "DK"),
+        (both, 0, mobile, "CA"),
+        (nameless, 0, mobile, "CA"),
+        (nameless, 0, elsewhere, "DK"),
+        // The only one there is, unless it is surely another.
+        (desk_only, 0, elsewhere, "GB"),
+        (desk_only, 3, elsewhere, "DK"),
+        (moved, 2, elsewhere, "CA"),
+    ];
+    for (phones, called, from, country) in cases {
+        let mut world = World::of(&toml);
+        for (agent, at, says) in phones {
+            let request = crate::world::register(agent).set("Contact", &contact(agent, *at));
+            world.register_as(agent, &request.with("X-Country-Code", says));
+        }
+        let invite = from.invite("sip:112@example.com").set("Contact", &contact(&from, called));
+        world.send(&from, &invite);
+        if let Some(challenge) = world.take_all(&from, "401").pop() {
+            world.send(&from, &invite.ack_of(&challenge.msg));
+            world.send(&from, &authorized(&invite, &challenge.msg, "alice", "MD5"));
+        }
+        let call = world.node.calls_view(0).rows.remove(0);
+        assert_eq!(call.country.as_deref(), Some(country), "{called} from {} among {phones:?}", from.address);
+    }
+}
