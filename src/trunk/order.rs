@@ -25,10 +25,21 @@ pub(super) fn order<T: Copy>(rng: &mut Rng, mut choices: Vec<Choice<T>>) -> Vec<
     ordered
 }
 
-/// The first whose running sum of weights reaches a number drawn from `0..=sum` (RFC 2782).
+/// The first whose running sum of weights reaches a number drawn from `0..=sum`; 0 is drawn only where it is for somebody of
+/// weight 0, or the first of two with weight 1 would get two calls of three (RFC 2782 leaves their order open). Where all have weight 0
+/// each is as good as another.
 fn draw<T>(rng: &mut Rng, rivals: &[Choice<T>]) -> usize {
     let sum: u64 = rivals.iter().map(|rival| u64::from(rival.weight)).sum();
-    let drawn = if rivals.len() > 1 { rng.below(sum + 1) } else { 0 };
+    let unweighted = rivals.partition_point(|rival| rival.weight == 0);
+    let least = u64::from(unweighted == 0);
+    let drawn = match rivals.len() {
+        0 | 1 => return 0,
+        _ if sum == 0 => 0,
+        _ => least + rng.below(sum + 1 - least),
+    };
+    if drawn == 0 {
+        return usize::try_from(rng.below(unweighted as u64)).unwrap_or(0);
+    }
     let mut running = 0;
     let reaches = |rival: &Choice<T>| {
         running += u64::from(rival.weight);
@@ -62,6 +73,20 @@ mod tests {
         assert!((5_700..6_300).contains(&first[0]), "{first:?}");
         assert!((3_700..4_300).contains(&first[1]), "{first:?}");
         assert!((20..300).contains(&first[2]), "{first:?}");
+    }
+
+    /// Rule 5.3c.
+    #[test]
+    fn what_weighs_the_same_is_first_as_often() {
+        for weight in [0, 1, 2, 100] {
+            let mut rng = Rng::from_u64(7);
+            let choices: Vec<_> = (0..3).map(|item| Choice { item, priority: 1, weight }).collect();
+            let mut first = [0; 3];
+            for _ in 0..9_000 {
+                first[order(&mut rng, choices.clone())[0]] += 1;
+            }
+            assert!(first.iter().all(|calls| (2_800..3_200).contains(calls)), "weight {weight}: {first:?}");
+        }
     }
 
     proptest! {
