@@ -35,7 +35,15 @@ fn grant(leases: &mut Leases, now: Instant, at: u64) -> lease::Row {
     let device =
         Device { key: format!("urn:uuid:00000000-0000-4000-8000-{at:012}").into(), contact, push: "".into(), flow };
     let (user, overflow) = (format!("user{at}@example.com"), &Overflow::one(number(MANY)));
-    let ask = Ask { user: &user, device: &device, resource: "contoso", country: Country::US, own: None, overflow };
+    let ask = Ask {
+        user: &user,
+        device: &device,
+        resource: "contoso",
+        country: Country::US,
+        pool_country: Country::US,
+        own: None,
+        overflow,
+    };
     leases.acquire(now, &ask).row()
 }
 

@@ -47,7 +47,15 @@ impl Policy for Ours {
         let name = format!("user{user}@example.com");
         let device = Device { key: name.as_str().into(), contact: name.as_str().into(), push: "".into(), flow };
         let overflow = &Overflow::one(E164::from_digits(OVERFLOW).unwrap());
-        let ask = Ask { user: &name, device: &device, resource: "contoso", country: Country::US, own: None, overflow };
+        let ask = Ask {
+            user: &name,
+            device: &device,
+            resource: "contoso",
+            country: Country::US,
+            pool_country: Country::US,
+            own: None,
+            overflow,
+        };
         let grant = self.0.acquire(instant(now), &ask);
         (grant.number().digits(), grant.kind() == Kind::Overflow)
     }

@@ -99,6 +99,7 @@ struct Inner {
     ports_short: Counter,
     handshakes_failed: Family<[Label; 1], Counter>,
     trunks_failed: Counter,
+    rerouted: Counter,
     webhooks: Webhooks,
 }
 
@@ -186,8 +187,7 @@ impl Metrics {
         registry.register("media_ports_short", "Streams for which no media port was free", ports_short.clone());
         let handshakes_failed = Family::default();
         registry.register("handshakes_failed", "TLS and WebSocket handshakes that failed", handshakes_failed.clone());
-        let trunks_failed = Counter::default();
-        registry.register("all_trunks_failed", "Calls for help that no trunk took in a round", trunks_failed.clone());
+        let (trunks_failed, rerouted) = routes(&mut registry);
         let webhooks = Webhooks::new(&mut registry);
 
         let outcomes = |kind: &CallKind| {
@@ -217,6 +217,7 @@ impl Metrics {
             store_write,
             store_errors,
             trunks_failed,
+            rerouted,
             webhooks,
         }))
     }
@@ -303,6 +304,11 @@ impl Metrics {
         self.0.webhooks.pending.set(gauge_value(count));
     }
 
+    /// An emergency call goes by another route than one of its own.
+    pub fn rerouted(&self) {
+        self.0.rerouted.inc();
+    }
+
     /// A whole round over the trunks has failed an emergency call for the first time.
     pub fn trunks_failed(&self) {
         self.0.trunks_failed.inc();
@@ -379,6 +385,14 @@ impl Metrics {
         let _ = text::encode(&mut text, &self.0.registry);
         text
     }
+}
+
+/// Calls that no trunk took, and calls without a route of their own.
+fn routes(registry: &mut Registry) -> (Counter, Counter) {
+    let (failed, rerouted) = (Counter::default(), Counter::default());
+    registry.register("all_trunks_failed", "Calls for help that no trunk took in a round", failed.clone());
+    registry.register("rerouted", "Calls for help that went by another route than their own", rerouted.clone());
+    (failed, rerouted)
 }
 
 /// Free numbers and alarms.

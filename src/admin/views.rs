@@ -176,6 +176,9 @@ pub struct Record {
     /// What decided about it, in words and in its order: who called, what told the country, which number, route and pool.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<String>,
+    /// What is out of the ordinary about its route: its number has none of its own, or it is outside the supported countries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<CompactString>,
     /// Why it was refused, when this daemon refused it before it was a call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<CompactString>,
@@ -322,6 +325,7 @@ mod tests {
             incident_id: None,
             shared: false,
             decisions: Vec::new(),
+            note: None,
             reason: None,
             notifications: Vec::new(),
         }

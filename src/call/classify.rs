@@ -122,7 +122,11 @@ pub(super) struct Emergency {
     pub service: Service,
     pub country: Country,
     pub source: CountrySource,
+    /// Whose pools are asked for a number: that of the route, where it serves callers outside the supported countries.
+    pub pool_country: Country,
     pub action: RouteAction,
+    /// What is out of the ordinary about its route.
+    pub note: Option<CompactString>,
 }
 
 /// A call that rings a user as any phone would.
@@ -302,20 +306,31 @@ fn emergency(
         return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
     }
     parts.trace.note(|| format!("Resource {} owns a number with make_calls", caller.resource.name));
-    let Some(route) = parts.config.route(country, &service.number, service.kind) else {
+    let Some((route, asked)) = parts.config.route_or_instead(country, &service.number, service.kind) else {
         let why = format!("No route for {} in {country}", service.number);
         let refusal = Refusal { retry_after: Some(30), ..Refusal::warn(503, why) };
         return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
     };
+    let note = (asked != service.number)
+        .then(|| format_compact!("no route for {} in {country}: it goes as {asked}", service.number));
+    if let Some(note) = &note {
+        parts.trace.note(|| format!("There is {note}"));
+    }
+    let service = Service { number: asked.into(), ..service };
     parts.trace.note(|| routed_in_words(parts.config, route, &service, country));
+    let action = onward(parts, route, &service, country);
+    let (kind, caller, pool_country) = (kind_of(&service), caller.clone(), country);
+    Decision::Emergency(Box::new(Emergency { caller, kind, service, country, source, pool_country, action, note }))
+}
+
+/// The trunks of the route, and behind them those of the routes after it.
+fn onward(parts: &Parts<'_>, route: &Route, service: &Service, country: Country) -> RouteAction {
     let action = parts.config.onward(route, country, &service.number, service.kind);
     if action != route.action {
-        parts
-            .trace
-            .note(|| format!("Behind them those of the routes after it: to {}", to_in_words(parts.config, &action)));
+        let to = || to_in_words(parts.config, &action);
+        parts.trace.note(|| format!("Behind them those of the routes after it: to {}", to()));
     }
-    let caller = caller.clone();
-    Decision::Emergency(Box::new(Emergency { caller, kind: kind_of(&service), service, country, source, action }))
+    action
 }
 
 /// SPEC §1, last rows: outside the supported countries the call is refused, unless the resource sends it to the first route.
@@ -329,25 +344,26 @@ fn outside(
     if let Some(refusal) = may_not_call(caller) {
         return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
     }
-    let to_trunks = |route: &&Route| matches!(route.action, RouteAction::Trunks(_)) && !route.countries.is_empty();
-    if let (OutsideCountries::BestEffort, Some(route)) =
-        (caller.resource.outside_countries, parts.config.routes.iter().find(to_trunks))
-        && let Some(country) = route.countries.first()
+    if let (OutsideCountries::BestEffort, Some((route, served, asked))) =
+        (caller.resource.outside_countries, parts.config.best_effort(&service.number, service.kind))
     {
-        parts.trace.note(|| {
-            let name = &caller.resource.name;
-            format!("Resource {name} has outside_countries = \"best-effort\": the first route takes the call, that of {country}")
-        });
-        let source = place.map_or(CountrySource::Resource, |(_, source)| source);
-        let country = place.map_or(*country, |(country, _)| country);
-        let (action, caller) = (route.action.clone(), caller.clone());
+        let note =
+            format_compact!("outside_countries = \"best-effort\": {} goes as {asked} of {served}", service.number);
+        parts.trace.note(|| format!("Resource {} has {note}", caller.resource.name));
+        let service = Service { number: asked.into(), ..service };
+        parts.trace.note(|| routed_in_words(parts.config, route, &service, served));
+        let (country, source) = place.unwrap_or((served, CountrySource::Resource));
+        let action = onward(parts, route, &service, served);
+        let (kind, caller, pool_country, note) = (kind_of(&service), caller.clone(), served, Some(note));
         return Decision::Emergency(Box::new(Emergency {
             caller,
-            kind: kind_of(&service),
+            kind,
             service,
             country,
             source,
+            pool_country,
             action,
+            note,
         }));
     }
     let why = match place {

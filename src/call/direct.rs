@@ -101,6 +101,7 @@ impl Calls {
         parts.trace.end();
         let Ok(grant) = grant else { return false };
         let (number, kind) = (grant.number(), emergency.kind);
+        let note = emergency.note.clone();
         let shared = grant.kind() == crate::lease::Kind::Overflow;
         let Some(history) = self.history(id).map(Box::new) else { return false };
         self.reports.push(Report::DirectFailed { history, to: kind });
@@ -110,6 +111,7 @@ impl Calls {
         call.kind = kind;
         call.number = Some(number);
         call.shared = shared;
+        call.note = note;
         call.stage = stage;
         // The number to call back is another one now.
         self.tell_dialled(id, Some(number), &invite);

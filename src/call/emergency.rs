@@ -62,6 +62,7 @@ impl Calls {
             country_source: Some(emergency.source),
             dialled: emergency.service.number.clone(),
             shared: grant.kind() == lease::Kind::Overflow,
+            note: emergency.note.clone(),
             ..Call::new(kind, parts.context.now)
         };
         let opening = opening(parts, invite, &emergency);
@@ -93,6 +94,9 @@ impl Calls {
         let id = GrantId(self.next_grant);
         self.next_grant += 1;
         self.writes.push((id, grant.row()));
+        if let Some(note) = emergency.note.clone() {
+            self.reports.push(Report::Rerouted { note });
+        }
         if grant.kind() != lease::Kind::Pooled {
             self.reports.push(Report::PoolExhausted { number: grant.number(), kind: grant.kind() });
         }
@@ -125,6 +129,7 @@ impl Calls {
             device: &device,
             resource: &resource.name,
             country: emergency.country,
+            pool_country: emergency.pool_country,
             own: *number,
             // `classify` lets nobody through whose resource has none (SPEC §2).
             overflow: config.overflow(resource).ok_or_else(|| Refusal::new(403))?,

@@ -39,6 +39,7 @@ impl Call {
             shared: false,
             test: kind == Kind::Test,
             decisions: Arc::default(),
+            note: None,
             caller: LegId::default(),
             callee: None,
             legs: SmallVec::new(),

@@ -170,6 +170,8 @@ pub struct History {
     pub test: bool,
     /// What decided about it, in words and in its order.
     pub decisions: Arc<Vec<String>>,
+    /// What is out of the ordinary about its route.
+    pub note: Option<CompactString>,
 }
 
 /// What is told of a call for help at the moment it is dialled.
@@ -245,6 +247,10 @@ pub enum Report {
     PoolExhausted {
         number: E164,
         kind: crate::lease::Kind,
+    },
+    /// A call goes by another route than one of its own number and country, which there is not.
+    Rerouted {
+        note: CompactString,
     },
     /// A party of an emergency call or a callback did not answer, or missed its refresh; the call stays up.
     Silent {
@@ -334,6 +340,7 @@ impl Calls {
             shared: call.shared,
             test: call.test,
             decisions: Arc::clone(&call.decisions),
+            note: call.note.clone(),
         })
     }
 }

@@ -176,6 +176,8 @@ struct Call {
     test: bool,
     /// What decided about it, in words.
     decisions: Arc<Vec<String>>,
+    /// What is out of the ordinary about its route.
+    note: Option<CompactString>,
     caller: LegId,
     /// The leg the caller is bridged with.
     callee: Option<LegId>,

@@ -96,12 +96,12 @@ fn emergency(parts: &Parts<'_>, call: &Call, uri: &[u8]) -> Option<Callee> {
     let Dialled::Emergency(service) = parts.countries.classify(uri, Some(country), Wishes::default()) else {
         return None;
     };
-    let route = parts.config.route(country, &service.number, service.kind)?;
+    let (route, asked) = parts.config.route_or_instead(country, &service.number, service.kind)?;
     let RouteAction::Trunks(trunks) = &route.action else { return None };
     (service.kind == NumberKind::Emergency).then(|| Callee {
         trunks: trunks.clone(),
         wanted: None,
-        number: service.number,
+        number: asked.into(),
         service: Some(service.urn),
         replaces: None,
     })

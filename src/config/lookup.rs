@@ -1,6 +1,6 @@
 //! What a call asks of the configuration: who is this, whose number is it, where does it go.
 
-use super::types::{AcceptFrom, Config, Pbx, PbxIdx, Resource, Route, Trunk, TrunkIdx, User};
+use super::types::{AcceptFrom, Config, Pbx, PbxIdx, Resource, Route, RouteAction, Trunk, TrunkIdx, User};
 use super::{Aor, Country, CountryRow, NumberKind, Overflow};
 use crate::base::E164;
 use compact_str::CompactString;
@@ -94,5 +94,47 @@ impl Config {
             NumberKind::Test => Some(&self.test_line),
         };
         self.routes.iter().find(|route| route.serves(country, number, kind)).or(fallback)
+    }
+
+    /// The route of this number, and the number it is asked for: where an emergency number has no route of its own, the first
+    /// one to trunks that has another of the country is asked for that.
+    pub fn route_or_instead<'a>(
+        &'a self,
+        country: Country,
+        number: &'a str,
+        kind: NumberKind,
+    ) -> Option<(&'a Route, &'a str)> {
+        let own = self.route(country, number, kind).map(|route| (route, number));
+        own.or_else(|| {
+            let instead = || self.routes.iter().find_map(|route| Some((route, self.served(route, country)?)));
+            if kind == NumberKind::Emergency { instead() } else { None }
+        })
+    }
+
+    /// For callers outside the supported countries: the first route with trunks for emergency calls, one of its countries, and
+    /// the number it is asked for. A test number goes where that country's go.
+    pub fn best_effort<'a>(&'a self, number: &'a str, kind: NumberKind) -> Option<(&'a Route, Country, &'a str)> {
+        let first = |route: &'a Route| {
+            let served = |country: &Country| Some((route, *country, self.served(route, *country)?));
+            route.countries.iter().find_map(served)
+        };
+        let (route, country, instead) = self.routes.iter().find_map(first)?;
+        match kind {
+            NumberKind::Test => Some((self.route(country, number, kind)?, country, number)),
+            NumberKind::Emergency => {
+                let knows = self.country(country).is_some_and(|row| row.kind_of(number) == Some(kind));
+                let is_its = knows && (route.numbers.is_empty() || route.numbers.iter().any(|own| own == number));
+                Some((route, country, if is_its { number } else { instead }))
+            }
+        }
+    }
+
+    /// The first emergency number of the country that this route takes to trunks.
+    fn served(&self, route: &Route, country: Country) -> Option<&str> {
+        let country = country.normalised();
+        let is_to_trunks = matches!(route.action, RouteAction::Trunks(_)) && route.countries.contains(&country);
+        let row = self.country(country).filter(|_| is_to_trunks)?;
+        let mut numbers = row.emergency.iter();
+        numbers.find(|number| route.numbers.is_empty() || route.numbers.contains(number)).map(CompactString::as_str)
     }
 }

@@ -104,7 +104,7 @@ fn resources(config: &Config, places: &Places, report: &Report) {
 fn users(config: &Config, places: &Places, report: &Report) {
     for resource in &config.resources {
         let unknown: Vec<_> = users_of(config, resource).filter(|(_, user)| home(user).is_none()).collect();
-        if let Some((at, first)) = unknown.first() {
+        if let (Some((at, first)), OutsideCountries::Reject) = (unknown.first(), resource.outside_countries) {
             let message = format!(
                 "{} without a country, and resource {:?} has no unknown_country: {} is refused",
                 count(unknown.len(), first),
@@ -142,11 +142,23 @@ fn count(users: usize, first: &User) -> String {
 }
 
 fn routes(config: &Config, places: &Places, report: &Report) {
-    let mut unrouted = Vec::new();
+    let (mut unrouted, mut rerouted) = (Vec::new(), Vec::new());
     for row in &config.countries {
-        let missing =
-            |number: &&compact_str::CompactString| config.route(row.code, number, NumberKind::Emergency).is_none();
-        unrouted.extend(row.emergency.iter().filter(missing).map(|number| format!("{} {number}", row.code)));
+        for number in &row.emergency {
+            match config.route_or_instead(row.code, number, NumberKind::Emergency) {
+                None => unrouted.push(format!("{} {number}", row.code)),
+                Some((_, asked)) if asked != number => rerouted.push(format!("{} {number} (as {asked})", row.code)),
+                Some(_) => {}
+            }
+        }
+    }
+    if !rerouted.is_empty() {
+        let message = format!(
+            "no route of their own for {}: these emergency calls go by that of another number, with an alarm",
+            rerouted.join(", ")
+        );
+        let help = "name them in `numbers` of a route, or leave out `numbers`";
+        warn(report, places.routes.first(), "routes".to_owned(), message, help);
     }
     if !unrouted.is_empty() {
         let message = format!("no route for {}: these emergency calls are refused", unrouted.join(", "));
@@ -316,7 +328,8 @@ fn pbxs(config: &Config, places: &Places, report: &Report) {
             let help = "add make_calls = true to one of its numbers";
             warn(report, places.pbxs.get(at), format!("pbxs[{at}].resource"), message, help);
         }
-        if pbx.resource.unknown_country.is_none() {
+        let is_strict = pbx.resource.outside_countries == OutsideCountries::Reject;
+        if is_strict && pbx.resource.unknown_country.is_none() {
             let message = format!(
                 "resource {:?} of PBX {:?} has no unknown_country: {} is refused",
                 pbx.resource.name,

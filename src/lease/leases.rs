@@ -21,7 +21,10 @@ pub struct Ask<'a> {
     pub user: &'a str,
     pub device: &'a Device,
     pub resource: &'a str,
+    /// Of the caller.
     pub country: Country,
+    /// Whose pools serve the call: mostly the same.
+    pub pool_country: Country,
     /// The user's own number.
     pub own: Option<E164>,
     /// The resource's shared numbers of last resort. So an emergency call always gets a number.
@@ -207,13 +210,13 @@ impl Leases {
 
     /// True when a number the device already has is right for this call too: same tenant, and a country its pool serves.
     fn suits(&self, lease: &Lease, ask: &Ask<'_>) -> bool {
-        let served = || self.shelves.of(lease.number).is_some_and(|shelf| shelf.serves(ask.country));
+        let served = || self.shelves.of(lease.number).is_some_and(|shelf| shelf.serves(ask.pool_country));
         lease.resource == ask.resource && (lease.country == ask.country || served())
     }
 
     fn free(&mut self, ask: &Ask<'_>, allowed: impl Fn(u64, u64) -> bool) -> Option<E164> {
         let (leases, rested) = (&self.leases, &self.rested);
-        for at in self.shelves.serving(ask.resource, ask.country) {
+        for at in self.shelves.serving(ask.resource, ask.pool_country) {
             let Some(shelf) = self.shelves.get_mut(at) else { continue };
             let status = shelf.status();
             if !allowed(status.free, status.capacity) {
@@ -228,7 +231,7 @@ impl Leases {
     }
 
     fn oldest_quarantined(&self, ask: &Ask<'_>) -> Option<E164> {
-        let serving = self.shelves.serving(ask.resource, ask.country);
+        let serving = self.shelves.serving(ask.resource, ask.pool_country);
         let oldest = serving.into_iter().filter_map(|at| self.shelves.get(at)?.oldest_quarantined());
         oldest.min().map(|(_, number)| number)
     }

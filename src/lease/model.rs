@@ -60,7 +60,15 @@ fn shared() -> &'static Overflow {
 }
 
 fn ask<'a>(user: &'a str, device: &'a Device) -> Ask<'a> {
-    Ask { user, device, resource: "contoso", country: Country::US, own: None, overflow: shared() }
+    Ask {
+        user,
+        device,
+        resource: "contoso",
+        country: Country::US,
+        pool_country: Country::US,
+        own: None,
+        overflow: shared(),
+    }
 }
 
 /// Dials and hangs up at once.
@@ -183,7 +191,7 @@ fn pools_are_chosen_by_tenant_and_country() {
     let foreign = Pool { resource: Some("fabrikam".into()), ..pool(300, 5) };
     let mut leases = Leases::new(&[pool(0, 1), gb, own, foreign], SETTINGS);
     let phone = device(1);
-    let in_gb = Ask { country: Country::GB, ..ask("a", &phone) };
+    let in_gb = Ask { country: Country::GB, pool_country: Country::GB, ..ask("a", &phone) };
     assert_eq!(leases.acquire(at(0), &ask("a", &phone)).number(), nth(200));
     assert_eq!(
         leases.acquire(at(0), &in_gb).number(),

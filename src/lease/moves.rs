@@ -113,7 +113,7 @@ fn follow(steps: &[Step]) {
         let (name, device) = (format!("user{user}"), device(key));
         let (resource, country) = (TENANTS[usize::from(user % 2)], if gb { Country::GB } else { Country::US });
         let overflow = &Overflow::one(E164::from_digits(19_000_000_000 + u64::from(user % 2)).unwrap());
-        let ask = Ask { user: &name, device: &device, resource, country, own: None, overflow };
+        let ask = Ask { user: &name, device: &device, resource, country, pool_country: country, own: None, overflow };
         let grant = if test { leases.acquire_test(now, &ask) } else { Some(leases.acquire(now, &ask)) };
         let Some(grant) = grant else { continue };
         disk.insert(grant.number(), grant.row());
@@ -147,7 +147,15 @@ fn a_pool_of_a_million_keeps_nothing_for_a_number_nobody_has() {
     let mut leases = Leases::new(std::slice::from_ref(&pool), SETTINGS);
     let phone = device(1);
     let overflow = &Overflow::one(number(5_000_000));
-    let ask = Ask { user: "alice", device: &phone, resource: "contoso", country: Country::US, own: None, overflow };
+    let ask = Ask {
+        user: "alice",
+        device: &phone,
+        resource: "contoso",
+        country: Country::US,
+        pool_country: Country::US,
+        own: None,
+        overflow,
+    };
     assert_eq!(leases.acquire(Instant::from_millis(0), &ask).number(), number(0));
     leases.reload(&[pool], SETTINGS);
     // What there is a thing for each of: one lease, nothing at rest, no deadline while its call is up, no row to write.
@@ -180,7 +188,7 @@ fn alarms_of_a_pool_are_one_a_crossing() {
     assert_eq!(leases.take_alarms(), []);
     let _given = leases.acquire(
         Instant::from_millis(0),
-        &Ask { user, device: &phone, resource, country: Country::US, own: None, overflow },
+        &Ask { user, device: &phone, resource, country: Country::US, pool_country: Country::US, own: None, overflow },
     );
     let alarm = |level, free, capacity| [PoolAlarm { pool: "us".into(), level, free, capacity }];
     assert_eq!(leases.take_alarms(), alarm(Empty, 0, 1));

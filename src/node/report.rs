@@ -128,6 +128,10 @@ impl Node {
                 tracing::error!(number = %Private(number), kind = kind.as_str(), "pools exhausted: call goes out on a number of last resort");
                 self.pool_exhausted(number, kind);
             }
+            Report::Rerouted { note } => {
+                self.metrics.rerouted();
+                tracing::warn!(%note, "an emergency call goes by another route: there is none of its own");
+            }
             Report::Dialled(dialled) => self.notify_dialled(&dialled),
             Report::CalledBack { history } => {
                 if history.shared {

@@ -157,6 +157,7 @@ pub(super) fn record_of(
         incident_id: history.incident_id.clone(),
         shared: history.shared,
         decisions: history.decisions.to_vec(),
+        note: history.note.clone(),
         reason: None,
         notifications: Vec::new(),
     }

@@ -44,6 +44,12 @@ fn what_would_refuse_an_emergency_call_is_a_warning() {
             "sip:alice@example.com is in a country without emergency numbers",
         ),
         ("\"DK\"]\ntrunks", "\"PR\"]\ntrunks", "no route for DK 112: these emergency calls are refused"),
+        (
+            "\"DK\"]\ntrunks",
+            "\"DK\"]\nnumbers = [\"911\", \"112\"]\ntrunks",
+            "no route of their own for GB 999 (as 112): these emergency calls go by that of another number",
+        ),
+        ("unknown_country = \"US\"\n", "outside_countries = \"best-effort\"\n", ""),
         ("\"DK\"]\nnumbers", "\"PR\"]\nnumbers", "no pool has temporary numbers for DK"),
         ("targets = [{ uri = \"sip:127.0.0.1:5080\" }]", "", "trunk \"center\" has no targets"),
         ("accept_from = [\"127.0.0.1:5080\"]", "", "trunk \"center\" has no accept_from"),

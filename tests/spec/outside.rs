@@ -1,0 +1,102 @@
+//! SPEC §1, "Outside the supported countries": best effort, with a number of whose route it is.
+
+use crate::lease_rules::shown;
+use crate::world::{Msg, Toml, World, alice, carrier, nomad, psap};
+
+fn best_effort() -> Toml {
+    Toml::default().resource("outside_countries = \"best-effort\"")
+}
+
+fn from(country: &str, dialled: &str) -> Msg {
+    let invite = nomad().invite(&format!("sip:{dialled}@example.com"));
+    if country.is_empty() { invite } else { invite.with("X-Country-Code", country) }
+}
+
+/// Rules 1.6e, 3.1a.
+#[test]
+fn best_effort_takes_a_number_of_the_pool_of_its_route_and_records_where_the_caller_is() {
+    for (country, recorded) in [("FR", "FR"), ("AU", "AU"), ("", "US")] {
+        let mut world = World::of(&best_effort().resource("overflow = \"+14255550100\""));
+        world.register(&nomad());
+        let given = shown(&mut world, &nomad(), &from(country, "112"));
+        assert_eq!(given, "+14255551000", "the pool is free: no shared number for {country:?}");
+        let record = world.record();
+        assert_eq!((record.call.country.as_deref(), record.shared), (Some(recorded), false));
+        assert!(record.note.as_deref().is_some_and(|note| note.contains("best-effort")), "{record:?}");
+        let lease = world.node.leases_view(0).rows.remove(0);
+        assert_eq!((lease.country.as_deref(), lease.origin), (Some(recorded), None));
+        // The same device keeps it.
+        assert_eq!(shown(&mut world, &nomad(), &from(country, "112")), given);
+        assert_eq!(world.metric("sosbridge_rerouted_total"), 2.0);
+    }
+}
+
+/// Rule 1.6e.
+#[test]
+fn best_effort_asks_for_a_number_that_its_route_knows() {
+    let britain_first = |toml: Toml| {
+        toml.change(
+            "countries = [\"US\", \"PR\", \"CA\"]\ntrunks = [\"psap\", \"backup\"]",
+            "countries = [\"GB\"]\nnumbers = [\"112\"]\ntrunks = [\"psap\"]",
+        )
+    };
+    // (config, dialled, asked)
+    let cases = [
+        (best_effort(), "112", "sip:911@203.0.113.80:5080"),
+        (best_effort(), "911", "sip:911@203.0.113.80:5080"),
+        (britain_first(best_effort()), "112", "sip:112@203.0.113.80:5080"),
+        (britain_first(best_effort()), "999", "sip:112@203.0.113.80:5080"),
+    ];
+    for (toml, dialled, asked) in cases {
+        let mut world = World::of(&toml);
+        world.register(&nomad());
+        world.send(&nomad(), &from("FR", dialled));
+        assert_eq!(world.take(&psap(), "INVITE").uri(), asked, "{dialled}");
+    }
+}
+
+/// Rules 1.6e, 7.1e.
+#[test]
+fn best_effort_sends_no_test_to_a_call_center_and_no_emergency_to_a_line_for_tests() {
+    // A route of tests comes first.
+    let tests = "[[routes]]\ncountries = [\"US\"]\nnumbers = [\"933\"]\ntrunks = [\"backup\"]\n[[routes]]\ncountries = [\"US\", \"PR\", \"CA\"]";
+    for (toml, is_at_a_trunk) in [
+        (best_effort(), false),
+        (best_effort().change("[[routes]]\ncountries = [\"US\", \"PR\", \"CA\"]", tests), true),
+    ] {
+        let mut world = World::of(&toml);
+        world.register(&nomad());
+        world.send(&nomad(), &from("FR", "112"));
+        world.take(&psap(), "INVITE");
+        world.send(&nomad(), &from("FR", "933"));
+        world.none(&psap(), "INVITE");
+        if is_at_a_trunk {
+            assert!(world.take(&crate::world::backup(), "INVITE").uri().starts_with("sip:933@"));
+        } else {
+            world.take(&nomad(), "200 INVITE");
+        }
+    }
+}
+
+/// Rules 1.6a, 1.6d: whatever is known of the caller, until the resource says otherwise.
+#[test]
+fn nothing_leaves_for_a_trunk_without_best_effort() {
+    let mut world = World::with_alice();
+    world.register(&nomad());
+    for (at, (agent, country)) in [(nomad(), "FR"), (nomad(), ""), (alice(), "BR")].into_iter().enumerate() {
+        let invite = from(country, "112");
+        let invite = if agent.name == "alice" {
+            agent.invite("sip:112@example.com").with("X-Country-Code", country)
+        } else {
+            invite
+        };
+        let refused = world.ask(&agent, &invite);
+        assert!(refused.code() == 403 && refused.header("Warning").starts_with("399 "), "{refused}");
+        let counted = world.metric("sosbridge_calls_total{kind=\"emergency\",outcome=\"refused\"}");
+        assert_eq!(counted, (at + 1) as f64);
+    }
+    for trunk in [psap(), carrier()] {
+        world.none(&trunk, "*");
+    }
+    assert!(world.node.leases_view(0).rows.is_empty());
+}
