@@ -35,4 +35,5 @@ mod running;
 mod single_rules;
 mod test_line;
 mod test_line_voice;
+mod told;
 mod whose_phone;

@@ -356,3 +356,63 @@ fn a_test_is_rewritten_as_a_call_is() {
     assert_eq!(lines(&test), lines(&call));
     assert_eq!(test.values("P-Asserted-Identity"), [format!("<sip:{NUMBER}@192.0.2.1;user=phone>")]);
 }
+
+const SECURE: &str = r#"[[sip.listen]]
+transport = "tls"
+address = "192.0.2.1:5061"
+cert = "own.pem"
+key = "own-key.pem"
+[[sip.listen]]
+transport = "wss"
+address = "192.0.2.1:8443"
+cert = "own.pem"
+key = "own-key.pem"
+[[sip.listen]]
+transport = "ws"
+address = "192.0.2.1:8080"
+[registrar]"#;
+
+/// Rules 1.2f, 1.2g: whatever the phone speaks, toward a trunk on UDP.
+#[test]
+fn sips_911_is_an_emergency_call_on_every_transport() {
+    let [tls, wss, ws] = [2, 3, 4].map(sosbridge::transport::ListenerId);
+    let connects: [fn(&mut World, [sosbridge::transport::ListenerId; 3]) -> Agent; 5] = [
+        |_, _| alice(),
+        |world, _| world.connect(alice()),
+        |world, [tls, ..]| world.connect_to(tls, alice(), &[]),
+        |world, [_, wss, _]| world.connect_web(wss, alice()),
+        |world, [.., ws]| world.connect_web(ws, alice()),
+    ];
+    for connect in connects {
+        let mut world = World::of(&Toml::default().change("[registrar]", SECURE));
+        let phone = connect(&mut world, [tls, wss, ws]);
+        world.register(&phone);
+        world.send(&phone, &phone.invite("sips:911@example.com"));
+        assert_eq!(world.take(&psap(), "INVITE").uri(), "sip:911@203.0.113.80:5080");
+        assert_eq!(world.node.calls_view(0).rows[0].kind.as_str(), "emergency");
+    }
+}
+
+/// Rules 3.1a, 3.1b: a pool of its own first, then one of all; those of others are not for it.
+#[test]
+fn each_resource_has_numbers_of_its_own_pools() {
+    let base = "[[pools]]\ncountries = [\"US\", \"PR\", \"CA\"]\nnumbers = [\"+14255551000-+14255551009\"]";
+    let of = |resource: &str, numbers: &str| {
+        format!("[[pools]]\ncountries = [\"US\"]\nresource = \"{resource}\"\nnumbers = [\"{numbers}\"]\n")
+    };
+    let pools = of("mute", "+14255553000") + base + "\n" + &of("contoso", "+14255552000");
+    let toml = Toml::default().change("make_calls = false", "make_calls = true").change(base, &pools);
+    let mut world = World::of(&toml);
+    let mute = Agent::new("mute", "198.51.100.74:5074");
+    let mut given = |phone: &Agent| {
+        world.register(phone);
+        world.send(phone, &phone.invite("sip:911@example.com"));
+        let offered = world.take(&psap(), "INVITE");
+        crate::world::uri_of(offered.header("From")).trim_start_matches("sip:").split('@').next().unwrap().to_owned()
+    };
+    assert_eq!(given(&alice()), "+14255552000");
+    assert_eq!(given(&bob()), "+14255551000");
+    assert_eq!(given(&mute), "+14255553000");
+    let second = Agent::new("mute", "198.51.100.75:5075");
+    assert_eq!(given(&second), "+14255551001");
+}

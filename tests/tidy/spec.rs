@@ -28,7 +28,7 @@ const NUMBERS: Rows = &[
     ("1.2c", "sip with phone-context and user=phone"),
     ("1.2d", "tel with phone-context"),
     ("1.2e", "visual separators"),
-    ("1.2f", "sips, on a transport that is not secure"),
+    ("1.2f", "sips, on any transport"),
     ("1.2g", "sips, toward a trunk that is not secure"),
     ("1.2h", "urn:service:sos"),
     ("1.2i", "its sub-services; one that nobody knows counts as sos"),
