@@ -10,6 +10,7 @@ mod code;
 mod conformance;
 mod docs;
 mod floors;
+mod reached;
 mod rows;
 mod rules;
 mod sizes;
@@ -33,6 +34,7 @@ const RULES: &[(&str, Rule)] = &[
     ("bans: what has no place here", bans::paths),
     ("bans: a test that is ignored tests nothing", bans::ignored),
     ("bans: the order of a HashMap differs from run to run", bans::unordered),
+    ("reached: every file is part of a program", reached::files),
     ("text: nothing is left for later", text::unfinished),
     ("text: no path of somebody's machine", text::machines),
     ("text: a file says what it is", text::module_docs),
