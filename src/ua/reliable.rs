@@ -271,7 +271,7 @@ impl Ua {
     ) -> Option<ClientId> {
         let (rseq, tag) = (response.rseq()?, response.to_tag()?);
         // Only while it rings: what was abandoned, or is answered, needs no PRACK.
-        self.legs.get(id).filter(|leg| leg.stage == Stage::Inviting)?;
+        self.legs.get(id).filter(|leg| leg.stage == Stage::Inviting && leg.call.is_some())?;
         let mut lines = Lines::default();
         lines.push(b"RAck", format!("{rseq} {} INVITE", response.cseq()).as_bytes());
         self.request_with(context, id, Some(tag), Method::Prack, &lines, content)

@@ -1,6 +1,6 @@
 //! PR-1 to PR-6: provisional responses that must arrive, each leg for itself (RFC 3262, RFC 6337 §3).
 
-use crate::world::{Dialog, Msg, Toml, World, alice, backup, description, media as media_of, param, psap};
+use crate::world::{Agent, Dialog, Msg, Toml, World, alice, backup, description, media as media_of, param, psap};
 
 fn media(message: &Msg) -> Vec<String> {
     media_of(&message.body)
@@ -471,4 +471,31 @@ fn di_10_a_trunk_that_hangs_up_before_it_answers() {
     world.take(&psap(), "CANCEL");
     world.take(&backup(), "INVITE");
     world.none(&alice(), "487");
+}
+
+#[test]
+fn pr_4_a_branch_that_was_taken_back_hears_nothing_of_the_other_party() {
+    let mut world = World::with_alice();
+    let desk = Agent::new("alice", "198.51.100.171:5071");
+    world.register(&desk);
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    // A callback without an offer, which two phones ring for: the first makes one before it answers.
+    let invite = psap().request("INVITE", "sip:+14255551000@192.0.2.1:5060");
+    let invite = SUPPORTED.iter().fold(invite, |invite, (name, value)| invite.with(name, value));
+    world.send(&psap(), &invite);
+    world.run(3_000);
+    let (first, second) = (world.take(&alice(), "INVITE"), world.take(&desk, "INVITE"));
+    let early = alice().reply(&first, 183).with("Require", "100rel").with("RSeq", "1").sdp(&alice().offer());
+    world.send(&alice(), &early);
+    let shown = world.take(&psap(), "183");
+    world.send(&desk, &desk.reply(&second, 200).sdp(&desk.offer()));
+    let cancel = world.take(&alice(), "CANCEL");
+    world.send(&alice(), &alice().reply(&cancel, 200));
+    // Its answer crosses the CANCEL: it is for nobody.
+    let mut trunk = Dialog::caller(psap(), &invite, &shown);
+    let answered = world.ask(&psap(), &prack(&mut trunk, &shown).sdp(&psap().offer()));
+    assert_eq!(answered.code(), 200);
+    world.none(&alice(), "PRACK");
+    world.take(&psap(), "200 INVITE");
 }
