@@ -195,7 +195,8 @@ impl World {
         }
         self.run_for(secs(120));
         let node = self.node.as_ref().unwrap();
-        assert!(node.is_idle(), "(calls, legs, transactions) left at the end: {:?}", node.sizes());
+        let left = (node.sizes(), node.calls_view(0).rows);
+        assert!(node.is_idle(), "(calls, legs, transactions) left at the end: {left:?}");
         let leases = node.leases_view(0);
         let busy: Vec<_> = leases.rows.iter().filter(|lease| lease.calls > 0).collect();
         assert!(busy.is_empty(), "leases with calls at the end: {busy:?}");

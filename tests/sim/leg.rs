@@ -470,7 +470,8 @@ impl Party {
     }
 
     pub fn act(&mut self, moment: &mut Moment<'_>, call_id: &str, act: Act) {
-        let Some(leg) = self.legs.get_mut(call_id) else { return };
+        let is_ending = self.clients.values().any(|client| client.call_id == call_id && client.method == "BYE");
+        let Some(leg) = self.legs.get_mut(call_id).filter(|_| !is_ending) else { return };
         let (state, path, invite) = (leg.state, leg.path, leg.invite.clone());
         let fresh = leg.answer.is_empty();
         match (act, state) {

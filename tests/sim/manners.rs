@@ -14,6 +14,8 @@ struct Side {
     /// Session id, version, and the description without its origin.
     session: Option<(String, u64, String)>,
     seen: BTreeSet<String>,
+    /// A connection was lost, and perhaps a description that was for it.
+    is_patchy: bool,
 }
 
 #[derive(Default)]
@@ -24,6 +26,10 @@ pub struct Manners {
 impl Manners {
     pub fn crashed(&mut self) {
         self.sides.clear();
+    }
+
+    pub fn connection_lost(&mut self) {
+        self.sides.values_mut().for_each(|side| side.is_patchy = true);
     }
 
     pub fn check(&mut self, message: &Msg) -> Result<(), String> {
@@ -103,7 +109,12 @@ impl Side {
             Some((known, _, _)) if known != id => Err("another session id".to_owned()),
             Some((_, last, before)) => {
                 let wanted = last + u64::from(self.session.as_ref().is_some_and(|(_, _, rest)| *rest != before));
-                if version == wanted { Ok(()) } else { Err(format!("version {version}, not {wanted}")) }
+                let is_patchy = std::mem::take(&mut self.is_patchy);
+                if version == wanted || (is_patchy && version > wanted) {
+                    Ok(())
+                } else {
+                    Err(format!("version {version}, not {wanted}"))
+                }
             }
             None => Ok(()),
         }

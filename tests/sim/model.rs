@@ -13,14 +13,22 @@ const WINDOW: Duration = secs(3600);
 /// Clocks of the model and the daemon look at a call at slightly different moments.
 const SLACK: Duration = secs(40);
 
+/// What an emergency call was.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialled {
+    /// The phone that called.
+    pub phone: usize,
+    /// When it dialled, with the address it had.
+    pub at: Instant,
+    /// When the call came to the daemon.
+    pub came: Instant,
+}
+
 /// A number and the user it leads to.
 #[derive(Clone, Debug)]
 pub struct Promise {
     pub user: usize,
-    /// The phone that called.
-    pub phone: usize,
-    /// When its call came to the daemon.
-    pub dialled: Instant,
+    pub by: Dialled,
     /// When it was last shown.
     pub shown: Instant,
     /// Last time that it is certain that the lease was renewed.
@@ -54,22 +62,14 @@ impl Model {
 
     /// A trunk was sent an emergency call of this user's phone under this number: one just `dialled`, or one that another
     /// trunk hands on.
-    pub fn shown(
-        &mut self,
-        at: Instant,
-        number: &str,
-        user: usize,
-        (phone, dialled): (usize, Instant),
-        sound: bool,
-    ) -> Result<(), String> {
+    pub fn shown(&mut self, at: Instant, number: &str, user: usize, by: Dialled, sound: bool) -> Result<(), String> {
         self.may_show(at, number, user)?;
         let held = self.promises.get(number).filter(|held| held.user == user);
         let weak = !sound && held.is_none_or(|held| held.weak);
         let durable = held.filter(|held| !sound && !held.weak).map(|held| held.renewed);
         let renewed = durable.unwrap_or(at);
-        let later = held.filter(|held| held.dialled > dialled);
-        let (phone, dialled) = later.map_or((phone, dialled), |later| (later.phone, later.dialled));
-        self.promises.insert(number.to_owned(), Promise { user, phone, dialled, shown: at, renewed, weak });
+        let by = held.map(|held| held.by).filter(|held| held.came > by.came).unwrap_or(by);
+        self.promises.insert(number.to_owned(), Promise { user, by, shown: at, renewed, weak });
         Ok(())
     }
 

@@ -40,7 +40,7 @@ impl World {
             false => *pick(&mut self.rng, &trunks),
         };
         let phones: Vec<usize> = self.phones().into_iter().filter(|at| self.user(*at) == promise.user).collect();
-        trace::note(self.now, "===", &format!("trial: {number} must ring {phones:?}, first {}", promise.phone));
+        trace::note(self.now, "===", &format!("trial: {number} must ring {phones:?}, first {}", promise.by.phone));
         if phones.len() == 1 && percent(&mut self.rng, 30) {
             self.trial_offline(trunk, &number, phones[0]);
         } else if let Some(patience) = self.must_ring_within(&promise, &phones) {
@@ -56,7 +56,7 @@ impl World {
             );
             let is_origin_first = self.stage.config.callback.ring == sosbridge::config::Ring::OriginFirst;
             if at_home && is_origin_first {
-                assert_eq!(first.1, promise.phone, "{number} rings another phone than the one that called");
+                assert_eq!(first.1, promise.by.phone, "{number} rings another phone than the one that called");
             }
             assert_eq!(self.watch.outcomes.get(&call_id), Some(&200), "callback to {number}");
         }
@@ -65,9 +65,9 @@ impl World {
 
     /// The phone that called can be reached and is where it was.
     fn is_at_home(&self, promise: &Promise) -> bool {
-        let party = &self.parties[promise.phone];
-        let stayed = party.moved_at.is_none_or(|at| at < promise.dialled);
-        self.is_reachable(promise.phone)
+        let party = &self.parties[promise.by.phone];
+        let stayed = party.moved_at.is_none_or(|at| at < promise.by.at);
+        self.is_reachable(promise.by.phone)
             && (stayed
                 || party.inner.is_some()
                 || party.phone.as_ref().is_some_and(|phone| !phone.instance().is_empty()))

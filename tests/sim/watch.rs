@@ -9,6 +9,7 @@ use sosbridge::transport::Transmit;
 use crate::chance::secs;
 use crate::leg::sender;
 use crate::manners::Manners;
+use crate::model::Dialled;
 use crate::setup::{OVERFLOW, USERS};
 use crate::text::{Msg, user_of};
 use crate::trace;
@@ -123,6 +124,7 @@ impl Watch {
 
     pub fn connection_lost(&mut self, id: u64) {
         self.open.retain(|_, (_, connection, _)| *connection != Some(id));
+        self.manners.connection_lost();
     }
 
     pub fn crashed(&mut self) {
@@ -236,7 +238,7 @@ impl World {
         if sound && number != OVERFLOW {
             assert_eq!(self.store.holder(&number), Some(holder.as_str()), "{number} is shown but not on the disk");
         }
-        let dialled = (made.party, came.unwrap_or(made.at));
+        let dialled = Dialled { phone: made.party, at: made.at, came: came.unwrap_or(made.at) };
         if let Err(broken) = self.model.shown(self.now, &number, user, dialled, sound) {
             panic!("{broken}");
         }
