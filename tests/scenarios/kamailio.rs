@@ -15,13 +15,14 @@ pub struct Kamailio(Running);
 
 impl Kamailio {
     /// Listens at `own` on UDP, TCP and WebSocket, and on the port after it on TLS. `certificate` is the file of its
-    /// certificate and key in `folder`, `server` where it sends what its phones dial, over `transport`.
+    /// certificate and key in `folder`, `server` where it sends what its phones dial, over `transport`; it takes calls from there
+    /// on its `terms`, which are names in its configuration.
     pub fn start(
         own: SocketAddr,
         certificate: &str,
         server: SocketAddr,
         transport: &str,
-        challenges: bool,
+        terms: Option<&str>,
         folder: &Path,
     ) -> Outcome<Self> {
         let program = tool("kamailio", "kamailio")?;
@@ -45,8 +46,8 @@ impl Kamailio {
         for address in [format!("udp:{own}"), format!("tcp:{own}"), format!("tls:{secure}")] {
             command.args(["-l", &address]);
         }
-        if challenges {
-            command.args(["-A", "CHALLENGES"]);
+        if let Some(terms) = terms {
+            command.args(["-A", terms]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         // Its processes are one group, so that none is left over.

@@ -69,7 +69,7 @@ pub fn all() -> Vec<(String, Cast)> {
         ),
         ("rtpengine-jssip", Make::Jssip, Home::Sosbridge, Center::Phone, vec![("wss", "udp"), ("ws", "tls")]),
         ("rtpengine-pjsip", Make::Pjsip, Home::Sosbridge, Center::Phone, vec![("udp", "udp")]),
-        ("behind-kamailio", Make::Pjsip, Home::Pbx, Center::Phone, ["udp", "tcp"].map(|both| (both, both)).to_vec()),
+        ("behind-kamailio", Make::Pjsip, Home::Pbx, Center::Phone, trunks.map(|both| (both, both)).to_vec()),
     ];
     let named = |(name, make, home, center, pairs): (&str, _, _, _, Vec<(&'static str, &'static str)>)| {
         let foreign = name.starts_with("rtpengine-").then_some(Make::Pjsip);
@@ -111,15 +111,20 @@ impl Scene {
         let edge = match cast.center {
             Center::Phone => None,
             Center::Edge | Center::Challenging => {
-                let challenges = cast.center == Center::Challenging;
-                Some(Kamailio::start(trunk, "trunk.pem", vars.address("server")?, of_trunk, challenges, folder)?)
+                let terms = (cast.center == Center::Challenging).then_some("CHALLENGES");
+                Some(Kamailio::start(trunk, "trunk.pem", vars.address("server")?, of_trunk, terms, folder)?)
             }
         };
         let pbx = match cast.home {
             Home::Sosbridge => None,
             Home::Pbx => {
-                let (own, server) = (vars.address("pbx")?, vars.address(of_phone)?);
-                Some(Kamailio::start(own, "pbx.pem", server, of_phone, false, folder)?)
+                // Over TLS it is known by its certificate, to a listener that asks for one, and asks for ours.
+                let (listener, terms) = match of_phone {
+                    "tls" => ("certified", Some("CERTIFIED")),
+                    _ => (of_phone, None),
+                };
+                let (own, server) = (vars.address("pbx")?, vars.address(listener)?);
+                Some(Kamailio::start(own, "pbx.pem", server, of_phone, terms, folder)?)
             }
         };
         // Browsers have no transport but WebSocket, which Kamailio has on the port of TCP.
@@ -256,10 +261,14 @@ fn addresses(cast: Cast) -> Outcome<Vars> {
     vars.set("pbx_transport", if cast.home == Home::Pbx { of_phone } else { "udp" });
     let psap = ports::free(ports::TRUNK)?;
     vars.set_address("psap", psap);
-    vars.set_address("pbx", ports::free(ports::PBX)?);
+    let pbx = ports::free(ports::PBX)?;
+    vars.set_address("pbx", pbx);
     // Kamailio listens for TLS on the port after.
-    let after = u16::from(of_trunk == "tls" && cast.center != Center::Phone);
-    vars.set_address("target", SocketAddr::new(psap.ip(), psap.port() + after));
+    let after = |address: SocketAddr, is_tls| SocketAddr::new(address.ip(), address.port() + u16::from(is_tls));
+    vars.set_address("target", after(psap, of_trunk == "tls" && cast.center != Center::Phone));
+    let pbx_is_tls = cast.home == Home::Pbx && of_phone == "tls";
+    vars.set_address("pbx_target", after(pbx, pbx_is_tls));
+    vars.set("pbx_trusted", if pbx_is_tls { "pbx.example" } else { "127.0.0.24/32" });
     // A trunk on TLS is known by its certificate alone, to a listener that asks for one.
     let (listener, trusted) = match of_trunk {
         "tls" => ("certified", "center.example"),
@@ -302,7 +311,10 @@ fn changes() -> toml::Table {
         [[pbxs]]
         name = "hq-pbx"
         resource = "contoso"
-        addresses = ["127.0.0.24/32"]
-        target = "sip:{pbx};transport={pbx_transport}"
+        addresses = ["{pbx_trusted}"]
+        target = "sip:{pbx_target};transport={pbx_transport}"
+        ca = "ca.pem"
+        cert = "own.pem"
+        key = "own-key.pem"
     }
 }
