@@ -41,12 +41,10 @@ fn main() {
         std::process::exit(1);
     });
     let told = |name: String| Trial::test(format!("story::{name}"), move || story::play(&name).map_err(Failed::from));
-    let called = |(name, make, transport, center, end): (&str, _, _, _, _)| {
-        Trial::test(name, move || phones::play(make, transport, center, end).map_err(Failed::from))
-    };
+    let called = |(name, cast)| Trial::test(name, move || phones::play(cast).map_err(Failed::from));
     let met = |(name, cast)| Trial::test(name, move || parties::play(cast).map_err(Failed::from));
     let yardstick = Trial::test("expectations-can-fail", || expect::self_check().map_err(Failed::from));
-    let trials = phones::ALL.into_iter().map(called).chain(parties::all().into_iter().map(met));
+    let trials = phones::all().into_iter().map(called).chain(parties::all().into_iter().map(met));
     let numbers = Trial::test("test-line::ten-numbers-are-understood", || test_line::play().map_err(Failed::from));
     let behind_nat = Trial::test("nat::two-phones-with-one-address", || nat::play().map_err(Failed::from));
     let trials = trials.chain([numbers, behind_nat]).chain(names.into_iter().map(told)).chain([yardstick]).collect();

@@ -125,6 +125,11 @@ impl Party {
         self.wait(&json!({"event": "heard"}))
     }
 
+    /// What it logged.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     fn say(&mut self, line: &Value) -> Outcome<()> {
         let said = self.running.stdin().map(|stdin| writeln!(stdin, "{line}").and_then(|()| stdin.flush()));
         match said {

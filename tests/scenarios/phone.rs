@@ -166,15 +166,6 @@ impl Phone {
     }
 }
 
-/// The server's side of the name of a transport.
-fn token(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-        Transport::Tls => "tls",
-    }
-}
-
 fn words(error: std::io::Error) -> String {
     error.to_string()
 }
@@ -196,7 +187,7 @@ fn tone(file: &Path, hertz: u32) -> Outcome<()> {
 
 fn linphone(identity: &Identity<'_>, own: SocketAddr, media: &Range<u16>, folder: &Path) -> Outcome<Command> {
     let Identity { user, server, transport, registers, codec, .. } = identity;
-    let (port, rtp, token) = (own.port(), media.start, token(*transport));
+    let (port, rtp, token) = (own.port(), media.start, transport.token());
     let authority = certificates::authority_beside(folder);
     // auto_net_state_mon: a monitor that takes loopback for "no network"; without it nothing waits for a network.
     // refresher_retry_after: how soon it looks for a server that was gone, a minute by default.
@@ -229,7 +220,7 @@ fn baresip(
     folder: &Path,
 ) -> Outcome<Command> {
     let Identity { user, server, transport, registers, codec, .. } = identity;
-    let token = token(*transport);
+    let token = transport.token();
     let modules = modules()?;
     let config = format!(
         "poll_method epoll\nsip_listen {own}\ncall_max_calls 4\naudio_source aufile,{}\naudio_alert \n\

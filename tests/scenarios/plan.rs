@@ -71,6 +71,17 @@ pub enum Transport {
     Tls,
 }
 
+impl Transport {
+    /// As it stands in a URI.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
 /// A party that was started must reach its end.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
