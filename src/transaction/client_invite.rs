@@ -49,7 +49,9 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             // RFC 3261 §9.1: no CANCEL before a provisional response. Nor is the INVITE repeated: whoever has not heard it
             // by now must not ring any more.
             Event::Cancel => (state, &[HoldCancel, Stop, Start(Timer::B)]),
-            Event::Unreachable | Event::Closed => (State::Terminated, &[Unreachable]),
+            // Of this datagram or of one before it: a repetition may have been heard, and what comes of that has to be ended.
+            Event::Unreachable => (state, &[Unreachable]),
+            Event::Closed => (State::Terminated, &[Unreachable]),
             Event::TimerD | Event::TimerM | Event::TimerCancelled => (state, &[]),
         },
         State::Proceeding => match event {
@@ -110,7 +112,7 @@ Calling + Provisional -> Proceeding: Deliver Stop
 Calling + Success -> Accepted: Deliver Stop Start(M)
 Calling + Failure -> Completed: Ack Deliver Stop Start(D)
 Calling + Cancel -> Calling: HoldCancel Stop Start(B)
-Calling + Unreachable -> Terminated: Unreachable
+Calling + Unreachable -> Calling: Unreachable
 Calling + Closed -> Terminated: Unreachable
 Calling ignores TimerD TimerM TimerCancelled
 Proceeding + TimerCancelled -> Terminated: Timeout

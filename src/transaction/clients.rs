@@ -85,6 +85,10 @@ impl<O: Copy> Clients<O> {
         }
     }
 
+    pub fn is_alive(&self, id: ClientId) -> bool {
+        self.clients.contains_key(id)
+    }
+
     pub fn is_own_branch(&self, branch: &[u8]) -> bool {
         let Some(branch) = Branch::parse(branch) else { return false };
         self.clients.get(branch.id()).is_some_and(|client| client.random == branch.random)
@@ -135,7 +139,11 @@ impl<O: Copy> Clients<O> {
             self.unanswered.range((peer, first)..).take_while(|(at, _)| *at == peer).map(|&(_, id)| id).collect();
         let mut befall = |id| match happening == Happening::Closed && self.send_otherwise(context, id) {
             true => None,
-            false => self.drive(context, id, happening, None),
+            false => {
+                // It is said once.
+                self.unanswered.remove(&(peer, id));
+                self.drive(context, id, happening, None)
+            }
         };
         lost.into_iter().filter_map(&mut befall).collect()
     }

@@ -109,12 +109,18 @@ impl<O: Copy> Transactions<O> {
         clients.cancel(&mut context, invite, reason);
     }
 
+    /// True while something can come of it.
+    pub fn is_alive(&self, transaction: ClientId) -> bool {
+        self.clients.is_alive(transaction)
+    }
+
     /// Forgets a client transaction: nothing more is sent in it and nothing more is heard of it.
     pub fn abandon(&mut self, transaction: ClientId) {
         self.clients.remove(transaction);
     }
 
-    /// The network says that nobody listens at `remote` (ICMP): ends the requests to it that got no response at all.
+    /// The network says that nobody listens at `remote` (ICMP): ends the requests to it that got no response at all, but for
+    /// INVITE, which is for the layers above to cancel.
     pub fn unreachable(&mut self, now: Instant, listener: ListenerId, remote: SocketAddr) -> Vec<Event<O>> {
         let mut nothing = Outbox::new();
         let (clients, _, mut context, _) = self.open_up(now, &mut nothing);

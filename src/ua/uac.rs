@@ -206,11 +206,20 @@ impl Ua {
 
     /// No response came in time, or none can come (RFC 3261 §8.1.3.1: as if 408, or 503).
     pub fn unanswered(&mut self, context: &mut Context<'_>, id: LegId, client: ClientId, status: u16) {
+        let (current, is_alive) = (client, context.transactions.is_alive(client));
         let Some(client) = self.known_as(context, id, client, None) else { return };
         let Some(leg) = self.legs.get(id) else { return };
         match leg.uac.as_ref().filter(|uac| uac.client == client).map(|uac| uac.first) {
+            // A datagram that nobody was there to hear; if somebody is there now, it must not ring (SPEC §5).
+            Some(true) if is_alive => {
+                self.report(id, Event::Failed { refusal: Refusal::new(status) });
+                self.abort_invite(context, id, None);
+            }
             Some(true) => self.failed(id, Refusal::new(status)),
-            Some(false) => self.reinvite_refused(context, id, client, None, status),
+            Some(false) => {
+                context.transactions.abandon(current);
+                self.reinvite_refused(context, id, client, None, status);
+            }
             None => self.request_done(context, id, client, Err(status)),
         }
     }

@@ -1,6 +1,7 @@
 //! CA: CANCEL (RFC 3261 §9, RFC 3326).
 
-use crate::world::{Agent, Dialog, Msg, Store, Toml, World, alice, backup, bob, outsider, psap};
+use crate::world::{Agent, Dialog, Msg, Store, Toml, UDP, World, alice, backup, bob, outsider, psap};
+use sosbridge::node::Input;
 
 /// Alice dialled 911, the trunk rings.
 fn ringing() -> (World, Msg, Msg) {
@@ -121,6 +122,33 @@ fn ca_3_200_instead_of_the_first_provisional() {
     world.send(&psap(), &psap().reply(&bye, 200));
     world.over();
     world.silent();
+}
+
+#[test]
+fn ca_3_an_answer_of_a_target_that_was_said_to_be_away() {
+    // An ICMP error tells of a datagram, perhaps an older one: whoever is there all the same must not ring for ever.
+    for code in [180, 200] {
+        let mut world = World::with_alice();
+        let (invite, offered) = world.dialled();
+        world.input(Input::Unreachable { listener: UDP, remote: psap().address });
+        let second = world.take(&backup(), "INVITE");
+        let mut call = world.answer(&alice(), &invite, &backup(), &second);
+        world.run(3_000);
+        world.none(&psap(), "INVITE");
+        world.send(&psap(), &psap().reply(&offered, code).sdp(&psap().offer()));
+        if code == 180 {
+            let cancel = world.take(&psap(), "CANCEL");
+            world.send(&psap(), &psap().reply(&cancel, 200));
+            world.send(&psap(), &psap().reply(&offered, 487));
+            world.take(&psap(), "ACK");
+        } else {
+            world.take(&psap(), "ACK");
+            let bye = world.take(&psap(), "BYE");
+            world.send(&psap(), &psap().reply(&bye, 200));
+        }
+        world.none(&alice(), "*");
+        world.hang_up(&mut call);
+    }
 }
 
 #[test]

@@ -52,6 +52,7 @@ struct Ours {
     id: ClientId,
     text: String,
     method: Method,
+    is_reliable: bool,
     abandoned: bool,
 }
 
@@ -76,7 +77,7 @@ fn act(bench: &mut Bench, ours: &mut Vec<Ours>, input: Input) {
             if !matches!(method, Method::Ack | Method::Cancel) {
                 let owner = u32::try_from(ours.len()).unwrap();
                 let (id, _, text) = bench.send(method, flow(stream), owner);
-                ours.push(Ours { id, text, method, abandoned: false });
+                ours.push(Ours { id, text, method, is_reliable: stream, abandoned: false });
             }
         }
         Input::Answer(nth, code) => {
@@ -107,10 +108,15 @@ fn act(bench: &mut Bench, ours: &mut Vec<Ours>, input: Input) {
 }
 
 /// What of a log line ends a request of ours: its owner; `is_2xx` when it may come again.
-fn end(line: &str) -> Option<(usize, bool)> {
+fn end(line: &str, ours: &[Ours]) -> Option<(usize, bool)> {
     let words: Vec<&str> = line.split(' ').skip(1).collect();
     match words[..] {
-        ["Timeout" | "Unreachable", "of", owner] => Some((owner.parse().unwrap(), false)),
+        ["Timeout", "of", owner] => Some((owner.parse().unwrap(), false)),
+        ["Unreachable", "of", owner] => {
+            let owner: usize = owner.parse().unwrap();
+            // A datagram that nobody heard may be heard when it is repeated.
+            (ours[owner].method != Method::Invite || ours[owner].is_reliable).then_some((owner, false))
+        }
         ["Response", code, "to", owner] => {
             let code: u16 = code.parse().unwrap();
             (code >= 200).then(|| (owner.parse().unwrap(), code < 300))
@@ -139,7 +145,7 @@ proptest! {
         bench.run_until(bench.now.as_millis() + 100_000);
 
         let mut ends: BTreeMap<usize, Vec<bool>> = BTreeMap::new();
-        for (owner, is_2xx) in bench.log().iter().filter_map(|line| end(line)) {
+        for (owner, is_2xx) in bench.log().iter().filter_map(|line| end(line, &ours)) {
             ends.entry(owner).or_default().push(is_2xx);
         }
         for (owner, request) in ours.iter().enumerate() {
