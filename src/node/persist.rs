@@ -51,6 +51,15 @@ impl Node {
         write
     }
 
+    /// A call could not wait any longer for its row. What the store could not do otherwise it has said itself.
+    pub(super) fn store_stalls(&mut self) {
+        self.metrics.store_error();
+        if self.store_fails.is_none() {
+            self.store_fails = Some(self.now);
+            self.notify_fact(NoticeEvent::StoreFailing, &episode(self.now), "no answer in time for an emergency call");
+        }
+    }
+
     pub(super) fn stored(&mut self, write: WriteId, result: Result<(), StoreFault>) {
         match (&result, self.store_fails) {
             (Err(fault), None) => {

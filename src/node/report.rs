@@ -122,6 +122,9 @@ impl Node {
             Report::Ended { history, outcome, status, ended_at } => self.ended(&history, outcome, status, ended_at),
             Report::VolatileGrant { number, why } => {
                 tracing::error!(number = %Private(number), ?why, "emergency call on a lease that is only in memory");
+                if why == lease::Overdue::Deadline {
+                    self.store_stalls();
+                }
             }
             Report::PoolLow { pool, level, free, capacity } => self.pool_low(&pool, level, free, capacity),
             Report::PoolExhausted { number, kind } => {

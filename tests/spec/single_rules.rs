@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use sosbridge::admin::LeaseState;
+use sosbridge::node::{Hook, Input, Row};
 
 use crate::numbers::ended;
-use crate::world::{Agent, Dialog, Msg, Toml, World, alice, authorized, backup, bob, nomad, psap};
+use crate::world::{Agent, Dialog, Msg, Store, Toml, World, alice, authorized, backup, bob, nomad, psap};
 
 const NUMBER: &str = "+14255551000";
 const MINUTE: u64 = 60_000;
@@ -130,6 +131,39 @@ fn a_pbx_is_known_by_its_certificate() {
         let ring = world.take(&Agent::new("desk", "198.51.100.9:5070"), "INVITE");
         assert_eq!(ring.uri(), "sip:1001@198.51.100.9:5070");
     }
+}
+
+/// Rules 3.8e, 3.8f, 3.8g: an ERROR, the metric and the notice of a store that fails; the row is with it when it answers again.
+#[test]
+fn a_store_that_stalls_is_an_alarm() {
+    let notify = "[notify]\nurl = \"http://127.0.0.1:1/hook\"\nevents = [\"store_failing\", \"store_back\"]\n";
+    let mut world = World::of(&Toml::default().add(notify));
+    let told = |world: &mut World| -> Vec<String> {
+        let posts = world.take_posts(Hook::Notify);
+        posts.iter().for_each(|post| world.answer_post(post, Some(200)));
+        posts.iter().map(|post| post.body["event"].as_str().unwrap().to_owned()).collect()
+    };
+    world.register(&alice());
+    world.store = Store::Silent;
+    let before = world.metric("sosbridge_store_errors_total");
+    let invite = world.dial(&alice(), "sip:911@example.com");
+    let log = logged(|| world.run(199));
+    assert!(!log.contains("in memory") && world.on_wire(&psap(), "INVITE").is_empty(), "{log}");
+    let log = logged(|| world.run(1));
+    let alarm = log.lines().find(|line| line.contains("emergency call on a lease that is only in memory"));
+    assert!(alarm.is_some_and(|line| line.contains("ERROR") && line.contains("Deadline")), "{log}");
+    assert_eq!(world.metric("sosbridge_store_errors_total"), before + 1.0);
+    assert_eq!(told(&mut world), ["store_failing"]);
+    let offered = world.take(&psap(), "INVITE");
+    world.store = Store::Answers;
+    for write in std::mem::take(&mut world.writes) {
+        world.input(Input::Stored { write, result: Ok(()) });
+    }
+    let is_lease = |row: &Row| matches!(row, Row::Lease(row) if row.number().to_string() == NUMBER);
+    assert!(world.rows.iter().any(is_lease), "{:?}", world.rows);
+    assert_eq!(told(&mut world), ["store_back"]);
+    let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+    world.hang_up(&mut call);
 }
 
 /// Rules 3.3a, 3.3b, 3.3c.
