@@ -173,7 +173,7 @@ fn routes(config: &Config, places: &Places, report: &Report) {
         if !bare.is_empty() {
             let countries: Vec<_> = bare.iter().map(ToString::to_string).collect();
             let message = format!(
-                "no pool has temporary numbers for {}: a call there has no number to be called back at",
+                "no pool has temporary numbers for {}: calls there go out on the user's own number or a shared one",
                 countries.join(", ")
             );
             warn(
@@ -193,6 +193,12 @@ fn pools(config: &Config, places: &Places, report: &Report) {
     for user in &config.users {
         if let Some(country) = home(user) {
             demand.entry((&user.resource.name, country)).or_insert((&user.resource, 0)).1 += 1;
+        }
+    }
+    // How many call from behind a PBX nobody knows.
+    for pbx in &config.pbxs {
+        if let Some(country) = pbx.resource.unknown_country.map(Country::normalised) {
+            demand.entry((&pbx.resource.name, country)).or_insert((&pbx.resource, 0));
         }
     }
     for (at, pool) in config.pools.iter().enumerate() {
@@ -215,13 +221,14 @@ fn pools(config: &Config, places: &Places, report: &Report) {
             );
         }
     }
-    for ((name, country), (resource, users)) in &demand {
+    for ((name, country), (resource, _)) in &demand {
         let has_any = config.pools.iter().any(|pool| pool.countries.contains(country));
         let has_own = config.pools.iter().any(|pool| pool.countries.contains(country) && serves(pool, resource));
         if has_any && !has_own {
             let at = config.resources.iter().position(|other| Arc::ptr_eq(other, resource)).unwrap_or(0);
             let message = format!(
-                "{users} users of resource {name:?} are in {country}, and no pool for {country} is open to them"
+                "callers of resource {name:?} are in {country}, and no pool for {country} is open to them: their calls go out on their \
+                 own number or a shared one"
             );
             warn(report, places.resources.get(at), "pools".to_owned(), message, "add [[pools]] for this resource");
         }

@@ -79,3 +79,44 @@ fn what_would_refuse_an_emergency_call_is_a_warning() {
         assert!(found || (expected.is_empty() && warnings.is_empty()), "wanted {expected}\ngot {warnings:#?}");
     }
 }
+
+/// Where only people behind a PBX, or those of one resource, are concerned.
+#[test]
+fn what_concerns_some_callers_only_is_a_warning_too() {
+    let fabrikam = |make_calls: bool| {
+        format!(
+            "[[resources]]\nname = \"fabrikam\"\nnumbers = [{{ number = \"+14255550200\", make_calls = {make_calls} }}]\nunknown_country = \"US\"\n"
+        )
+    };
+    let user = |name: &str| {
+        format!("[[users]]\naor = \"sip:{name}@example.com\"\npassword = \"x\"\nresource = \"fabrikam\"\n")
+    };
+    let pbx =
+        "[[pbxs]]\nname = \"hq\"\nresource = \"fabrikam\"\naddresses = [\"10.0.0.9\"]\ntarget = \"sip:127.0.0.9\"\n";
+    let pool = "[[pools]]\ncountries = [\"US\"]\nresource = \"fabrikam\"\nnumbers = [\"+14255552000\"]\n";
+    let reserved = BASE.replace("[[pools]]\ncountries", "[[pools]]\nresource = \"contoso\"\ncountries");
+    let two = BASE.replace("-+14255551099", "-+14255551001");
+    let (calls, fay) = (fabrikam(true), user("fay"));
+    let lost = "callers of resource \"fabrikam\" are in US, and no pool for US is open to them";
+    let rows = [
+        (format!("{BASE}{calls}{fay}"), ""),
+        (format!("{BASE}{calls}{pbx}"), ""),
+        (format!("{reserved}{calls}{fay}"), lost),
+        (format!("{reserved}{calls}{pbx}"), lost),
+        (format!("{reserved}{calls}{fay}{pool}"), ""),
+        (format!("{reserved}{calls}{pbx}{pool}"), ""),
+        (
+            format!("{BASE}{}{pbx}", fabrikam(false)),
+            "resource \"fabrikam\" owns no number with make_calls: every emergency call of PBX \"hq\" is refused",
+        ),
+        (format!("{two}{calls}{fay}{}", user("joe")), "3 users draw on 2 numbers"),
+    ];
+    for (text, expected) in rows {
+        let warnings = lines(&good(&text).warnings, &text);
+        let is_right = match expected {
+            "" => warnings.is_empty(),
+            _ => warnings.len() == 1 && warnings[0].contains(expected),
+        };
+        assert!(is_right, "wanted {expected}\ngot {warnings:#?}\n{text}");
+    }
+}
