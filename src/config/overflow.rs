@@ -20,6 +20,13 @@ impl Overflow {
         Self { first: number, others: Vec::new(), is_lent: false }
     }
 
+    /// Several, at least one, for tests.
+    #[cfg(test)]
+    pub(crate) fn several(numbers: &[E164], is_lent: bool) -> Option<Self> {
+        let (first, others) = numbers.split_first()?;
+        Some(Self { first: *first, others: others.to_vec(), is_lent })
+    }
+
     /// Those that are configured, else the numbers with `make_calls` that are no user's own, else users' own. `None`: the
     /// resource makes no emergency calls (SPEC §2).
     pub(super) fn of(resource: &Resource, owned: &BTreeSet<E164>) -> Option<Self> {

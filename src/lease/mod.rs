@@ -14,6 +14,8 @@ mod model;
 mod moves;
 mod pool;
 mod row;
+#[cfg(test)]
+mod shared;
 
 pub use grant::{Grant, Overdue, Shown, WriteAck};
 pub use leases::{Ask, Leases, Settings};

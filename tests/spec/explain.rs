@@ -41,8 +41,14 @@ fn config() -> impl Strategy<Value = Toml> {
     let i3 = "request_uri = \"urn\"\nlocation = \"add\"\nresource_priority = \"esnet.1\"\nadd_nena_ids = true";
     let trunk = select(vec!["", "request_uri = \"urn\"", "identity = \"both\"", "identity = \"tel\"", i3]);
     let calls = select(vec!["", "[other_calls]\nusers = false\n", "[other_calls]\ntrunk = \"carrier\"\n"]);
-    (resource, trunk, calls).prop_map(|(resource, trunk, calls)| {
-        Toml::default().change("inbound = false", LOCATED).resource(resource).psap(trunk).add(calls)
+    let gb = "countries = [\"GB\", \"DK\"]\n";
+    let routed = select(vec!["", "numbers = [\"999\"]\n", "numbers = [\"112\"]\n"])
+        .prop_map(move |numbers| format!("{gb}{numbers}trunks"));
+    let us = "countries = [\"US\", \"PR\", \"CA\"]\nnumbers";
+    let pooled = select(vec![us, us, "countries = [\"CA\"]\nnumbers"]);
+    (resource, trunk, calls, routed, pooled).prop_map(move |(resource, trunk, calls, routed, pooled)| {
+        let toml = Toml::default().change("inbound = false", LOCATED).resource(resource).psap(trunk).add(calls);
+        toml.change(&format!("{gb}trunks"), &routed).change(us, pooled)
     })
 }
 
