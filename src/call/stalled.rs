@@ -9,12 +9,16 @@ impl Calls {
     /// A target that said 100 has a while to say more: Timer C is for proxies, and a caller in danger cannot wait for ever.
     pub(super) fn watch_progress(&mut self, parts: &Parts<'_>, id: CallId, leg: LegId) {
         let Some(branch) = self.branch(id, leg).filter(|branch| !branch.alerting) else { return };
-        let (target, attempt) = (branch.target, branch.attempt);
+        let (target, attempt, since) = (branch.target, branch.attempt, branch.rang_at);
         let trunk = target.and_then(|(target, _)| parts.trunks.target(target)).and_then(Target::trunk);
         let wait = trunk.and_then(|trunk| parts.config.trunk(trunk)).map(|trunk| trunk.progress_wait);
         let started = self.calls.get(id).and_then(|call| call.attempts.get(attempt)).map(|attempt| attempt.started_at);
-        if let (Some(wait), Some(started)) = (wait, started) {
-            self.wake((started + wait).max(parts.context.now), id, Alarm::Stalled(leg));
+        match (wait, started) {
+            (Some(wait), Some(started)) => {
+                self.wake((started + wait).max(parts.context.now), id, Alarm::Stalled(leg));
+            }
+            // A phone that says 100 and dies of it is found out as one that rings and dies.
+            (_, _) => self.wake(since + limits::RINGING, id, Alarm::Mute(leg)),
         }
     }
 

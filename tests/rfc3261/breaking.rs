@@ -295,3 +295,21 @@ fn a_phone_that_died_while_it_rang_ends_its_callback() {
     world.take(&psap(), "480");
     world.over();
 }
+
+#[test]
+fn a_phone_that_died_before_it_rang_ends_the_call_to_it() {
+    // A 100 ends the retransmissions, and no timer of the transaction is left (RFC 3261 §17.1.1.2).
+    let mut world = World::with_alice();
+    world.register(&bob());
+    let invite = world.dial(&alice(), "sip:bob@example.com");
+    let ring = world.take(&bob(), "INVITE");
+    world.send(&bob(), &bob().reply(&ring, 100));
+    world.run(179_000);
+    world.none(&bob(), "*");
+    world.run(2_000);
+    let cancel = world.take(&bob(), "CANCEL");
+    assert_eq!(cancel.branch(), ring.branch());
+    let refused = world.take(&alice(), "408");
+    world.send(&alice(), &invite.ack_of(&refused));
+    world.over();
+}
