@@ -67,6 +67,9 @@ impl World {
             30..34 => drop(self.phone_dials(phone, "sip:933@example.com", Purpose::Test)),
             34..42 => {
                 let (callee, ..) = *pick(&mut self.rng, &USERS);
+                // Not itself: when it is away both ends of the call are, and nobody is left to end it.
+                let own = self.user(phone);
+                let callee = if callee == USERS[own].0 { USERS[(own + 1) % USERS.len()].0 } else { callee };
                 self.phone_dials(phone, &format!("sip:{callee}@example.com"), Purpose::Internal);
             }
             42..54 => {

@@ -13,6 +13,15 @@ const WINDOW: Duration = secs(3600);
 /// Clocks of the model and the daemon look at a call at slightly different moments.
 const SLACK: Duration = secs(40);
 
+/// Where it is remembered who called last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    OnDisk,
+    InMemory,
+    /// The daemon died of it: it may know of an earlier call only.
+    Nowhere,
+}
+
 /// What an emergency call was.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialled {
@@ -22,6 +31,7 @@ pub struct Dialled {
     pub at: Instant,
     /// When the call came to the daemon.
     pub came: Instant,
+    pub kept: Kept,
 }
 
 /// A number and the user it leads to.
@@ -131,11 +141,15 @@ impl Model {
     pub fn crashed(&mut self) {
         self.fresh.clear();
         self.promises.values_mut().filter(|held| held.weak).for_each(|held| held.renewed = Instant::default());
+        let in_memory = self.promises.values_mut().filter(|held| held.by.kept == Kept::InMemory);
+        in_memory.for_each(|held| held.by.kept = Kept::Nowhere);
     }
 
     /// The disk has caught up: whatever is still remembered is durable.
     pub fn caught_up(&mut self) {
         self.promises.values_mut().filter(|held| held.renewed > Instant::default()).for_each(|held| held.weak = false);
+        let in_memory = self.promises.values_mut().filter(|held| held.by.kept == Kept::InMemory);
+        in_memory.for_each(|held| held.by.kept = Kept::OnDisk);
     }
 
     /// The numbers that must ring their user at `at` and for a while longer; the one that is shared leads to whoever came last.

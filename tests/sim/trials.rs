@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::chance::{between, ms, percent, pick, secs};
-use crate::model::Promise;
+use crate::model::{Kept, Promise};
 use crate::party::Mood;
 use crate::setup::{CALLER_ONLY, USERS};
 use crate::trace;
@@ -67,7 +67,8 @@ impl World {
     fn is_at_home(&self, promise: &Promise) -> bool {
         let party = &self.parties[promise.by.phone];
         let stayed = party.moved_at.is_none_or(|at| at < promise.by.at);
-        self.is_reachable(promise.by.phone)
+        promise.by.kept != Kept::Nowhere
+            && self.is_reachable(promise.by.phone)
             && (stayed
                 || party.inner.is_some()
                 || party.phone.as_ref().is_some_and(|phone| !phone.instance().is_empty()))

@@ -9,7 +9,7 @@ use sosbridge::transport::Transmit;
 use crate::chance::secs;
 use crate::leg::sender;
 use crate::manners::Manners;
-use crate::model::Dialled;
+use crate::model::{Dialled, Kept};
 use crate::setup::{OVERFLOW, USERS};
 use crate::text::{Msg, user_of};
 use crate::trace;
@@ -238,7 +238,8 @@ impl World {
         if sound && number != OVERFLOW {
             assert_eq!(self.store.holder(&number), Some(holder.as_str()), "{number} is shown but not on the disk");
         }
-        let dialled = Dialled { phone: made.party, at: made.at, came: came.unwrap_or(made.at) };
+        let kept = if sound { Kept::OnDisk } else { Kept::InMemory };
+        let dialled = Dialled { phone: made.party, at: made.at, came: came.unwrap_or(made.at), kept };
         if let Err(broken) = self.model.shown(self.now, &number, user, dialled, sound) {
             panic!("{broken}");
         }
