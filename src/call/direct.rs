@@ -91,8 +91,8 @@ impl Calls {
             _ => NumberKind::Emergency,
         };
         // The configuration may be another one by now.
-        if let Some(route) = parts.config.route(emergency.country, &emergency.service.number, kind) {
-            emergency.action = parts.config.onward(route, emergency.country, &emergency.service.number, kind);
+        if let Some(route) = parts.config.route(emergency.pool_country, &emergency.service.number, kind) {
+            emergency.action = parts.config.onward(route, emergency.pool_country, &emergency.service.number, kind);
         }
         parts.trace.begin();
         parts.trace.note(|| "No trunk of the direct route took the call: the emergency service does".to_owned());

@@ -92,7 +92,7 @@ pub(super) fn destination(
 
 /// An emergency number, in any spelling: its route in the country of the call.
 fn emergency(parts: &Parts<'_>, call: &Call, uri: &[u8]) -> Option<Callee> {
-    let country = call.country?;
+    let country = parts.config.serving(call.country?);
     let Dialled::Emergency(service) = parts.countries.classify(uri, Some(country), Wishes::default()) else {
         return None;
     };
@@ -109,7 +109,7 @@ fn emergency(parts: &Parts<'_>, call: &Call, uri: &[u8]) -> Option<Callee> {
 
 /// The trunk that is at the host of `uri`: the one that asks, else one of the emergency routes of the call.
 fn serving(parts: &Parts<'_>, call: &Call, own: TrunkIdx, uri: &Uri<'_>) -> Option<TrunkIdx> {
-    let country = call.country.map(crate::config::Country::normalised);
+    let country = call.country.map(|country| parts.config.serving(country));
     let routes = parts.config.routes.iter().filter(|route| country.is_some_and(|own| route.countries.contains(&own)));
     let routed = routes.flat_map(|route| match &route.action {
         RouteAction::Trunks(trunks) => trunks.as_slice(),

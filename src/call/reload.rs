@@ -35,7 +35,7 @@ fn routed(call: &Call, config: &Config) -> Vec<TrunkIdx> {
     };
     let action =
         |country| Some(config.onward(config.route(country, &call.dialled, kind)?, country, &call.dialled, kind));
-    match call.country.and_then(action) {
+    match call.country.map(|country| config.serving(country)).and_then(action) {
         Some(RouteAction::Trunks(trunks)) => trunks,
         Some(RouteAction::TestLine) | None => Vec::new(),
     }

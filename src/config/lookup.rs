@@ -129,6 +129,13 @@ impl Config {
         }
     }
 
+    /// The country whose routes and pools serve a caller there: another one for callers outside the supported countries.
+    pub fn serving(&self, country: Country) -> Country {
+        let supported = self.country(country).map(|row| row.code);
+        let by_best_effort = || self.best_effort("", NumberKind::Emergency).map(|(_, served, _)| served);
+        supported.or_else(by_best_effort).unwrap_or(country)
+    }
+
     /// The first emergency number of the country that this route takes to trunks.
     fn served(&self, route: &Route, country: Country) -> Option<&str> {
         let country = country.normalised();

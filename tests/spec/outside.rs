@@ -1,7 +1,7 @@
 //! SPEC §1, "Outside the supported countries": best effort, with a number of whose route it is.
 
 use crate::lease_rules::shown;
-use crate::world::{Msg, Toml, World, alice, carrier, nomad, psap};
+use crate::world::{Dialog, Msg, Toml, World, alice, backup, carrier, nomad, psap};
 
 fn best_effort() -> Toml {
     Toml::default().resource("outside_countries = \"best-effort\"")
@@ -71,7 +71,7 @@ fn best_effort_sends_no_test_to_a_call_center_and_no_emergency_to_a_line_for_tes
         world.send(&nomad(), &from("FR", "933"));
         world.none(&psap(), "INVITE");
         if is_at_a_trunk {
-            assert!(world.take(&crate::world::backup(), "INVITE").uri().starts_with("sip:933@"));
+            assert!(world.take(&backup(), "INVITE").uri().starts_with("sip:933@"));
         } else {
             world.take(&nomad(), "200 INVITE");
         }
@@ -99,4 +99,60 @@ fn nothing_leaves_for_a_trunk_without_best_effort() {
         world.none(&trunk, "*");
     }
     assert!(world.node.leases_view(0).rows.is_empty());
+}
+
+/// Rules 1.6e, 5.1b: who is served as if in another country is handed on as if there, on a callback too.
+#[test]
+fn a_caller_by_best_effort_is_transferred_like_any_other() {
+    for (to, trunk, asked) in [
+        ("<tel:911>", psap(), "sip:911@203.0.113.80:5080"),
+        ("<urn:service:sos.police>", psap(), "sip:911@203.0.113.80:5080"),
+        ("<sip:desk@203.0.113.81:5080>", backup(), "sip:desk@203.0.113.81:5080"),
+    ] {
+        let mut world = World::of(&best_effort());
+        world.register(&nomad());
+        let invite = from("FR", "112");
+        world.send(&nomad(), &invite);
+        let offered = world.take(&psap(), "INVITE");
+        let mut call = world.answer(&nomad(), &invite, &psap(), &offered);
+        let number = world.node.leases_view(0).rows[0].number.to_string();
+        let refer = call.trunk.request("REFER").with("Contact", &psap().contact()).with("Refer-To", to);
+        assert_eq!(world.ask(&psap(), &refer).code(), 202, "{to}");
+        let handed_on = world.take(&trunk, "INVITE");
+        assert_eq!(handed_on.uri(), asked);
+        assert!(handed_on.header("P-Asserted-Identity").contains(&number), "{handed_on}");
+        world.send(&trunk, &trunk.reply(&handed_on, 486));
+        for notify in world.take_all(&psap(), "NOTIFY") {
+            world.send(&psap(), &psap().reply(&notify.msg, 200));
+        }
+        world.wire.clear();
+        world.hang_up(&mut call);
+
+        let callback = world.call_back(&psap(), &number);
+        let ring = world.take(&nomad(), "INVITE");
+        let answer = nomad().reply(&ring, 200).sdp(&nomad().offer());
+        world.send(&nomad(), &answer);
+        let ok = world.take(&psap(), "200");
+        let mut taker = Dialog::caller(psap(), &callback, &ok);
+        world.send(&psap(), &taker.request("ACK"));
+        let refer = taker.request("REFER").with("Contact", &psap().contact()).with("Refer-To", to);
+        assert_eq!(world.ask(&psap(), &refer).code(), 202, "{to}");
+        assert_eq!(world.take(&trunk, "INVITE").uri(), asked);
+    }
+}
+
+/// Rules 1.6e, 5.4a.
+#[test]
+fn a_reload_leaves_a_call_by_best_effort_the_trunks_that_its_route_has_now() {
+    let mut world = World::of(&best_effort());
+    world.register(&nomad());
+    world.send(&nomad(), &from("FR", "112"));
+    let offered = world.take(&psap(), "INVITE");
+    let moved = best_effort().change("trunks = [\"psap\", \"backup\"]", "trunks = [\"third\"]");
+    let moved =
+        Toml(moved.0.replace("name = \"psap\"", "name = \"first\"").replace("name = \"backup\"", "name = \"third\""));
+    world.reload(&moved);
+    world.send(&psap(), &psap().reply(&offered, 503));
+    world.run(2_000);
+    world.take(&backup(), "INVITE");
 }
