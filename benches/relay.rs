@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
-use sosbridge::media::{News, Order, Peer, Ports};
+use sosbridge::media::{News, Order, Peer, Ports, Reach};
 use sosbridge::node::Input;
 use sosbridge::shell::events::Event;
 use sosbridge::shell::media::MediaPlane;
@@ -244,7 +244,7 @@ impl Relay {
                 clock_rate: 8000,
                 sources: smallvec::smallvec![place.ip()],
                 is_anywhere: false,
-                is_trusted: false,
+                reach: Reach::Described,
             };
             plane.order(Order::Point(ports.pair, peer));
             if let [.., last] = pairs[..]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use sosbridge::media::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Voice};
+use sosbridge::media::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Reach, Voice};
 use sosbridge::node::Input;
 use sosbridge::shell::events::Event;
 use sosbridge::shell::media::MediaPlane;
@@ -35,9 +35,14 @@ struct Plane {
 
 impl Plane {
     fn start(ports: (u16, u16)) -> Self {
+        Self::of("[\"127.0.0.1\", \"::1\"]", ports)
+    }
+
+    /// `addresses`: as the configuration has them.
+    fn of(addresses: &str, ports: (u16, u16)) -> Self {
         let text = format!(
             "[[sip.listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:5060\"\n\
-             [media]\naddress = [\"127.0.0.1\", \"::1\"]\nports = \"{}-{}\"\n",
+             [media]\naddress = {addresses}\nports = \"{}-{}\"\n",
             ports.0, ports.1
         );
         let media = sosbridge::config::load(&text, std::path::Path::new("/")).unwrap().config.media;
@@ -47,6 +52,13 @@ impl Plane {
         let mut started = Self { plane, events, bound: vec![], played: vec![], counted: vec![] };
         news.into_iter().for_each(|news| started.take(news));
         started
+    }
+
+    /// Takes the news that are there.
+    fn catch_up(&mut self) {
+        while let Ok(Event::Input(Input::Media(news))) = self.events.try_recv() {
+            self.take(news);
+        }
     }
 
     fn take(&mut self, news: News) {
@@ -85,9 +97,7 @@ impl Plane {
 
     fn counters(&mut self, pair: PairId) -> Counters {
         // What waits was counted before.
-        while let Ok(Event::Input(Input::Media(news))) = self.events.try_recv() {
-            self.take(news);
-        }
+        self.catch_up();
         self.counted.clear();
         self.until("counts", |plane| plane.counted.iter().any(|(of, _)| *of == pair));
         self.counted.iter().find(|(of, _)| *of == pair).unwrap().1
@@ -134,7 +144,7 @@ impl Party {
             clock_rate: 8000,
             sources: smallvec::smallvec![],
             is_anywhere: false,
-            is_trusted: false,
+            reach: Reach::Described,
         }
     }
 }
@@ -401,4 +411,71 @@ fn nothing_is_allocated_for_a_packet() {
     let made = ALLOCATOR.stats().allocations - before;
     // Once a second the counts are told.
     assert!(made < 200, "{made} allocations for 10,000 packets");
+}
+
+/// A call that rings has two pairs, of which only the caller's is pointed anywhere.
+#[test]
+fn calls_that_ring_do_not_use_the_range_up() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut plane = Plane::start((20_000, 29_999));
+    for _ in 0..300 {
+        plane.until("a pair", |plane| plane.bound.iter().any(|ports| ports.address.is_ipv4()));
+        let ports = plane.pair(true);
+        plane.plane.order(Order::Take(ports.pair));
+        assert!(plane.plane.flush());
+    }
+}
+
+#[test]
+fn ports_are_bound_at_the_addresses_that_are_told() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut plane = Plane::start((20_000, 29_999));
+    let old: Vec<Ports> = std::mem::take(&mut plane.bound);
+    let new: IpAddr = "127.0.0.9".parse().unwrap();
+    let released = old.iter().map(|ports| Order::Release(ports.pair));
+    plane.order(released.chain([Order::Serve(vec![new])]));
+    plane.until("pairs of the new address", |plane| plane.bound.len() >= 256);
+    // And it stays at that when the old ones have rested.
+    std::thread::sleep(Duration::from_secs(6));
+    plane.catch_up();
+    assert!(plane.bound.iter().all(|ports| ports.address == new));
+}
+
+/// Where the relay is behind a NAT its sockets have all addresses of this machine, and a phone may name one of them over two calls.
+#[test]
+fn no_packet_goes_round_over_another_address_of_this_machine() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // Nobody's here (RFC 5737), so the sockets are bound to any address.
+    let mut plane = Plane::of("[\"192.0.2.1\"]", (20_000, 29_999));
+    let mallory = Party::at("127.0.0.66");
+    let pairs: Vec<Ports> = (0..4).map(|_| plane.pair(true)).collect();
+    let here = |ports: Ports| {
+        let place = SocketAddr::new("127.0.0.1".parse().unwrap(), ports.rtp);
+        let sources = smallvec::smallvec!["127.0.0.66".parse().unwrap()];
+        Peer { rtp: Some(place), rtcp: Some(place), sources, ..mallory.peer(true) }
+    };
+    plane.order([
+        Order::Point(pairs[0].pair, here(pairs[3])),
+        Order::Point(pairs[1].pair, here(pairs[2])),
+        Order::Join(pairs[0].pair, pairs[1].pair),
+        Order::Point(pairs[2].pair, here(pairs[1])),
+        Order::Point(pairs[3].pair, here(pairs[0])),
+        Order::Join(pairs[2].pair, pairs[3].pair),
+    ]);
+    mallory.rtp.send_to(&rtp(0, 1, &[1; 160]), ("127.0.0.1", pairs[0].rtp)).unwrap();
+    mallory.rtcp.send_to(&rtcp(201), ("127.0.0.1", pairs[0].rtp + 1)).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let arrived: u64 = pairs.iter().map(|ports| plane.counters(ports.pair)).map(|at| at.packets + at.strange).sum();
+    assert!(arrived <= 4, "{arrived} packets of one");
+}
+
+/// ZRTP is between the parties, as all encryption is.
+#[test]
+fn zrtp_crosses() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut plane = Plane::start((20_000, 29_999));
+    let (alice, bob, a, _) = joined(&mut plane, ("127.0.0.1", "127.0.0.2"), (false, false));
+    let hello = [&[0x10, 0, 0, 1][..], b"ZRTP", &[0; 100]].concat();
+    alice.rtp.send_to(&hello, at(a, 0)).unwrap();
+    assert_eq!(heard(&bob.rtp).0, hello);
 }

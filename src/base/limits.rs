@@ -70,6 +70,8 @@ pub const ATTEMPTS_PER_CALL: usize = 64;
 pub const PORTS_READY: usize = 256;
 /// Of these, pairs that only emergency calls, their tests and their callbacks get; at most a quarter of the range.
 pub const PORTS_RESERVED: usize = 64;
+/// How long the ports of a pair rest that was used, for what is still on its way to them.
+pub const PORTS_REST: Duration = Duration::from_secs(5);
 /// Streams (m= lines) of one leg that are relayed; further ones are refused.
 pub const STREAMS_PER_LEG: usize = 16;
 /// Refusals that are said at once; further calls hear none.

@@ -6,11 +6,11 @@
 //! give a stream another port. It changes when signalling points elsewhere, or after silence. So a third party that floods the port is
 //! neither heard nor answered.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::hearing::Hearing;
-use super::order::{Counters, Peer};
+use super::order::{Counters, Peer, Reach};
 use super::packet::{Packet, Rtp, report_about};
 use crate::base::Instant;
 
@@ -19,7 +19,7 @@ use crate::base::Instant;
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long packets go to an address that nothing has come from, neither media nor signalling, and that nobody vouches for.
-const UNHEARD: Duration = Duration::from_secs(10);
+const UNHEARD: Duration = Duration::from_secs(30);
 
 /// The two ports of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,30 +28,39 @@ pub enum Port {
     Rtcp,
 }
 
-/// What is known of the source of one port.
+/// What is known of the source of one port, and when it was last heard.
 #[derive(Clone, Copy, Debug, Default)]
 struct Latch {
     source: Option<(SocketAddr, Instant)>,
     /// Where the peer's keep-alives come from (RFC 6263 §4): it may say nothing else, muted behind a NAT.
-    hole: Option<SocketAddr>,
+    hole: Option<(SocketAddr, Instant)>,
 }
 
 impl Latch {
     fn takes(&mut self, now: Instant, from: SocketAddr, may_be_peer: bool) -> bool {
-        let is_heard = match self.source {
-            Some((source, _)) if source == from => true,
-            Some((_, last)) => may_be_peer && now.since(last) >= SILENCE,
-            None => may_be_peer,
-        };
-        if is_heard {
-            self.source = Some((from, now));
-        }
-        is_heard
+        learn(&mut self.source, now, from, may_be_peer)
     }
 
-    fn source(&self) -> Option<SocketAddr> {
-        self.source.map(|(source, _)| source).or(self.hole)
+    /// Where its packets come from; its keep-alives, when these have come alone since.
+    fn source(&self, now: Instant) -> Option<SocketAddr> {
+        match (self.source, self.hole) {
+            (Some((_, last)), Some((hole, since))) if now.since(last) >= SILENCE && since > last => Some(hole),
+            (source, hole) => source.or(hole).map(|(source, _)| source),
+        }
     }
+}
+
+/// Takes note of a packet; false when it is of another than the one that is heard.
+fn learn(known: &mut Option<(SocketAddr, Instant)>, now: Instant, from: SocketAddr, may_be_peer: bool) -> bool {
+    let is_heard = match *known {
+        Some((source, _)) if source == from => true,
+        Some((_, last)) => may_be_peer && now.since(last) >= SILENCE,
+        None => may_be_peer,
+    };
+    if is_heard {
+        *known = Some((from, now));
+    }
+    is_heard
 }
 
 /// One end of a stream.
@@ -67,10 +76,13 @@ pub struct End {
     elsewhere: u64,
     reported: Option<(u8, u32)>,
     last: Instant,
-    /// Since when packets may go to the address that is described.
+    /// The place that was described last, and since when its address is.
+    place: Option<SocketAddr>,
     pointed: Instant,
     /// Something has come from that address.
     is_heard_there: bool,
+    /// The address that media have come from since then.
+    learnt: Option<IpAddr>,
 }
 
 impl End {
@@ -87,21 +99,21 @@ impl End {
             elsewhere: 0,
             reported: None,
             last: now,
+            place: None,
             pointed: now,
             is_heard_there: false,
+            learnt: None,
         }
     }
 
-    /// Signalling says where the peer is.
+    /// Signalling says where the peer is. Who wants nothing for a while is where he was, when he wants it again.
     pub fn point(&mut self, now: Instant, peer: Peer) {
-        let ip = |peer: &Peer| peer.rtp.map(|place| place.ip());
-        if self.peer.as_ref().is_none_or(|before| ip(before) != ip(&peer)) {
-            self.pointed = now;
-            self.is_heard_there = false;
-        }
-        if self.peer.as_ref().is_none_or(|before| before.rtp != peer.rtp) {
-            self.rtp = Latch::default();
-            self.rtcp = Latch::default();
+        if let Some(place) = peer.rtp.filter(|place| self.place != Some(*place)) {
+            if self.place.is_none_or(|before| before.ip() != place.ip()) {
+                (self.pointed, self.is_heard_there, self.learnt) = (now, false, None);
+            }
+            (self.rtp, self.rtcp) = (Latch::default(), Latch::default());
+            self.place = Some(place);
         }
         self.peer = Some(peer);
     }
@@ -120,11 +132,14 @@ impl End {
         let is_peer = match (packet, port) {
             // Without ICE nobody asks for it (RFC 8445): a keep-alive, or somebody's probe.
             (None | Some(Packet::Stun), _) => {
-                self.kept_alive(port, from);
+                self.kept_alive(now, port, from);
                 false
             }
             (Some(Packet::Rtp), Port::Rtcp) => false,
-            (Some(_), port) => {
+            (Some(packet), port) => {
+                // Reports that come to the port of RTP uninvited say nothing of where RTP comes from.
+                let mux = self.peer.as_ref().is_some_and(|peer| peer.mux);
+                let port = if packet == Packet::Rtcp && !mux { Port::Rtcp } else { port };
                 let is_peer = self.is_from_peer(now, port, from);
                 self.elsewhere = self.elsewhere.saturating_add(u64::from(!is_peer));
                 is_peer
@@ -158,24 +173,28 @@ impl End {
         let Some(peer) = &self.peer else { return false };
         let ip = from.ip().to_canonical();
         let is_described = |place: Option<SocketAddr>| place.is_some_and(|place| place.ip() == ip);
-        is_described(peer.rtp) || is_described(peer.rtcp) || peer.sources.contains(&ip)
+        let is_open = peer.is_anywhere && self.learnt.is_none_or(|learnt| learnt == ip);
+        is_open || is_described(peer.rtp) || is_described(peer.rtcp) || peer.sources.contains(&ip)
     }
 
     fn is_from_peer(&mut self, now: Instant, port: Port, from: SocketAddr) -> bool {
-        let learnt = self.rtp.source.or(self.rtcp.source);
-        let is_open = self.peer.as_ref().is_some_and(|peer| peer.is_anywhere)
-            && learnt.is_none_or(|(learnt, _)| learnt.ip() == from.ip());
-        let may_be = is_open || self.may_be_peer(from);
-        let described = self.peer.as_ref().and_then(|peer| peer.rtp);
+        let may_be = self.may_be_peer(from);
+        // Who is exactly where the description says takes the place of one who only might be he.
+        if port == Port::Rtp && self.place == Some(from) && self.rtp.source.is_some_and(|(source, _)| source != from) {
+            self.rtp = Latch::default();
+        }
         let is_heard = self.latch(port).takes(now, from, may_be);
-        self.is_heard_there |= is_heard && described.is_some_and(|place| place.ip() == from.ip().to_canonical());
+        if is_heard {
+            let ip = from.ip().to_canonical();
+            self.learnt = Some(ip);
+            self.is_heard_there |= self.place.is_some_and(|place| place.ip() == ip);
+        }
         is_heard
     }
 
-    fn kept_alive(&mut self, port: Port, from: SocketAddr) {
-        if self.may_be_peer(from) {
-            self.latch(port).hole = Some(from);
-        }
+    fn kept_alive(&mut self, now: Instant, port: Port, from: SocketAddr) {
+        let may_be = self.may_be_peer(from);
+        learn(&mut self.latch(port).hole, now, from, may_be);
     }
 
     fn latch(&mut self, port: Port) -> &mut Latch {
@@ -190,9 +209,9 @@ impl End {
         let peer = self.peer.as_ref()?;
         let described = peer.rtp?;
         let vouched = |place: &SocketAddr| self.is_vouched(now, peer, *place);
-        let rtp = || Some((Port::Rtp, self.rtp.source().or(Some(described).filter(vouched))?));
+        let rtp = || Some((Port::Rtp, self.rtp.source(now).or(Some(described).filter(vouched))?));
         match packet {
-            Packet::Rtcp if !peer.mux => Some((Port::Rtcp, self.rtcp.source().or(peer.rtcp.filter(vouched))?)),
+            Packet::Rtcp if !peer.mux => Some((Port::Rtcp, self.rtcp.source(now).or(peer.rtcp.filter(vouched))?)),
             Packet::Rtp | Packet::Dtls | Packet::Rtcp => rtp(),
             Packet::Stun => None,
         }
@@ -200,8 +219,12 @@ impl End {
 
     /// True when packets may go to a described place that nothing has come from.
     fn is_vouched(&self, now: Instant, peer: &Peer, place: SocketAddr) -> bool {
-        let is_heard = self.is_heard_there && peer.rtp.is_some_and(|rtp| rtp.ip() == place.ip());
-        peer.is_trusted || is_heard || peer.sources.contains(&place.ip()) || now.since(self.pointed) < UNHEARD
+        let is_heard = self.is_heard_there && self.place.is_some_and(|described| described.ip() == place.ip());
+        match peer.reach {
+            Reach::Trusted => true,
+            Reach::Hidden => is_heard,
+            Reach::Described => is_heard || peer.sources.contains(&place.ip()) || now.since(self.pointed) < UNHEARD,
+        }
     }
 
     /// The source its peer sends as.
@@ -241,7 +264,7 @@ mod tests {
             clock_rate: 8000,
             sources: smallvec::smallvec!["203.0.113.9".parse().unwrap()],
             is_anywhere: false,
-            is_trusted: false,
+            reach: Reach::Described,
         }
     }
 
@@ -309,7 +332,9 @@ mod tests {
         end.point(ms(0), peer("10.0.0.7:6000"));
         assert!(heard(&mut end, 0, "203.0.113.9:41000"));
         end.point(ms(0), peer("10.0.0.7:6000"));
-        assert!(!heard(&mut end, 1, "10.0.0.7:6000"));
+        assert!(!heard(&mut end, 1, "203.0.113.9:42000"));
+        // But who is exactly where it says is the peer.
+        assert!(heard(&mut end, 2, "10.0.0.7:6000") && !heard(&mut end, 3, "203.0.113.9:41000"));
         end.point(ms(0), peer("10.0.0.7:6002"));
         assert_eq!(end.destination(ms(0), Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6002"))));
         assert!(heard(&mut end, 2, "10.0.0.7:6002"));
@@ -387,17 +412,21 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_stays_silent_is_sent_to_for_ten_seconds() {
+    fn an_address_that_stays_silent_is_sent_to_for_half_a_minute() {
         let goes = |end: &End, now| end.destination(ms(now), Packet::Rtp).is_some();
         let mut end = End::new(ms(0));
         end.point(ms(1000), peer("192.0.2.66:53"));
-        assert!(goes(&end, 10_999) && !goes(&end, 11_000));
+        assert!(goes(&end, 30_999) && !goes(&end, 31_000));
         // Another port of the same victim is no news.
-        end.point(ms(12_000), peer("192.0.2.66:80"));
-        assert!(!goes(&end, 12_000));
+        end.point(ms(32_000), peer("192.0.2.66:80"));
+        assert!(!goes(&end, 32_000));
+        // Nor is a hold now and then.
+        end.point(ms(40_000), Peer { rtp: None, rtcp: None, ..peer("192.0.2.66:80") });
+        end.point(ms(41_000), peer("192.0.2.66:80"));
+        assert!(!goes(&end, 41_000));
         let report = [0x80, 201, 0, 1, 0, 0, 0, 0];
-        let reports = |end: &mut End, from| end.arrived(ms(13_000), Port::Rtcp, at(from), &report, None).is_some();
-        assert!(reports(&mut end, "203.0.113.9:41001") && !goes(&end, 13_000));
+        let reports = |end: &mut End, from| end.arrived(ms(42_000), Port::Rtcp, at(from), &report, None).is_some();
+        assert!(reports(&mut end, "203.0.113.9:41001") && !goes(&end, 42_000));
         // One packet of whatever kind from there, and it is sent to again, whichever port it names.
         let mut end = End::new(ms(0));
         end.point(ms(0), peer("192.0.2.66:7000"));
@@ -405,10 +434,73 @@ mod tests {
         end.point(ms(60_000), peer("192.0.2.66:7002"));
         assert!(goes(&end, 120_000));
         // Who names the address that its signalling comes from, or is vouched for, may listen in silence.
-        for peer in [peer("203.0.113.9:7000"), Peer { is_trusted: true, ..peer("192.0.2.66:53") }] {
+        for peer in [peer("203.0.113.9:7000"), Peer { reach: Reach::Trusted, ..peer("192.0.2.66:53") }] {
             let mut end = End::new(ms(0));
             end.point(ms(0), peer);
             assert!(goes(&end, 3_600_000));
         }
+    }
+
+    fn stun() -> [u8; 20] {
+        let mut binding = [0; 20];
+        binding[..8].copy_from_slice(&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
+        binding
+    }
+
+    fn kept_alive(end: &mut End, now: u64, from: &str) {
+        assert_eq!(end.arrived(ms(now), Port::Rtp, at(from), &stun(), None), None);
+    }
+
+    #[test]
+    fn a_phone_that_is_muted_later_hears_at_the_new_port_of_its_nat() {
+        let mut end = End::new(ms(0));
+        end.point(ms(0), peer("10.0.0.7:6000"));
+        assert!(heard(&mut end, 1, "203.0.113.9:41000"));
+        (1..60).for_each(|second| kept_alive(&mut end, second * 1000, "203.0.113.9:42000"));
+        assert_eq!(end.destination(ms(60_000), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:42000"))));
+        assert_eq!(end.destination(ms(2000), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+    }
+
+    #[test]
+    fn a_keep_alive_of_a_neighbour_takes_nothing_away() {
+        let mut end = End::new(ms(0));
+        end.point(ms(0), peer("10.0.0.7:6000"));
+        kept_alive(&mut end, 1000, "203.0.113.9:41000");
+        kept_alive(&mut end, 1001, "203.0.113.9:45555");
+        assert_eq!(end.destination(ms(1002), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+    }
+
+    #[test]
+    fn after_a_hold_a_phone_is_where_it_was() {
+        let mut end = End::new(ms(0));
+        end.point(ms(0), peer("10.0.0.7:6000"));
+        assert!(heard(&mut end, 1, "203.0.113.9:41000"));
+        end.point(ms(2), Peer { rtp: None, rtcp: None, ..peer("10.0.0.7:6000") });
+        assert_eq!(end.destination(ms(3), Packet::Rtp), None);
+        end.point(ms(4), peer("10.0.0.7:6000"));
+        assert_eq!(end.destination(ms(5), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+    }
+
+    #[test]
+    fn another_port_of_a_hidden_phone_opens_its_stream_to_nobody_else() {
+        let anywhere = |rtp| Peer { is_anywhere: true, reach: Reach::Hidden, ..peer(rtp) };
+        let mut end = End::new(ms(0));
+        end.point(ms(0), anywhere("10.0.0.7:6000"));
+        assert_eq!(end.destination(ms(1), Packet::Rtp), None, "nobody here has that address");
+        kept_alive(&mut end, 1, "192.0.2.80:39999");
+        assert_eq!(end.destination(ms(2), Packet::Rtp), Some((Port::Rtp, at("192.0.2.80:39999"))));
+        assert!(heard(&mut end, 3, "192.0.2.80:40000"));
+        end.point(ms(10_000), anywhere("10.0.0.7:6002"));
+        assert!(!heard(&mut end, 10_001, "198.51.100.66:6666"), "a stranger who sprays the ports");
+        assert!(heard(&mut end, 10_002, "192.0.2.80:40002"));
+    }
+
+    #[test]
+    fn reports_on_the_port_of_rtp_do_not_keep_rtp_out() {
+        let mut end = End::new(ms(0));
+        end.point(ms(0), peer("10.0.0.7:6000"));
+        let report = [0x80, 201, 0, 1, 0, 0, 0, 0];
+        assert!(end.arrived(ms(1), Port::Rtp, at("10.0.0.7:6001"), &report, None).is_some());
+        assert!(heard(&mut end, 2, "10.0.0.7:6000"));
     }
 }

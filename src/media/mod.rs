@@ -12,7 +12,7 @@ mod streams;
 
 pub use bank::Bank;
 pub use end::{End, Port};
-pub use order::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Voice};
+pub use order::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Reach, Voice};
 pub use packet::Packet;
 pub use rewrite::{Way, rewrite, scrub};
 pub use streams::{Kind, Stream};

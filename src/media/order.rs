@@ -39,9 +39,18 @@ pub struct Peer {
     /// Its signalling comes over a proxy, and the address that it describes is of a network of its own: nothing says where its NAT is, so
     /// whoever speaks first is taken for it (RFC 7362 §4).
     pub is_anywhere: bool,
-    /// Packets go to it for as long as they come, though nothing is heard from there: somebody else may be flooded by an address
-    /// that a stranger gives for his own.
-    pub is_trusted: bool,
+    pub reach: Reach,
+}
+
+/// Whether packets go where a peer's description wants them before any have come from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// As long as there are any.
+    Trusted,
+    /// For a while: somebody else may be flooded by an address that a stranger gives for his own.
+    Described,
+    /// Never: the address is of a network that we are not in, or of something here that is no party.
+    Hidden,
 }
 
 /// G.711 (RFC 3551 §4.5.14).
@@ -84,6 +93,10 @@ pub struct Voice {
 /// What the node wants of the data plane. Orders are carried out in their sequence; one about an unknown pair is passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// A leg has the pair; what follows is about it. Whoever is told of a port is so much later than this.
+    Take(PairId),
+    /// Pairs are bound at these addresses from now on, and at no others.
+    Serve(Vec<IpAddr>),
     /// What arrives at one leaves from the other, to its peer, from now on. Whatever either was joined with before is not any more.
     Join(PairId, PairId),
     /// Ends a `Join`: what arrives goes nowhere.

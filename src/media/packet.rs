@@ -21,6 +21,8 @@ impl Packet {
         let (kind, least) = match (first, second) {
             (0..=3, _) => (Self::Stun, STUN_HEADER),
             (20..=63, _) => (Self::Dtls, DTLS_HEADER),
+            // ZRTP (RFC 6189 §5) agrees on keys as DTLS does.
+            (16, _) if bytes.get(4..8) == Some(b"ZRTP") => (Self::Dtls, DTLS_HEADER),
             (128..=191, 192..=223) => (Self::Rtcp, RTCP_HEADER),
             (128..=191, _) => (Self::Rtp, RTP_HEADER),
             _ => return None,

@@ -162,7 +162,8 @@ impl Writer<'_> {
             (_, b"sendrecv" | b"sendonly" | b"recvonly" | b"inactive") if stream.is_nowhere() => {}
             (_, _) if is_of_ice(attribute) || is_of_bundle(attribute) => {}
             (Way::Relayed(ports), _) if attribute.starts_with(b"rtcp:") => {
-                let is_same = attribute.get(5..).unwrap_or_default().starts_with(stream.port.to_string().as_bytes());
+                let told = attribute.get(5..).and_then(|value| value.split(|byte| *byte == b' ').next());
+                let is_same = told == Some(stream.port.to_string().as_bytes());
                 let port = if is_same { ports.rtp } else { ports.rtp.saturating_add(1) };
                 self.line(b'a', format!("rtcp:{port}").as_bytes());
             }
@@ -343,6 +344,16 @@ mod tests {
         let expected =
             "m=audio 20000 RTP/AVP 0\r\nm=video 6002 RTP/AVP 31\r\ni=camera\r\nc=IN IP4 10.0.0.4\r\na=rtcp:7\r\n";
         assert!(new.contains("c=IN IP4 192.0.2.1\r\nt=0 0\r\n") && new.ends_with(expected), "{new}");
+    }
+
+    #[test]
+    fn the_port_of_rtcp_is_the_whole_of_its_number() {
+        for (told, becomes) in [("5004", 20_000), ("50045", 20_001), ("5004 IN IP4 10.0.0.4", 20_000)] {
+            let head =
+                "v=0\r\no=- 1 1 IN IP4 10.0.0.4\r\ns=-\r\nc=IN IP4 10.0.0.4\r\nt=0 0\r\nm=audio 5004 RTP/AVP 0\r\n";
+            let new = rewritten(&format!("{head}a=rtcp:{told}\r\n"), &[pair(20_000)]);
+            assert!(new.ends_with(&format!("a=rtcp:{becomes}\r\n")), "{new}");
+        }
     }
 
     proptest::proptest! {

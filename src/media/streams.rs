@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Codec, Peer, Ports};
+use super::{Codec, Peer, Ports, Reach};
 use crate::sip::sdp::{Direction, Line, Sdp};
 
 /// What is in a stream.
@@ -102,7 +102,7 @@ impl<'a> Stream<'a> {
         let rtcp = address.and_then(|address| self.rtcp(address, from).or_else(|| next(address)));
         let rtcp = if mux { rtp } else { rtcp };
         let sources = smallvec::smallvec![from];
-        Peer { rtp, rtcp, mux, clock_rate: self.clock_rate(), sources, is_anywhere: false, is_trusted: false }
+        Peer { rtp, rtcp, mux, clock_rate: self.clock_rate(), sources, is_anywhere: false, reach: Reach::Described }
     }
 
     /// `a=rtcp:port [nettype addrtype address]` (RFC 3605 §2.1).
@@ -114,9 +114,12 @@ impl<'a> Stream<'a> {
         Some(SocketAddr::new(own.unwrap_or(address), port))
     }
 
-    /// True when its address is of a private network, and `from` is not.
-    pub fn is_inner(&self, from: IpAddr) -> bool {
-        self.address().is_some_and(is_private) && !is_private(from)
+    /// True when its address is of a private network that `from` is not in. Behind a proxy so is this machine, or a link of it.
+    pub fn is_inner(&self, from: IpAddr, is_behind_proxy: bool) -> bool {
+        let Some(address) = self.address() else { return false };
+        let network = network_of(address);
+        (network.is_some() && network != network_of(from))
+            || (is_behind_proxy && (address.is_loopback() || is_link_local(address)))
     }
 
     fn payload_types(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -185,21 +188,29 @@ fn ip(host: &[u8]) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// Of RFC 1918, RFC 6598, or RFC 4193.
-fn is_private(address: IpAddr) -> bool {
+/// Which block of private addresses it is of: RFC 1918, RFC 6598, RFC 7335, RFC 4193.
+fn network_of(address: IpAddr) -> Option<u8> {
     match address {
-        IpAddr::V4(ip) => ip.is_private() || matches!(ip.octets(), [100, 64..=127, _, _]),
-        IpAddr::V6(ip) => ip.is_unique_local(),
+        IpAddr::V4(ip) => match ip.octets() {
+            [first @ 10, ..] | [first @ 172, 16..=31, _, _] => Some(first),
+            [first @ 192, 168, _, _] | [first @ 100, 64..=127, _, _] => Some(first),
+            [192, 0, 0, 0..=7] => Some(0),
+            _ => None,
+        },
+        IpAddr::V6(ip) => ip.is_unique_local().then_some(6),
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 
 /// Where packets go when a party at `from` wants them at `address`; `None`: nowhere. This machine and a link are meant by those who
 /// are there; of anybody else it is a mistake, or the relay would be a way in.
 fn place(address: IpAddr, from: IpAddr) -> Option<IpAddr> {
-    let is_link_local = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
     let is_broadcast = matches!(address, IpAddr::V4(ip) if ip.is_broadcast());
     if address.is_unspecified() || address.is_multicast() || is_broadcast {
         return None;
@@ -255,6 +266,27 @@ mod tests {
         ];
         for (media, mux, rtp, rtcp) in cases {
             assert_eq!(places(&peer(media, mux)), (rtp.to_owned(), rtcp.to_owned()), "{media}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_networks_that_we_are_not_in() {
+        for (address, from, is_behind_proxy, is_inner) in [
+            ("IN IP4 10.0.0.4", FROM, false, true),
+            ("IN IP4 192.168.1.4", "10.0.0.6", true, true),
+            ("IN IP4 10.1.0.4", "10.0.0.6", true, false),
+            ("IN IP4 192.0.0.4", FROM, false, true),
+            ("IN IP4 100.64.0.4", FROM, false, true),
+            ("IN IP4 192.168.1.4", "2001:db8::1", false, true),
+            ("IN IP6 fd00::4", "2001:db8::1", false, true),
+            ("IN IP4 203.0.113.4", FROM, true, false),
+            ("IN IP4 127.0.0.53", "127.0.0.1", false, false),
+            ("IN IP4 127.0.0.53", "127.0.0.1", true, true),
+            ("IN IP4 phone.example", FROM, true, false),
+        ] {
+            let text = format!("v=0\r\ns=-\r\nc={address}\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n");
+            let streams = Stream::all(text.as_bytes());
+            assert_eq!(streams[0].is_inner(from.parse().unwrap(), is_behind_proxy), is_inner, "{address} {from}");
         }
     }
 

@@ -113,6 +113,8 @@ impl Ua {
             let same = Content::own(leg.dialog.offers.ours().clone());
             leg.dialog.offers.received(offer.unwrap_or_default());
             self.answer(context, id, Some(&same));
+            // Not what it says, but where it says it from may be new.
+            self.report(id, Event::Alive);
             return;
         }
         if let Some(offer) = offer {

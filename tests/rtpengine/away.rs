@@ -205,3 +205,37 @@ fn the_next_instance_takes_new_calls_and_the_relay_when_all_are_gone() {
     world.run(300);
     assert!(is_relayed(&mut world));
 }
+
+/// Nobody hears anything through it any more: both are told of the relay, and not at somebody's next re-INVITE.
+#[test]
+fn a_call_that_is_up_survives_its_instance() {
+    for is_restarted in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let first = engine(&folder);
+        let mut world = world(&[first.ng], real());
+        world.talking();
+        let mut answers = real().unwrap();
+        world.ng = Some(Box::new(move |to, bytes| {
+            let is_query = bytes.windows(12).any(|part| part == b"7:command5:q");
+            let unknown = b"d6:result5:error12:error-reason15:Unknown call-ide";
+            match is_restarted {
+                true if is_query => Some(reply(bytes, unknown)),
+                true => answers(to, bytes),
+                false => None,
+            }
+        }));
+        world.run(5200);
+        let mut told = Vec::new();
+        for party in [psap(), alice(), psap()].into_iter().take(if is_restarted { 3 } else { 2 }) {
+            let offered = world.take(&party, "INVITE");
+            told.push(sound(&offered).ip().to_string() == RELAY);
+            world.send(&party, &party.reply(&offered, 200).sdp(&party.offer()));
+            world.take(&party, "ACK");
+        }
+        // One that has begun anew takes the call with the first answer.
+        assert_eq!(told, if is_restarted { vec![true, false, false] } else { vec![true, true] });
+        world.run(4000);
+        world.silent();
+        assert_eq!(world.node.sizes().0, 1);
+    }
+}

@@ -112,9 +112,10 @@ impl World {
                 let pair =
                     leg.told.and_then(|port| self.supply.plane.pairs.values().find(|pair| pair.ports.rtp == port));
                 let Some(pair) = pair else { continue };
+                // What it has answered may not be there yet.
+                let Some(peer) = &pair.peer else { continue };
                 let said = party.media_of(leg);
-                let at = pair.peer.as_ref().and_then(|peer| peer.rtp);
-                assert_eq!(at, Some(said), "{} has said {said} in {}", party.name, leg.call_id);
+                assert_eq!(peer.rtp, Some(said), "{} has said {said} in {}", party.name, leg.call_id);
                 let Some(other) = pair.joined.and_then(|other| self.supply.plane.pairs.get(&other)) else { continue };
                 let knows = |leg: &&crate::leg::Leg| leg.told == Some(other.ports.rtp);
                 let peer = self.parties.iter().flat_map(|party| party.legs.values()).find(knows);
@@ -140,7 +141,7 @@ impl World {
             // A BYE is on its way.
             return;
         }
-        let leads = |port: Option<u16>| port.and_then(|port| self.supply.plane.leads_to(port));
+        let leads = |port: Option<u16>| port.and_then(|port| self.supply.plane.is_for(port));
         assert_eq!(leads(leg.told), Some(trunk.media_of(taken)), "what {call_id} says");
         assert_eq!(leads(taken.told), Some(self.parties[phone].media_of(leg)), "what {call_id} hears");
     }

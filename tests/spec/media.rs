@@ -1,10 +1,10 @@
 //! SPEC §8: media through the relay, as signalling has it: whose ports are told to whom, and what the data plane is ordered.
 
-use sosbridge::media::{Counters, News, Order};
+use sosbridge::media::{Counters, News, Order, Reach};
 use sosbridge::node::Input;
 
 use crate::world::agent::MEDIA;
-use crate::world::{Dialog, Msg, RELAY, Toml, World, alice, alice6, backup, bob, description, psap};
+use crate::world::{Dialog, Msg, RELAY, RELAY6, Toml, World, alice, alice6, backup, bob, description, psap};
 
 /// The ports of the m= lines of a message that comes from us; every place in it is ours.
 #[track_caller]
@@ -392,30 +392,147 @@ fn a_phone_reaches_neither_the_relay_nor_what_is_behind_it() {
     let peers: Vec<_> = world.plane.pairs.values().filter_map(|pair| pair.peer.clone()).collect();
     let at =
         |port: u16| peers.iter().filter_map(|peer| peer.rtp).filter(|place| place.port() == port).collect::<Vec<_>>();
-    assert_eq!(at(of_other), []);
+    assert_eq!(at(of_other).len(), 1);
+    assert!(peers.iter().all(|peer| peer.rtp != Some(at(of_other)[0]) || peer.reach == Reach::Hidden));
     assert_eq!(at(2223), [std::net::SocketAddr::new(alice().address.ip(), 2223)], "his own machine, not ours");
-    let trusted = peers.iter().filter(|peer| peer.is_trusted).filter_map(|peer| peer.rtp).map(|place| place.port());
-    assert_eq!(trusted.collect::<Vec<_>>(), [6000], "the caller of 911 only");
+    let trusted = peers.iter().filter(|peer| peer.reach == Reach::Trusted).filter_map(|peer| peer.rtp);
+    assert_eq!(trusted.map(|place| place.port()).collect::<Vec<_>>(), [6000], "the caller of 911 only");
     assert!(!peers.iter().filter_map(|peer| peer.rtcp).any(|place| place.ip().to_string() == RELAY));
 }
 
-/// Behind a proxy and a NAT nothing says where packets will come from.
+/// Behind a proxy and a NAT nothing says where packets will come from; and nobody else is taken for a phone that does not know
+/// the port yet.
 #[test]
 fn a_phone_behind_a_proxy_is_heard_from_anywhere_when_its_address_is_private() {
-    for (own, header, is_anywhere) in
-        [("10.0.0.5", "Record-Route", true), ("10.0.0.5", "X-Nothing", false), ("203.0.113.200", "Record-Route", false)]
-    {
+    for (own, header, is_anywhere, reach) in [
+        ("10.0.0.5", "Record-Route", true, Reach::Hidden),
+        ("10.0.0.5", "X-Nothing", false, Reach::Hidden),
+        ("203.0.113.200", "Record-Route", false, Reach::Trusted),
+    ] {
         let mut world = world();
         let sdp = offer("alice", &["m=audio 6000 RTP/AVP 0"]).replace(MEDIA, own);
         let invite =
             alice().request("INVITE", "sip:911@example.com").with(header, "<sip:198.51.100.71:5071;lr>").sdp(&sdp);
         world.send(&alice(), &invite);
-        world.take(&psap(), "INVITE");
-        let of_phone = world.plane.pairs.values().filter_map(|pair| pair.peer.clone());
-        let of_phone = of_phone.filter(|peer| peer.rtp.is_some_and(|place| place.ip().to_string() == own));
-        let flags: Vec<_> = of_phone.map(|peer| (peer.is_anywhere, peer.is_trusted)).collect();
-        assert_eq!(flags, [(is_anywhere, true)], "{own} {header}");
+        let offered = world.take(&psap(), "INVITE");
+        let to_trunk = ports(&offered)[0];
+        let peer = |world: &World| {
+            let of_phone = world.plane.pairs.values().filter_map(|pair| pair.peer.clone());
+            of_phone.into_iter().find(|peer| peer.rtp.is_some_and(|place| place.ip().to_string() == own)).unwrap()
+        };
+        assert!(!peer(&world).is_anywhere);
+        world.send(&psap(), &answer(psap(), &offered, 9000));
+        world.take(&alice(), "200");
+        assert_eq!((peer(&world).is_anywhere, peer(&world).reach), (is_anywhere, reach), "{own} {header}");
+        assert!(world.plane.at(to_trunk).joined.is_some());
     }
+}
+
+/// DS-Lite and the like: signalling has IPv6 and no NAT, media have both.
+#[test]
+fn a_phone_that_signals_over_another_family_is_heard_from_anywhere() {
+    let mut world = World::of(&Toml::dual().relay());
+    world.register(&alice6());
+    let sdp = offer("alice", &["m=audio 6000 RTP/AVP 0"]).replace(MEDIA, "192.168.1.20");
+    world.send(&alice6(), &alice6().request("INVITE", "sip:911@example.com").sdp(&sdp));
+    let offered = world.take(&psap(), "INVITE");
+    world.send(&psap(), &answer(psap(), &offered, 9000));
+    let ok = world.take(&alice6(), "200");
+    let pair = world.plane.at(ports(&ok)[0]);
+    assert!(pair.ports.address.is_ipv4() && pair.peer.as_ref().unwrap().is_anywhere, "{pair:?}");
+}
+
+/// From one network to another in the middle of a call.
+#[test]
+fn a_phone_that_changes_its_family_has_a_pair_of_the_new_one() {
+    let mut world = World::of(&Toml::dual().relay());
+    world.register(&alice());
+    let mut call = world.talking();
+    let before = ports(&call.ok)[0];
+    call.phone.agent = alice6();
+    let moved =
+        offer("alice", &["m=audio 6000 RTP/AVP 0"]).replace(&format!("IN IP4 {MEDIA}"), "IN IP6 2001:db8:71::1");
+    world.send(&alice6(), &call.phone.request("INVITE").sdp(&moved));
+    let carried = world.take(&psap(), "INVITE");
+    assert_eq!(ports(&carried), ports(&call.offered), "the trunk has what it had");
+    world.send(&psap(), &answer(psap(), &carried, 9000));
+    let ok = world.take(&alice6(), "200 INVITE");
+    assert!(ok.body.contains("c=IN IP6 2001:db8::9\r\n"), "{ok}");
+    let after =
+        ok.body.lines().find_map(|line| line.strip_prefix("m=audio ")?.split(' ').next()?.parse().ok()).unwrap();
+    assert_eq!(world.plane.leads_to(ports(&carried)[0]), Some("[2001:db8:71::1]:6000".parse().unwrap()));
+    assert_eq!(world.plane.leads_to(after), place(9000));
+    assert!(world.plane.pairs.values().all(|pair| pair.ports.rtp != before), "given back");
+    assert_eq!(world.node.ports_in_use(), 2);
+}
+
+/// A NAT may have another address now, though the description that is repeated is the same.
+#[test]
+fn a_refresh_from_another_address_moves_the_source_of_media() {
+    let mut world = world();
+    let timer = |request: Msg| request.with("Supported", "timer").with("Session-Expires", "600;refresher=uac");
+    let invite = timer(alice().invite("sip:911@example.com"));
+    world.send(&alice(), &invite);
+    let offered = world.take(&psap(), "INVITE");
+    let call = world.answer(&alice(), &invite, &psap(), &offered);
+    let mut phone = call.phone;
+    let moved = crate::world::Agent::new("alice", "198.51.100.171:5071");
+    phone.agent = moved;
+    world.send(&moved, &timer(phone.request("INVITE")).sdp(&alice().offer()));
+    world.take(&moved, "200 INVITE");
+    let peer = world.plane.at(ports(&call.ok)[0]).peer.clone().unwrap();
+    assert_eq!(peer.sources[..], [moved.address.ip()]);
+}
+
+/// A caller at our own public address, which STUN told it: nothing is sent there unasked, and whatever comes from there is answered.
+#[test]
+fn a_phone_behind_our_own_nat_is_sent_to_where_it_speaks() {
+    let mut world = World::of(&Toml::default().relay());
+    let inside = crate::world::Agent::new("alice", "10.0.0.50:5071");
+    world.register(&inside);
+    let sdp = offer("alice", &["m=audio 23456 RTP/AVP 0"]).replace(MEDIA, RELAY);
+    let (invite, offered) = {
+        let invite = inside.request("INVITE", "sip:911@example.com").sdp(&sdp);
+        world.send(&inside, &invite);
+        (invite, world.take(&psap(), "INVITE"))
+    };
+    let call = world.answer(&inside, &invite, &psap(), &offered);
+    let peer = world.plane.at(ports(&call.ok)[0]).peer.clone().unwrap();
+    assert!(peer.rtp.is_some() && peer.reach == Reach::Hidden && peer.sources[..] == [inside.address.ip()], "{peer:?}");
+}
+
+/// What rings has ports, though its peer has said nothing: the data plane binds others in their stead.
+#[test]
+fn the_data_plane_hears_of_every_pair_that_is_taken() {
+    let mut world = world();
+    let (_, offered) = world.dialled();
+    assert_eq!((world.plane.pairs.len(), world.node.ports_in_use()), (2, 2));
+    world.send(&psap(), &psap().reply(&offered, 180));
+    assert_eq!(world.plane.pairs.len(), 2);
+}
+
+#[test]
+fn an_offer_that_is_refused_leaves_rtcp_mux_as_it_was() {
+    let mut world = world();
+    let with = |name, port| offer(name, &[&format!("m=audio {port} RTP/AVP 0"), "a=rtcp-mux"]);
+    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&with("alice", 6000));
+    world.send(&alice(), &invite);
+    let offered = world.take(&psap(), "INVITE");
+    let answer = psap().reply(&offered, 200).sdp(&with("psap", 9000));
+    world.send(&psap(), &answer);
+    world.take(&psap(), "ACK");
+    let ok = world.take(&alice(), "200");
+    world.send(&alice(), &Dialog::caller(alice(), &invite, &ok).request("ACK"));
+    let mux = |world: &World| world.plane.at(ports(&ok)[0]).peer.as_ref().map(|peer| peer.mux);
+    assert_eq!(mux(&world), Some(true));
+    let mut trunk = Dialog::callee(psap(), &offered, &answer);
+    let request = trunk.request("INVITE").sdp(&description("psap", 2, &["m=audio 9000 RTP/AVP 0"]));
+    world.send(&psap(), &request);
+    let carried = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&carried, 488));
+    let refused = world.take(&psap(), "488");
+    world.send(&psap(), &request.ack_of(&refused));
+    assert_eq!(mux(&world), Some(true));
 }
 
 /// SPEC §10: what is not an emergency takes no port from one.
@@ -452,7 +569,15 @@ fn ordinary_calls_take_half_of_a_range_and_give_it_back() {
         world.send(&bob(), &bob().reply(&ring, 486));
         world.take(&alice(), "486");
         assert_eq!(world.node.ports_in_use(), 0);
+        // They rest, and are not there for the next ordinary call.
         world.bind(8);
+        assert_eq!(world.node.ports_ready(true), 16);
+        world.send(&alice(), &alice().invite("sip:bob@example.com").sdp(&offer));
+        let ring = world.take(&bob(), "INVITE");
+        assert_eq!(world.node.ports_in_use(), 0);
+        world.send(&bob(), &bob().reply(&ring, 486));
+        world.take(&alice(), "486");
+        world.run(5000);
     }
 }
 
@@ -464,4 +589,8 @@ fn after_a_reload_descriptions_tell_of_the_new_address() {
     world.reload(&moved);
     assert_eq!(world.node.ports_ready(true), 0, "what was bound for the old address is given back");
     assert_eq!(world.plane.leads_to(ports(&call.ok)[0]), place(6000), "calls stay");
+    assert!(world.orders.contains(&Order::Serve(vec!["192.0.2.10".parse().unwrap(), RELAY6.parse().unwrap()])));
+    // What was bound for the old one before the data plane heard of it.
+    world.bind(4);
+    assert_eq!(world.node.ports_ready(true), 0);
 }

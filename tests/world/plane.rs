@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use sosbridge::media::{Order, PairId, Peer, Ports, Prompt, Voice};
+use sosbridge::media::{Order, PairId, Peer, Ports, Prompt, Reach, Voice};
 
 #[derive(Default)]
 pub struct Plane {
@@ -29,6 +29,8 @@ impl Plane {
 
     pub fn order(&mut self, order: &Order) {
         match order {
+            Order::Take(pair) => drop(self.pair(*pair)),
+            Order::Serve(_) => {}
             Order::Join(one, other) => {
                 assert_ne!(one, other);
                 self.part(*one);
@@ -70,9 +72,16 @@ impl Plane {
         self.pairs.values().find(|pair| pair.ports.rtp == rtp).unwrap_or_else(|| panic!("no pair at {rtp}"))
     }
 
-    /// Where what arrives at this port goes.
+    /// Where what arrives at this port goes, before anything has come from there.
     #[track_caller]
     pub fn leads_to(&self, rtp: u16) -> Option<SocketAddr> {
+        let peer = self.pairs[&self.at(rtp).joined?].peer.as_ref()?;
+        peer.rtp.filter(|_| peer.reach != Reach::Hidden)
+    }
+
+    /// What the party that hears this port has described.
+    #[track_caller]
+    pub fn is_for(&self, rtp: u16) -> Option<SocketAddr> {
         self.pairs[&self.at(rtp).joined?].peer.as_ref()?.rtp
     }
 

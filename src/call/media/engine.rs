@@ -480,9 +480,15 @@ impl Calls {
         }
     }
 
+    /// How the calls fare; those of an instance that is gone go on without it.
     fn ask_counts(&mut self, parts: &mut Parts<'_>) {
+        let mut lost = Vec::new();
         let engine = &mut self.media.engine;
         for (id, session) in engine.sessions.iter().filter(|(_, session)| session.is_answered) {
+            if engine.is_lost(*id) {
+                lost.push(*id);
+                continue;
+            }
             let command = Command::Query { call: &session.name };
             let (now, rng) = (parts.context.now, &mut *parts.context.rng);
             let ask = session.instance.and_then(|instance| engine.client.ask(now, rng, Some(instance), &command));
@@ -490,9 +496,25 @@ impl Calls {
                 engine.asks.insert(ask, Purpose::Count { session: *id });
             }
         }
+        for session in lost {
+            self.go_on_without(parts, session);
+        }
     }
 
-    fn engine_counted(&mut self, parts: &Parts<'_>, id: SessionId, reply: Option<Result<Reply, Refused>>) {
+    /// Nobody joins the two legs any more: each is offered what the other one says.
+    fn go_on_without(&mut self, parts: &mut Parts<'_>, id: SessionId) {
+        let Some(session) = self.media.engine.sessions.get(&id) else { return };
+        let (call, spoke) = (session.call, session.spoke);
+        self.media.engine.close(|session, _| session == id);
+        self.gone_astray(parts, call, spoke);
+    }
+
+    fn engine_counted(&mut self, parts: &mut Parts<'_>, id: SessionId, reply: Option<Result<Reply, Refused>>) {
+        // It has begun anew, or has given the call up.
+        if let Some(Err(Refused::Error(reason))) = &reply {
+            tracing::warn!(%reason, "rtpengine has lost a call, which goes on without it");
+            return self.go_on_without(parts, id);
+        }
         let Some(session) = self.media.engine.sessions.get_mut(&id) else { return };
         let Some(Ok(Reply::Counted(sides))) = reply else { return };
         for side in sides {

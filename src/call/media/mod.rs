@@ -11,14 +11,16 @@ mod park;
 mod passage;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::history::Report;
 use super::{Call, Calls, Parts};
-use crate::base::limits;
+use crate::base::{Instant, limits};
 use crate::config::MediaMode;
 use crate::media::{Bank, Counters, Kind, News, Order, PairId, Peer, Ports, Voice};
 use crate::ua::{CallId, LegId};
@@ -35,8 +37,13 @@ pub(super) struct Media {
     legs: BTreeMap<LegId, LegMedia>,
     /// Who has a pair.
     legs_by_pair: BTreeMap<PairId, LegId>,
-    /// Pairs in use that came from the ordinary part of the ranges, IPv6 and IPv4.
+    /// Pairs that ordinary calls have, or had a moment ago, of IPv6 and IPv4.
     ordinary: [usize; 2],
+    /// When they were given back, and of which family: the data plane has them rest.
+    resting: VecDeque<(Instant, bool)>,
+    now: Instant,
+    /// Addresses that a reload has taken away.
+    left: Vec<IpAddr>,
     orders: Vec<Order>,
     engine: engine::Engine,
     /// Calls in which something may have changed.
@@ -65,7 +72,7 @@ struct LegMedia {
 enum Claim {
     /// Emergency calls, their tests, their callbacks: whatever is there.
     Emergency,
-    /// All others, of a range of so many pairs: half of them, and never the last ones that are ready.
+    /// All others, of a range of so many pairs: half of them, those that rest included, and never the last ones that are ready.
     Ordinary { range: usize },
 }
 
@@ -116,13 +123,16 @@ impl Media {
 
     /// The pair of stream `at` of a leg, taken from the bank where it has none; `None`: there is none for it.
     fn ensure(&mut self, leg: LegId, at: usize, is_ipv4: bool, claim: Claim) -> Option<Ports> {
-        if let Some(slot) = self.slot(leg, at) {
-            return Some(slot.ports);
+        let known = self.slot(leg, at).map(|slot| slot.ports);
+        if let Some(ports) = known.filter(|ports| ports.address.is_ipv4() == is_ipv4) {
+            return Some(ports);
         }
         if at >= limits::STREAMS_PER_LEG || !self.legs.contains_key(&leg) || !self.is_left(is_ipv4, claim) {
             return None;
         }
         let ports = self.bank.take(is_ipv4)?;
+        // A phone that goes from one network to another may change its family.
+        self.release(leg, at);
         let media = self.legs.get_mut(&leg)?;
         media.slots.resize_with(media.slots.len().max(at + 1), || None);
         let is_ordinary = matches!(claim, Claim::Ordinary { .. });
@@ -133,11 +143,20 @@ impl Media {
             *ordinary += 1;
         }
         self.legs_by_pair.insert(ports.pair, leg);
+        self.orders.push(Order::Take(ports.pair));
         Some(ports)
     }
 
-    fn is_left(&self, is_ipv4: bool, claim: Claim) -> bool {
+    fn is_left(&mut self, is_ipv4: bool, claim: Claim) -> bool {
         let Claim::Ordinary { range } = claim else { return true };
+        let now = self.now;
+        while let Some((_, is_ipv4)) = self.resting.front().filter(|(since, _)| now.since(*since) >= limits::PORTS_REST)
+        {
+            if let Some(ordinary) = self.ordinary.get_mut(usize::from(*is_ipv4)) {
+                *ordinary = ordinary.saturating_sub(1);
+            }
+            self.resting.pop_front();
+        }
         let used = self.ordinary.get(usize::from(is_ipv4)).copied().unwrap_or_default();
         used < range / 2 && self.bank.ready(is_ipv4) > limits::PORTS_RESERVED.min(range / 4)
     }
@@ -150,8 +169,8 @@ impl Media {
             other.joined = None;
         }
         let is_ipv4 = slot.ports.address.is_ipv4();
-        if let Some(ordinary) = self.ordinary.get_mut(usize::from(is_ipv4)).filter(|_| slot.is_ordinary) {
-            *ordinary = ordinary.saturating_sub(1);
+        if slot.is_ordinary {
+            self.resting.push_back((self.now, is_ipv4));
         }
         self.legs_by_pair.remove(&slot.ports.pair);
         self.orders.push(Order::Release(slot.ports.pair));
@@ -298,9 +317,14 @@ impl Calls {
     }
 
     /// Descriptions from now on tell of these addresses: what is ready at others is given back.
-    pub fn relay_at(&mut self, addresses: &[std::net::IpAddr]) {
+    pub fn relay_at(&mut self, before: &[IpAddr], addresses: &[IpAddr]) {
+        if before == addresses {
+            return;
+        }
+        self.media.left = before.iter().filter(|address| !addresses.contains(address)).copied().collect();
         let stale = self.media.bank.keep_at(addresses);
         self.media.orders.extend(stale.into_iter().map(|ports| Order::Release(ports.pair)));
+        self.media.orders.push(Order::Serve(addresses.to_vec()));
     }
 
     /// What the data plane has to do, since the last call.
@@ -311,7 +335,13 @@ impl Calls {
     /// What the data plane tells.
     pub fn media_news(&mut self, parts: &mut Parts<'_>, news: News) {
         match news {
-            News::Bound(pairs) => pairs.into_iter().for_each(|ports| self.media.bank.put(ports)),
+            News::Bound(pairs) => {
+                let is_late = |ports: &Ports| self.media.left.contains(&ports.address);
+                let (late, told): (Vec<Ports>, Vec<Ports>) = pairs.into_iter().partition(is_late);
+                told.into_iter().for_each(|ports| self.media.bank.put(ports));
+                // Bound before the data plane heard of another address.
+                self.media.orders.extend(late.into_iter().map(|ports| Order::Release(ports.pair)));
+            }
             News::Scarce { reason } => tracing::warn!(reason, "media ports cannot be bound"),
             News::Played(pair) => {
                 let call = self.media.legs_by_pair.get(&pair).and_then(|leg| self.media.legs.get(leg));

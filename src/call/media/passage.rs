@@ -110,7 +110,13 @@ impl Calls {
 
     fn ways(&mut self, parts: &Parts<'_>, from: LegId, to: LegId, is_offer: bool, streams: &[Stream<'_>]) -> Vec<Way> {
         let first = streams.iter().find(|stream| stream.port != 0).and_then(Stream::address);
-        let (from_ipv4, to_ipv4) = (self.is_ipv4(parts, from, first), self.is_ipv4(parts, to, None));
+        // Who offers says anew of which family its media are; an answer is of the family that it was offered.
+        let says = first
+            .filter(|says| is_offer && !says.is_unspecified())
+            .filter(|says| address_of(parts, says.is_ipv4()).is_some());
+        let from_ipv4 = says.map_or_else(|| self.is_ipv4(parts, from, first), |says| says.is_ipv4());
+        let to_ipv4 = self.is_ipv4(parts, to, None);
+        self.media.now = parts.context.now;
         let mut ways = Vec::with_capacity(streams.len());
         let claim = self.claim(parts, from);
         let mut short = None;
@@ -120,7 +126,7 @@ impl Calls {
                 // Its peer has the other one's own address, and must be told of as the same.
                 false if !is_offer => Way::Direct,
                 has_own => {
-                    let own = if has_own {
+                    let own = if has_own && !is_offer {
                         Ok(())
                     } else {
                         self.media.ensure(from, at, from_ipv4, claim).ok_or(from_ipv4).map(drop)

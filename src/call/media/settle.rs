@@ -11,7 +11,7 @@ use crate::call::transfer::{Newcomer, Step, Transfer};
 use crate::call::{Call, Calls, Parts};
 use crate::config::Config;
 use crate::dialog::Exchange;
-use crate::media::{Order, Ports, Stream};
+use crate::media::{Order, Ports, Reach, Stream};
 use crate::ua::{CallId, LegId};
 
 impl Call {
@@ -31,6 +31,7 @@ impl Call {
 impl Calls {
     /// Orders what the last step has changed.
     pub fn settle_media(&mut self, parts: &Parts<'_>) {
+        self.media.now = parts.context.now;
         let mut touched = std::mem::take(&mut self.media.touched);
         touched.sort_unstable();
         touched.dedup();
@@ -84,14 +85,26 @@ impl Calls {
                 continue;
             }
             let Some(stream) = theirs.get(at) else { continue };
-            let mux = stream.mux && media.told_mux.get(at).copied().unwrap_or(false);
+            // An offer that is open may be refused, and then what was told with it does not hold.
+            let told_mux = match is_open {
+                true => media.told_mux.get(at).copied(),
+                false => ours.get(at).map(|stream| stream.mux),
+            };
             let from = leg.flow().remote.ip().to_canonical();
-            let mut peer = stream.peer(from, mux);
-            let may_go = |place: &SocketAddr| !is_barred(parts.config, own, leg.is_server(), *place);
-            peer.rtp = peer.rtp.filter(may_go);
-            peer.rtcp = peer.rtcp.filter(|rtcp| peer.rtp.is_some() && may_go(rtcp));
-            peer.is_anywhere = leg.is_behind_proxy() && stream.is_inner(from);
-            peer.is_trusted = leg.is_server() || is_urgent;
+            let mut peer = stream.peer(from, stream.mux && told_mux.unwrap_or(false));
+            let is_barred = |place: &SocketAddr| is_barred(parts.config, own, leg.is_server(), *place);
+            let is_inner = stream.is_inner(from, leg.is_behind_proxy());
+            let is_far = leg.is_behind_proxy() || stream.address().is_some_and(|own| own.is_ipv4() != from.is_ipv4());
+            // Nobody is taken for a peer that does not know the port yet.
+            peer.is_anywhere = is_inner && is_far && media.told_of.is_some();
+            peer.rtcp = peer.rtcp.filter(|place| !is_barred(place));
+            peer.reach = match peer.rtp {
+                Some(place) if is_barred(&place) => Reach::Hidden,
+                _ if leg.is_server() => Reach::Trusted,
+                _ if is_inner => Reach::Hidden,
+                _ if is_urgent => Reach::Trusted,
+                _ => Reach::Described,
+            };
             (slot.kind, slot.clock_rate) = (stream.kind, stream.clock_rate());
             slot.sends = stream.sends();
             if slot.peer.as_ref() != Some(&peer) {
@@ -153,9 +166,10 @@ fn is_barred(config: &Config, own: &[Ports], is_server: bool, place: SocketAddr)
     let is_own = |ports: &Ports| {
         ports.address == place.ip() && (ports.rtp..=ports.rtp.saturating_add(1)).contains(&place.port())
     };
+    let is_door = |door: &SocketAddr, is_here: bool| *door == place || (is_here && door.port() == place.port());
     let is_here = media.addresses.contains(&place.ip())
         || config.listeners.iter().any(|listener| listener.address.ip().to_canonical() == place.ip());
     let (first, last) = media.ports;
     let is_relay = is_here && (first..=last).contains(&place.port());
-    media.rtpengine.contains(&place) || own.iter().any(is_own) || (is_relay && !is_server)
+    media.rtpengine.iter().any(|door| is_door(door, is_here)) || own.iter().any(is_own) || (is_relay && !is_server)
 }

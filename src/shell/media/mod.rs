@@ -16,7 +16,6 @@ use mio::{Poll, Waker};
 use tokio::sync::mpsc::Sender;
 
 use self::plane::{Plane, WAKE};
-use self::ports::Range;
 use super::events::Event;
 use crate::config::Media;
 use crate::media::{News, Order};
@@ -40,7 +39,7 @@ impl MediaPlane {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let (orders, receiver) = sync_channel(ORDERS);
-        let mut plane = Plane::new(poll, Range::of(&media.addresses, media.ports, random), receiver, events, random);
+        let mut plane = Plane::new(poll, media, receiver, events, random);
         let news = plane.first_news();
         std::thread::Builder::new().name("media".into()).spawn(move || plane.run())?;
         Ok((Self { orders, waker, batch: Vec::new() }, news))

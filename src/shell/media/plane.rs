@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,10 @@ use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc::Sender;
 
-use super::ports::{Bound, Range};
+use super::ports::{Bound, Locals, Range};
 use super::voice::{Frame, Playing};
-use crate::base;
+use crate::base::{self, limits};
+use crate::config::Media;
 use crate::media::{End, News, Order, Packet, PairId, Port, Ports};
 use crate::node::Input;
 use crate::shell::events::Event;
@@ -19,8 +21,6 @@ use crate::shell::events::Event;
 /// Pairs of each address that wait for their use; below `LOW` there are more.
 const READY: usize = 256;
 const LOW: usize = 192;
-/// How long the ports of a pair rest, for what is still on its way to them.
-const REST: Duration = Duration::from_secs(5);
 /// Before ports of a range that had none to give are tried again: while calls want some, and while there are a few left.
 const SOON: Duration = Duration::from_millis(20);
 const LATER: Duration = Duration::from_secs(1);
@@ -67,6 +67,8 @@ impl Pair {
 /// A range of ports, and what it has given.
 struct Shelf {
     range: Range,
+    /// Its address is told; else it only waits for what is out to come back.
+    is_open: bool,
     /// How many pairs are ready.
     ready: usize,
     /// Pairs that have rested.
@@ -77,9 +79,17 @@ struct Shelf {
     is_scarce: bool,
 }
 
+impl Shelf {
+    const fn new(range: Range) -> Self {
+        Self { range, is_open: true, ready: 0, spare: Vec::new(), due: None, is_scarce: false }
+    }
+}
+
 pub struct Plane {
     poll: Poll,
     shelves: Vec<Shelf>,
+    /// First and last port of every range.
+    ports: (u16, u16),
     resting: VecDeque<(Instant, usize)>,
     pairs: Vec<Pair>,
     generation: u64,
@@ -87,24 +97,19 @@ pub struct Plane {
     orders: Receiver<Vec<Order>>,
     events: Sender<Event>,
     news: VecDeque<News>,
+    locals: Locals,
     began: Instant,
     counted: Instant,
     random: u64,
 }
 
 impl Plane {
-    pub fn new(
-        poll: Poll,
-        ranges: Vec<Range>,
-        orders: Receiver<Vec<Order>>,
-        events: Sender<Event>,
-        random: u64,
-    ) -> Self {
+    pub fn new(poll: Poll, media: &Media, orders: Receiver<Vec<Order>>, events: Sender<Event>, random: u64) -> Self {
         let now = Instant::now();
-        let shelf = |range| Shelf { range, ready: 0, spare: Vec::new(), due: None, is_scarce: false };
         Self {
             poll,
-            shelves: ranges.into_iter().map(shelf).collect(),
+            shelves: Range::of(&media.addresses, media.ports, random).into_iter().map(Shelf::new).collect(),
+            ports: media.ports,
             resting: VecDeque::new(),
             pairs: Vec::new(),
             generation: 0,
@@ -112,6 +117,7 @@ impl Plane {
             orders,
             events,
             news: VecDeque::new(),
+            locals: Locals::default(),
             began: now,
             counted: now,
             random,
@@ -199,6 +205,8 @@ impl Plane {
 
     fn obey(&mut self, now: Instant, order: Order) {
         match order {
+            Order::Take(id) => drop(self.slot(now, id)),
+            Order::Serve(addresses) => self.serve(&addresses),
             Order::Join(one, other) => {
                 let (Some(one), Some(other)) = (self.slot(now, one), self.slot(now, other)) else { return };
                 self.part(one);
@@ -239,10 +247,19 @@ impl Plane {
                 self.silence(slot);
                 if let Some(pair) = self.pairs.get_mut(slot) {
                     pair.state = State::Resting;
-                    self.resting.push_back((now + REST, slot));
+                    self.resting.push_back((now + limits::PORTS_REST, slot));
                 }
             }
         }
+    }
+
+    fn serve(&mut self, addresses: &[IpAddr]) {
+        for shelf in &mut self.shelves {
+            shelf.is_open = addresses.contains(&shelf.range.address);
+        }
+        let is_new = |address: &&IpAddr| !self.shelves.iter().any(|shelf| shelf.range.address == **address);
+        let new: Vec<IpAddr> = addresses.iter().filter(is_new).copied().collect();
+        self.shelves.extend(Range::of(&new, self.ports, self.random).into_iter().map(Shelf::new));
     }
 
     fn join(&mut self, slot: usize, other: usize) {
@@ -270,6 +287,8 @@ impl Plane {
         for _ in 0..TURN {
             let Some(pair) = self.pairs.get(slot) else { return };
             match pair.socket(port).recv_from(buffer) {
+                // Over another address of this machine a packet would go round for ever.
+                Ok((_, from)) if pair.sockets.is_any && self.is_ours(from) => {}
                 Ok((length, from)) => {
                     if let Some(bytes) = buffer.get(..length) {
                         self.forward(at, slot, port, from, bytes);
@@ -284,6 +303,12 @@ impl Plane {
         self.renew(slot, port);
     }
 
+    /// True of our own sockets, where these have all addresses of this machine.
+    fn is_ours(&mut self, from: SocketAddr) -> bool {
+        let is_own = |shelf: &Shelf| shelf.range.has(from.port());
+        self.shelves.iter().any(is_own) && self.locals.contains(from.ip().to_canonical())
+    }
+
     fn renew(&mut self, slot: usize, port: Port) {
         let Some(pair) = self.pairs.get_mut(slot) else { return };
         let (socket, offset) = match port {
@@ -293,7 +318,7 @@ impl Plane {
         let _ = self.poll.registry().reregister(socket, Token(slot * 2 + offset), Interest::READABLE);
     }
 
-    fn forward(&mut self, at: base::Instant, slot: usize, port: Port, from: std::net::SocketAddr, bytes: &[u8]) {
+    fn forward(&mut self, at: base::Instant, slot: usize, port: Port, from: SocketAddr, bytes: &[u8]) {
         let Some(joined) = self.pairs.get(slot).map(|pair| pair.joined) else { return };
         let heard = joined.and_then(|other| self.pairs.get(other)?.end.ssrc());
         let Some(pair) = self.pairs.get_mut(slot).filter(|pair| matches!(pair.state, State::Used)) else { return };
@@ -347,7 +372,7 @@ impl Plane {
     fn top_up(&mut self, now: Instant) {
         let mut bound = Vec::new();
         for at in 0..self.shelves.len() {
-            if self.shelves.get(at).is_none_or(|shelf| shelf.ready >= LOW) {
+            if self.shelves.get(at).is_none_or(|shelf| !shelf.is_open || shelf.ready >= LOW) {
                 continue;
             }
             while self.shelves.get(at).is_some_and(|shelf| shelf.ready < READY) {

@@ -14,11 +14,16 @@ const BUFFER: usize = 256 * 1024;
 /// Places tried in one go: who carries packets meanwhile has others to carry.
 const TRIES: usize = 64;
 
+/// Addresses that are remembered as of this machine, or not.
+const LOCALS: usize = 64;
+
 /// A pair of sockets.
 pub struct Bound {
     pub rtp: UdpSocket,
     pub rtcp: UdpSocket,
     pub address: IpAddr,
+    /// They have every address of this machine.
+    pub is_any: bool,
     pub port: u16,
 }
 
@@ -43,6 +48,12 @@ impl Range {
         let is_own = vec![false; usize::from(pairs)];
         let range = |&address| Self { address, first, pairs, next, is_own: is_own.clone(), tried: 0 };
         addresses.iter().map(range).collect()
+    }
+
+    /// True when the port is one of a pair that was bound.
+    pub fn has(&self, port: u16) -> bool {
+        let place = port.checked_sub(self.first).map(|offset| usize::from(offset / 2));
+        place.and_then(|place| self.is_own.get(place)).copied().unwrap_or(false)
     }
 
     /// False once every place of it was looked at.
@@ -88,7 +99,26 @@ impl Range {
     fn bind_at(&self, port: u16) -> io::Result<Bound> {
         let rtp = bind(self.address, port)?;
         let rtcp = bind(self.address, port.checked_add(1).ok_or(io::ErrorKind::AddrNotAvailable)?)?;
-        Ok(Bound { rtp, rtcp, address: self.address, port })
+        let is_any = rtp.local_addr()?.ip().is_unspecified();
+        Ok(Bound { rtp, rtcp, address: self.address, is_any, port })
+    }
+}
+
+/// Which addresses are of this machine, as far as anybody asked.
+#[derive(Default)]
+pub struct Locals(Vec<(IpAddr, bool)>);
+
+impl Locals {
+    pub fn contains(&mut self, address: IpAddr) -> bool {
+        if let Some((_, is_local)) = self.0.iter().find(|(known, _)| *known == address) {
+            return *is_local;
+        }
+        let is_local = std::net::UdpSocket::bind((address, 0)).is_ok();
+        if self.0.len() >= LOCALS {
+            self.0.clear();
+        }
+        self.0.push((address, is_local));
+        is_local
     }
 }
 
