@@ -66,7 +66,8 @@ impl<O: Copy> Servers<O> {
         message: Message,
         flow: Flow,
     ) -> Option<Event<O>> {
-        let Some((id, server)) = invite.and_then(|id| Some((id, self.servers.get(id)?))) else {
+        let invite = invite.and_then(|id| Some((id, self.servers.get(id)?)));
+        let Some((id, server)) = invite.filter(|(_, server)| server.is_cancelled_by(&message, &flow)) else {
             refuse(context, &message, flow, 481);
             return None;
         };

@@ -197,6 +197,25 @@ fn ca_5_cancel_by_somebody_else() {
     world.silent();
 }
 
+/// Many phones count their branches up: whoever guesses one ends no emergency call with it.
+#[test]
+fn ca_5_cancel_with_a_guessed_branch() {
+    let (mut world, invite, offered) = ringing();
+    let from = format!("{}x", invite.header("From"));
+    let next = format!("{} CANCEL", invite.cseq() + 1);
+    for (name, value) in [("Call-ID", "guessed"), ("From", from.as_str()), ("CSeq", next.as_str())] {
+        let forged = invite.cancel().set(name, value);
+        assert_eq!(world.ask(&alice(), &forged).code(), 481, "{name}: §9.1 has it equal that of the INVITE");
+    }
+    world.send(&outsider(), &invite.cancel());
+    assert_eq!(world.take(&outsider(), "*").code(), 481, "all of it right, from another host");
+    world.silent();
+    // The phone's own, whose port a NAT has changed.
+    let moved = Agent { address: (alice().address.ip(), 40_000).into(), ..alice() };
+    world.send(&moved, &invite.cancel());
+    assert_eq!(world.take(&psap(), "CANCEL").branch(), offered.branch());
+}
+
 #[test]
 fn ca_6_reason_is_carried_across() {
     let (mut world, invite, _) = ringing();
