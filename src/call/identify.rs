@@ -67,7 +67,7 @@ pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> 
         return Sender::Pbx(pbx, identity);
     }
     let config = parts.config.clone();
-    match parts.auth.verify(parts.context.now, invite, &config) {
+    match parts.auth.verify(parts.context.now, invite, flow.remote.ip(), &config) {
         Verdict::Ok(aor) => Sender::User(aor),
         Verdict::Missing => match sole_user_on(parts, flow) {
             // The phone hides its name (anonymous From), but only one user is registered over this flow.

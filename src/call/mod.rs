@@ -456,7 +456,7 @@ fn name_of(id: CallId, started_at: Instant) -> CompactString {
 fn challenge(parts: &mut Parts<'_>, server: ServerId, invite: &Message, flow: Flow, stale: bool) {
     let Parts { context, ua, auth, .. } = parts;
     let (now, mut lines) = (context.now, crate::sip::Lines::default());
-    auth.challenge(now, context.rng, stale, invite, &mut lines);
+    auth.challenge(now, context.rng, stale, invite, flow.remote.ip(), &mut lines);
     ua.reply_with(context, server, invite, flow, &ua::Refusal::new(401), &lines);
 }
 

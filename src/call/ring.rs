@@ -144,7 +144,10 @@ impl Calls {
         let Stage::Ringing(ringing) = &call.stage else { return false };
         let bindings = parts.registrar.bindings(&ringing.user);
         let Some(tried) = bindings.iter().find(|binding| binding.contact() == contact) else { return false };
-        let is_safe = |binding: &Binding| !ringing.is_secure || binding.flow.protocol.is_secure();
+        let is_safe = |binding: &Binding| {
+            (!ringing.is_secure || binding.flow.protocol.is_secure())
+                && !parts.trunks.would_take_datagrams_of(&binding.flow)
+        };
         let is_flow =
             |binding: &&Binding| std::ptr::eq(*binding, tried) || (is_other_flow(tried, binding) && is_safe(binding));
         let is_of_phone = |target: &CompactString| bindings.iter().filter(is_flow).any(|flow| flow.contact() == target);
@@ -160,6 +163,11 @@ impl Calls {
 
     /// Sends an INVITE to one device, over its flow; over a new connection where that is gone.
     pub(super) fn ring(&mut self, parts: &mut Parts<'_>, id: CallId, device: &Device) {
+        // A row of the store, from before a trunk was there.
+        if parts.trunks.would_take_datagrams_of(&device.flow) {
+            tracing::warn!(flow = %device.flow, "a phone registered where a trunk is, and is not rung");
+            return;
+        }
         let flow = match (device.flow.protocol.is_reliable(), device.flow.connection) {
             // Its connection is lost: perhaps it listens where its contact says (CONFORMANCE NA-2).
             (true, None) => {

@@ -51,7 +51,7 @@ impl Node {
         }
         // Also while draining: a callback can only ring a phone that is registered, and the binding outlives the restart.
         let config = std::sync::Arc::clone(&self.config);
-        let user = match self.auth.verify(self.now, request, &config) {
+        let user = match self.auth.verify(self.now, request, flow.remote.ip(), &config) {
             Verdict::Ok(user) => user,
             Verdict::Missing => return self.challenge(server, request, flow, false),
             Verdict::Stale => {
@@ -65,6 +65,11 @@ impl Node {
         if claimed.as_ref() != Some(&user) {
             let refusal = Refusal::warn(403, "The credentials are of another user");
             return self.refuse(server, request, flow, &refusal);
+        }
+        // A forged source: what is sent to a phone there, a trunk takes for a call of ours to any number.
+        if self.trunks.would_take_datagrams_of(&flow) {
+            tracing::warn!(%flow, "REGISTER from where a trunk is refused");
+            return self.refuse(server, request, flow, &Refusal::warn(403, "A trunk is at this address"));
         }
         self.bind(server, request, flow, &user);
     }

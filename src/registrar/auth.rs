@@ -23,7 +23,7 @@ pub enum Verdict {
     Ok(Aor),
     /// There are none for our realm.
     Missing,
-    /// The right password over a nonce that is too old, used before, or not ours: challenge with `stale`.
+    /// The right password over a nonce that is too old, used before, sent to another address, or not ours: challenge with `stale`.
     Stale,
     Wrong,
 }
@@ -84,7 +84,7 @@ impl Auth {
         }
         self.unanswered.insert(key, now);
         let reads = if comes_back { Reads::OnlyMd5 } else { Reads::of(request) };
-        self.print_challenges(now, rng, stale, reads, lines);
+        self.print_challenges(now, rng, stale, reads, source, lines);
     }
 
     /// The phone has answered, well or not: it can read what it was offered.
@@ -95,17 +95,33 @@ impl Auth {
     }
 
     /// The `WWW-Authenticate` headers of a 401, strongest first (RFC 8760 §2.4).
-    pub fn challenge(&self, now: Instant, rng: &mut Rng, stale: bool, request: &Message, lines: &mut Lines) {
-        self.print_challenges(now, rng, stale, Reads::of(request), lines);
+    pub fn challenge(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        stale: bool,
+        request: &Message,
+        source: IpAddr,
+        lines: &mut Lines,
+    ) {
+        self.print_challenges(now, rng, stale, Reads::of(request), source, lines);
     }
 
-    fn print_challenges(&self, now: Instant, rng: &mut Rng, stale: bool, reads: Reads, lines: &mut Lines) {
+    fn print_challenges(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        stale: bool,
+        reads: Reads,
+        source: IpAddr,
+        lines: &mut Lines,
+    ) {
         let offered: &[Algorithm] = match reads {
             Reads::OnlyMd5 if self.offered.len() > 1 => &[Algorithm::Md5],
             Reads::FirstMd5 if self.offered.len() > 1 => &[Algorithm::Md5, Algorithm::Sha256],
             Reads::All | Reads::OnlyMd5 | Reads::FirstMd5 => self.offered,
         };
-        let nonce = self.nonces.issue(now, rng);
+        let nonce = self.nonces.issue(now, rng, source);
         for algorithm in offered {
             let challenge = Challenge {
                 realm: Cow::Borrowed(self.realm.as_bytes()),
@@ -119,8 +135,8 @@ impl Auth {
         }
     }
 
-    /// Judges the `Authorization` of a request. A nonce count that was accepted is spent.
-    pub fn verify(&mut self, now: Instant, request: &Message, config: &Config) -> Verdict {
+    /// Judges the `Authorization` of a request from `source`. A nonce count that was accepted is spent.
+    pub fn verify(&mut self, now: Instant, request: &Message, source: IpAddr, config: &Config) -> Verdict {
         let lines = request.headers().filter(|header| header.name == Name::Authorization);
         let read = lines.map(|header| unfold(header.value)).collect::<Vec<_>>();
         let ours = |credentials: &Credentials<'_>| *credentials.realm == *self.realm.as_bytes();
@@ -137,7 +153,8 @@ impl Auth {
             Some(qop) => qop.count().or(Some(0)),
             None => None, // RFC 2069
         };
-        let spent = self.nonces.read(&credentials.nonce).is_some_and(|issue| self.nonces.spend(now, issue, count));
+        let issue = self.nonces.read(&credentials.nonce, source);
+        let spent = issue.is_some_and(|issue| self.nonces.spend(now, issue, count));
         if spent { Verdict::Ok(user.aor.clone()) } else { Verdict::Stale }
     }
 
@@ -211,6 +228,7 @@ mod tests {
     use super::*;
     use crate::sip::digest::{Qop, ha1, response};
 
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const START: Instant = Instant::from_millis(1_700_000_000_000);
 
     fn config(users: &str) -> Config {
@@ -303,7 +321,7 @@ mod tests {
         fn challenges(&mut self, stale: bool) -> Vec<String> {
             let mut lines = Lines::default();
             let register = request("REGISTER", "sip:example.com", "example.com", "");
-            self.auth.challenge(START, &mut self.rng, stale, &register, &mut lines);
+            self.auth.challenge(START, &mut self.rng, stale, &register, HOME, &mut lines);
             let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
             text.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: ")).map(str::to_owned).collect()
         }
@@ -315,7 +333,8 @@ mod tests {
         }
 
         fn verify(&mut self, at: Instant, authorization: &str) -> Verdict {
-            self.auth.verify(at, &request("REGISTER", "sip:example.com", "example.com", authorization), &self.config)
+            let register = request("REGISTER", "sip:example.com", "example.com", authorization);
+            self.auth.verify(at, &register, HOME, &self.config)
         }
 
         /// The verdict on a first answer to a new challenge.
@@ -389,7 +408,7 @@ mod tests {
         for host in ["example.com", "127.0.0.1", "elsewhere.invalid"] {
             let nonce = bench.nonce();
             let message = request("REGISTER", "sip:example.com", host, &Phone::ALICE.answer(&nonce));
-            assert_eq!(bench.auth.verify(START, &message, &bench.config), alice(), "{host}");
+            assert_eq!(bench.auth.verify(START, &message, HOME, &bench.config), alice(), "{host}");
         }
     }
 
@@ -409,7 +428,7 @@ mod tests {
         let nonce = bench.nonce();
         let answer = Phone::ALICE.answer(&nonce);
         let invite = request("INVITE", "sip:example.com", "example.com", &answer);
-        assert_eq!(bench.auth.verify(START, &invite, &bench.config), Verdict::Wrong, "made for another method");
+        assert_eq!(bench.auth.verify(START, &invite, HOME, &bench.config), Verdict::Wrong, "made for another method");
         assert_eq!(bench.verify(START, &answer.replace("SHA-256", "SHA-512-256")), Verdict::Wrong);
         for missing in [
             "",

@@ -1,6 +1,8 @@
 //! Nonces: made without keeping any, remembered only once used, so that a count is never accepted twice (RFC 7616 §3.3, §5.4).
+//! Each is good only from the IP address it was sent to: whoever forges a source cannot read what is sent there.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -44,16 +46,16 @@ impl Nonces {
         Self { mac, counts: BTreeMap::new(), forgotten: None, limit }
     }
 
-    pub fn issue(&self, now: Instant, rng: &mut Rng) -> String {
+    pub fn issue(&self, now: Instant, rng: &mut Rng, source: IpAddr) -> String {
         let issue = Issue { at_ms: now.as_millis(), random: rng.u64() };
         let mut whole = [0; 16 + MAC_BYTES];
-        let bytes = issue.bytes().into_iter().chain(self.mac_of(issue));
+        let bytes = issue.bytes().into_iter().chain(self.mac_of(issue, source));
         whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
         URL_SAFE_NO_PAD.encode(whole)
     }
 
-    /// `None` when the nonce is not one of ours.
-    pub fn read(&self, nonce: &[u8]) -> Option<Issue> {
+    /// `None` when the nonce is not one of ours, or was not sent to `source`.
+    pub fn read(&self, nonce: &[u8], source: IpAddr) -> Option<Issue> {
         let mut whole = [0; 16 + MAC_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(nonce, &mut whole).ok()?;
         let (issue, mac) = whole.get(..length)?.split_at_checked(16)?;
@@ -62,7 +64,7 @@ impl Nonces {
             at_ms: u64::from_be_bytes(at_ms.try_into().ok()?),
             random: u64::from_be_bytes(random.try_into().ok()?),
         };
-        bool::from(self.mac_of(issue).ct_eq(mac)).then_some(issue)
+        bool::from(self.mac_of(issue, source).ct_eq(mac)).then_some(issue)
     }
 
     /// Uses a nonce with this `nc`, or without one (RFC 2069) for its only time. False: too old, or used before.
@@ -101,9 +103,14 @@ impl Nonces {
         now.since(Instant::from_millis(issue.at_ms)) > LIFETIME
     }
 
-    fn mac_of(&self, issue: Issue) -> [u8; MAC_BYTES] {
+    fn mac_of(&self, issue: Issue, source: IpAddr) -> [u8; MAC_BYTES] {
         let mut mac = self.mac.clone();
         mac.update(&issue.bytes());
+        // No port, which a NAT may change; a dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d.
+        mac.update(&match source.to_canonical() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        });
         let mut short = [0; MAC_BYTES];
         short.iter_mut().zip(mac.finalize().into_bytes()).for_each(|(to, from)| *to = from);
         short
@@ -121,6 +128,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
     const START: Instant = Instant::from_millis(1_700_000_000_000);
 
     fn nonces(limit: usize) -> (Nonces, Rng) {
@@ -128,23 +136,34 @@ mod tests {
     }
 
     fn fresh(nonces: &Nonces, now: Instant, rng: &mut Rng) -> Issue {
-        nonces.read(nonces.issue(now, rng).as_bytes()).unwrap()
+        nonces.read(nonces.issue(now, rng, HOME).as_bytes(), HOME).unwrap()
     }
 
     #[test]
     fn a_nonce_is_ours_only_under_its_realm_and_secret() {
         let (ours, mut rng) = nonces(9);
-        let nonce = ours.issue(START, &mut rng);
-        assert!(ours.read(nonce.as_bytes()).is_some());
-        assert_ne!(nonce, ours.issue(START, &mut rng));
-        assert!(Nonces::new(&[7; 64], "example.org").read(nonce.as_bytes()).is_none());
-        assert!(Nonces::new(&[8; 64], "example.com").read(nonce.as_bytes()).is_none());
+        let nonce = ours.issue(START, &mut rng, HOME);
+        assert!(ours.read(nonce.as_bytes(), HOME).is_some());
+        assert_ne!(nonce, ours.issue(START, &mut rng, HOME));
+        assert!(Nonces::new(&[7; 64], "example.org").read(nonce.as_bytes(), HOME).is_none());
+        assert!(Nonces::new(&[8; 64], "example.com").read(nonce.as_bytes(), HOME).is_none());
         for bad in ["", "x", "=", &nonce[1..], &format!("{nonce}A"), &"A".repeat(43), &"A".repeat(5000)] {
-            assert!(ours.read(bad.as_bytes()).is_none(), "{bad}");
+            assert!(ours.read(bad.as_bytes(), HOME).is_none(), "{bad}");
         }
         let mut bent = nonce.into_bytes();
         bent[3] ^= 1;
-        assert!(ours.read(&bent).is_none());
+        assert!(ours.read(&bent, HOME).is_none());
+    }
+
+    #[test]
+    fn a_nonce_is_good_only_where_it_was_sent() {
+        let (ours, mut rng) = nonces(9);
+        let nonce = ours.issue(START, &mut rng, HOME);
+        for (source, is_good) in
+            [("198.51.100.7", true), ("::ffff:198.51.100.7", true), ("198.51.100.8", false), ("::7", false)]
+        {
+            assert_eq!(ours.read(nonce.as_bytes(), source.parse().unwrap()).is_some(), is_good, "{source}");
+        }
     }
 
     #[test]

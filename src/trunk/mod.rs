@@ -23,7 +23,7 @@ use compact_str::CompactString;
 
 use crate::base::{Instant, Protocol, Rng};
 use crate::config::{self, Config, PbxIdx, TrunkIdx};
-use crate::transport::{Found, Place, Question};
+use crate::transport::{Flow, Found, Place, Question};
 use order::Choice;
 
 slotmap::new_key_type! {
@@ -255,6 +255,16 @@ impl Trunks {
         self.targets.values().any(|target| target.known().any(|known| known.remote == address))
     }
 
+    /// True when a datagram over `flow` goes to a target of a trunk. A stream that comes from there was not forged, and the
+    /// target of a PBX may be where its phones register through it.
+    pub fn would_take_datagrams_of(&self, flow: &Flow) -> bool {
+        let is_there = |target: &Target| {
+            matches!(target.whose, Whose::Trunk(_))
+                && target.known().any(|known| canonical(known.remote) == canonical(flow.remote))
+        };
+        !flow.protocol.is_reliable() && self.targets.values().any(is_there)
+    }
+
     /// No connection to `remote` could be made. What that means for its state is told by what was to be sent.
     pub fn failed(&mut self, protocol: Protocol, remote: SocketAddr, reason: &str) {
         for target in self.targets.values_mut() {
@@ -327,4 +337,9 @@ fn view(target: &Target) -> TargetView<'_> {
         last_status: target.last_status,
         last_error: target.last_error.as_deref().or(target.rests()),
     }
+}
+
+/// A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -12,6 +12,7 @@ mod cancel;
 mod dialogs;
 mod families;
 mod finding;
+mod forged;
 mod framing;
 mod hostile;
 mod in_dialog;
