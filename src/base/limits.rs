@@ -90,7 +90,7 @@ pub const TRANSFER: Duration = Duration::from_secs(180);
 pub const FORKS: usize = 8;
 /// Provisional responses of one call that wait for the PRACK of the one before; further ones are dropped.
 pub const PROVISIONALS_WAITING: usize = 8;
-/// Longest session interval taken from a 422, in seconds.
+/// Longest session interval taken from a peer, in seconds.
 pub const SESSION_INTERVAL_SECONDS: u32 = 24 * 3600;
 /// Questions to rtpengine without an answer; beyond, calls go through the relay of the daemon.
 pub const RTPENGINE_QUESTIONS: usize = 10_000;

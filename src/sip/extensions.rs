@@ -6,6 +6,7 @@ use memchr::memchr;
 use super::params::Params;
 use super::text::{decimal, trim, values};
 use super::{Message, Name};
+use crate::base::limits;
 
 /// Option tags, Allow and session timer of one message. What is not there is `false` or `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,13 +20,14 @@ pub struct Extensions {
     /// UPDATE in Allow.
     pub update: bool,
     pub session_expires: Option<SessionExpires>,
-    /// Seconds of Min-SE.
+    /// Seconds of Min-SE, at most [`limits::SESSION_INTERVAL_SECONDS`].
     pub min_se: Option<u32>,
 }
 
 /// The value of Session-Expires (RFC 4028 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionExpires {
+    /// At most [`limits::SESSION_INTERVAL_SECONDS`].
     pub seconds: u32,
     pub refresher: Option<Role>,
 }
@@ -95,9 +97,10 @@ fn number(text: &[u8]) -> Option<u32> {
     u32::try_from(decimal(text)?).ok()
 }
 
-/// Delta-seconds before any parameter.
+/// Delta-seconds before any parameter: whoever names a century gets a day, for its session is watched.
 fn seconds(value: &[u8]) -> Option<u32> {
-    number(trim(value.get(..memchr(b';', value).unwrap_or(value.len()))?))
+    let named = number(trim(value.get(..memchr(b';', value).unwrap_or(value.len()))?))?;
+    Some(named.min(limits::SESSION_INTERVAL_SECONDS))
 }
 
 fn session_expires(value: &[u8]) -> Option<SessionExpires> {
@@ -144,6 +147,12 @@ mod tests {
         assert_eq!(message("INVITE sip:b@x SIP/2.0", "Allow: update\r\n").extensions(), Extensions::default());
         let odd = message("INVITE sip:b@x SIP/2.0", "Session-Expires: -1\r\nMin-SE: 99999999999\r\n");
         assert_eq!(odd.extensions(), Extensions::default());
+        let long = message("INVITE sip:b@x SIP/2.0", "Session-Expires: 4294967295;refresher=uac\r\nMin-SE: 86401\r\n");
+        let day = Some(SessionExpires { seconds: 86_400, refresher: Some(Role::Uac) });
+        assert_eq!(
+            long.extensions(),
+            Extensions { session_expires: day, min_se: Some(86_400), ..Extensions::default() }
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::leg::{Leg, Stage};
 use super::uas::allow;
 use super::{Content, Context, Event, LegId, Settings, Ua};
-use crate::base::{Instant, Rng, limits};
+use crate::base::{Instant, Rng};
 use crate::dialog::{Exchange, Keeper, SessionTimer};
 use crate::sip::{Extensions, Lines, Message, Method, Role, Writer};
 
@@ -118,7 +118,7 @@ impl Ua {
                 self.wake_timer(id, now);
             }
             (Some(422), Ok(response)) => {
-                let min_se = response.extensions().min_se.unwrap_or(0).min(limits::SESSION_INTERVAL_SECONDS);
+                let min_se = response.extensions().min_se.unwrap_or(0);
                 let again = min_se > timer.seconds.max(leg.min_se);
                 leg.min_se = leg.min_se.max(min_se);
                 timer.seconds = timer.seconds.max(min_se);

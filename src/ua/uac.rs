@@ -10,7 +10,6 @@ use super::sending::{Outgoing, send, send_ack};
 use super::signing::{Signing, signed};
 use super::uas::{finish, is_sips, tag_of};
 use super::{CallId, Cause, Context, Event, LegId, Owner, Refusal, Ua};
-use crate::base::limits;
 use crate::dialog::{Dialog, Exchange};
 use crate::sip::{Lines, Message, Method, Name};
 use crate::transaction::{Branch, ClientId};
@@ -156,8 +155,7 @@ impl Ua {
     /// that is no way out.
     fn try_longer(&mut self, context: &mut Context<'_>, id: LegId, refusal: &Message) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return false };
-        let min_se = refusal.extensions().min_se.filter(|min_se| *min_se <= limits::SESSION_INTERVAL_SECONDS);
-        let wanted = min_se.filter(|min_se| *min_se > leg.min_se && leg.call.is_some());
+        let wanted = refusal.extensions().min_se.filter(|min_se| *min_se > leg.min_se && leg.call.is_some());
         let (Some(min_se), Some(uac)) = (wanted, &mut leg.uac) else { return false };
         let Ok(invite) = Message::parse(uac.sent.clone()) else { return false };
         leg.min_se = min_se;

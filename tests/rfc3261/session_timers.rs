@@ -133,6 +133,20 @@ fn st_2_too_short_an_interval() {
     assert_eq!(world.take(&alice(), "200 INVITE").header("Session-Expires"), "120;refresher=uas");
 }
 
+/// SPEC §10: whoever asks for a century is still asked once a day whether it is there.
+#[test]
+fn st_2_nobody_puts_the_timer_to_sleep() {
+    const CENTURY: &str = "4294967295";
+    let long = |refresher: &str| format!("{CENTURY};refresher={refresher}");
+    let (mut world, call) = talking(
+        &[("Supported", "timer"), ("Session-Expires", &long("uac")), ("Min-SE", CENTURY), ("Allow", ALLOW)],
+        &[("Require", "timer"), ("Session-Expires", &long("uac")), ("Allow", ALLOW)],
+    );
+    assert_eq!(call.ok.header("Session-Expires"), "86400;refresher=uac");
+    world.run(43_200_100);
+    assert_eq!(world.take(&psap(), "UPDATE").header("Session-Expires"), "86400;refresher=uac");
+}
+
 #[test]
 fn st_2_our_own_retry_on_422() {
     let mut world = World::with_alice();
