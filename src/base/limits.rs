@@ -92,6 +92,8 @@ pub const FORKS: usize = 8;
 pub const PROVISIONALS_WAITING: usize = 8;
 /// Longest session interval taken from a peer, in seconds.
 pub const SESSION_INTERVAL_SECONDS: u32 = 24 * 3600;
+/// Alarms of the legs kept for each of them, on average; beyond, those that are no longer true are dropped.
+pub const ALARMS_PER_LEG: usize = 4;
 /// Questions to rtpengine without an answer; beyond, calls go through the relay of the daemon.
 pub const RTPENGINE_QUESTIONS: usize = 10_000;
 /// Events of one call that wait for rtpengine; beyond, the call goes on without it.

@@ -196,6 +196,15 @@ impl Leg {
         self.dialog.offers.theirs()
     }
 
+    /// True when something is due at `at`: the session timer, or a repetition of the 2xx or of the provisional response.
+    pub(super) fn is_due(&self, at: Instant) -> bool {
+        let repeated = self.uas.as_ref().is_some_and(|uas| {
+            let provisional = uas.reliable.as_ref().and_then(|reliable| reliable.next());
+            uas.answer.as_ref().is_some_and(|answer| answer.next == at) || provisional == Some(at)
+        });
+        repeated || self.timer.is_some_and(|timer| timer.due == at)
+    }
+
     /// A target refresh (RFC 3261 §12.2.2): the peer's Contact, and of a phone the place it now sends from.
     pub(super) fn follow(&mut self, request: &Message, flow: Flow) {
         self.dialog.refresh_target(request);

@@ -7,12 +7,14 @@ use std::time::Duration;
 use super::leg::{Leg, Stage};
 use super::uas::allow;
 use super::{Content, Context, Event, LegId, Settings, Ua};
-use crate::base::{Instant, Rng};
+use crate::base::{Instant, Rng, limits};
 use crate::dialog::{Exchange, Keeper, SessionTimer};
 use crate::sip::{Extensions, Lines, Message, Method, Role, Writer};
 
 /// Another try when the leg is in the middle of something.
 const BUSY: Duration = Duration::from_secs(5);
+/// Alarms beyond what the legs may have before those that are no longer true are looked for.
+const ALARMS_LEFT: usize = 64;
 
 impl Ua {
     /// The session of the leg is alive as of now, on these terms.
@@ -20,14 +22,27 @@ impl Ua {
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.timer = timer;
         if let Some(timer) = timer {
-            self.alarms.push(Reverse((timer.due, id)));
+            self.alarm(timer.due, id);
         }
+    }
+
+    /// Something is due on the leg. A peer that refreshes without end leaves alarms behind that are no longer true.
+    fn alarm(&mut self, at: Instant, id: LegId) {
+        self.alarms.push(Reverse((at, id)));
+        if self.alarms.len() <= limits::ALARMS_PER_LEG * self.legs.len() + ALARMS_LEFT {
+            return;
+        }
+        let mut alarms = std::mem::take(&mut self.alarms).into_vec();
+        alarms.sort_unstable();
+        alarms.dedup();
+        alarms.retain(|Reverse((at, id))| self.legs.get(*id).is_some_and(|leg| leg.is_due(*at)));
+        self.alarms = alarms.into();
     }
 
     fn wake_timer(&mut self, id: LegId, at: Instant) {
         let Some(timer) = self.legs.get_mut(id).and_then(|leg| leg.timer.as_mut()) else { return };
         timer.due = at;
-        self.alarms.push(Reverse((at, id)));
+        self.alarm(at, id);
     }
 
     /// The session timer of a leg is due: refresh, ask, or miss the peer's refresh.

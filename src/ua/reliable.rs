@@ -58,6 +58,11 @@ impl Reliable {
         })
     }
 
+    /// When the outstanding response is to be repeated.
+    pub fn next(&self) -> Option<Instant> {
+        self.out.as_ref().map(|out| out.next)
+    }
+
     /// RFC 3262 §3: no 2xx while a description before it is not acknowledged.
     fn holds_back(&self) -> bool {
         let described = |provisional: &Provisional| provisional.content.is_some();
