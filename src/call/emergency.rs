@@ -5,7 +5,7 @@ use compact_str::{CompactString, format_compact};
 use super::classify;
 use super::dialling::Dialling;
 use super::history::{Dialled, Kind, Report};
-use super::identify::same_uri;
+use super::identify::phone_at;
 use super::media::{Opening, Resume};
 use super::rewrite::Secrets;
 use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
@@ -240,6 +240,5 @@ fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, caller: &classify:
 fn binding_of<'a>(parts: &Parts<'a>, contact: &[u8], flow: &Flow, user: &Aor) -> Option<&'a Binding> {
     let on_flow = || parts.registrar.listed(user).iter().filter(|binding| binding.is_on(flow));
     let is_sole = || on_flow().count() == 1 && parts.registrar.users_on_flow(flow).count() == 1;
-    let named = on_flow().find(|binding| same_uri(binding.contact().as_bytes(), contact));
-    named.or_else(|| on_flow().next().filter(|_| is_sole()))
+    phone_at(parts, contact, flow, user).or_else(|| on_flow().next().filter(|_| is_sole()))
 }

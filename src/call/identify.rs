@@ -4,7 +4,7 @@
 use super::Parts;
 use crate::base::limits;
 use crate::config::{Aor, Config, PbxIdx, TrunkIdx};
-use crate::registrar::Verdict;
+use crate::registrar::{Binding, Verdict};
 use crate::sip::{Message, Name, NameAddr, Scheme, Uri};
 use crate::transport::Flow;
 
@@ -118,18 +118,21 @@ pub(super) fn trunk_on(parts: &Parts<'_>, flow: &Flow) -> Option<TrunkIdx> {
 /// Somebody who is registered on the flow: whose phone has this Contact, else whose name From has, else anybody.
 fn live_user_on(parts: &Parts<'_>, invite: &Message, flow: &Flow) -> Option<Aor> {
     let (contact, from) = (invite.contact(), Uri::parse(invite.from().uri).ok());
-    let has_phone = |user: &&Aor| {
-        let mut bindings = parts.registrar.listed(user).iter().filter(|binding| binding.is_on(flow));
-        bindings
-            .any(|binding| contact.as_ref().is_some_and(|contact| same_uri(contact.uri, binding.contact().as_bytes())))
-    };
+    let has_phone =
+        |user: &&Aor| contact.as_ref().is_some_and(|contact| phone_at(parts, contact.uri, flow, user).is_some());
     let is_named = |user: &&Aor| from.as_ref().is_some_and(|from| *from.unescaped_user() == *user.user().as_bytes());
     let users = || parts.registrar.users_on_flow(flow);
     users().find(has_phone).or_else(|| users().find(is_named)).or_else(|| users().next()).cloned()
 }
 
+/// The registration of `user` over this flow under this contact.
+pub(super) fn phone_at<'a>(parts: &Parts<'a>, contact: &[u8], flow: &Flow, user: &Aor) -> Option<&'a Binding> {
+    let mut on_flow = parts.registrar.listed(user).iter().filter(|binding| binding.is_on(flow));
+    on_flow.find(|binding| same_uri(binding.contact().as_bytes(), contact))
+}
+
 /// RFC 3261 §19.1.4.
-pub(super) fn same_uri(one: &[u8], other: &[u8]) -> bool {
+fn same_uri(one: &[u8], other: &[u8]) -> bool {
     let matches = || Some(Uri::parse(one).ok()?.matches(&Uri::parse(other).ok()?));
     one == other || matches().unwrap_or(false)
 }

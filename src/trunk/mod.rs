@@ -252,16 +252,13 @@ impl Trunks {
 
     /// True when a target has this address, whatever its transport.
     pub fn are_at(&self, address: SocketAddr) -> bool {
-        self.targets.values().any(|target| target.known().any(|known| known.remote == address))
+        self.targets.values().any(|target| target.is_at(address))
     }
 
     /// True when a datagram over `flow` goes to a target of a trunk. A stream that comes from there was not forged, and the
     /// target of a PBX may be where its phones register through it.
     pub fn would_take_datagrams_of(&self, flow: &Flow) -> bool {
-        let is_there = |target: &Target| {
-            matches!(target.whose, Whose::Trunk(_))
-                && target.known().any(|known| canonical(known.remote) == canonical(flow.remote))
-        };
+        let is_there = |target: &Target| target.trunk().is_some() && target.is_at(flow.remote);
         !flow.protocol.is_reliable() && self.targets.values().any(is_there)
     }
 
@@ -337,9 +334,4 @@ fn view(target: &Target) -> TargetView<'_> {
         last_status: target.last_status,
         last_error: target.last_error.as_deref().or(target.rests()),
     }
-}
-
-/// A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

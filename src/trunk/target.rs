@@ -1,5 +1,6 @@
 //! One target of a trunk: its addresses, how they answer, when to ask them and DNS again.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -145,6 +146,12 @@ impl Target {
     /// False when `options_interval` is zero: its state is only what calls have shown.
     pub fn is_probed(&self) -> bool {
         self.interval.is_some()
+    }
+
+    /// True when this is one of its addresses. A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d.
+    pub fn is_at(&self, address: SocketAddr) -> bool {
+        let canonical = |at: SocketAddr| (at.ip().to_canonical(), at.port());
+        self.addresses.iter().any(|known| canonical(known.server.place.remote) == canonical(address))
     }
 
     /// Every place known, those that failed last. Empty until DNS has answered once.
