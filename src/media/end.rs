@@ -3,8 +3,8 @@
 //!
 //! The source of packets is learnt from the first that comes from where the peer may be, and from then on is the only one
 //! that is heard (RFC 7362 §4): where the description says, or any port of the address that it or its signalling has, for NATs
-//! give a stream another port. It changes when signalling points elsewhere, or after silence. So a third party that floods the port is
-//! neither heard nor answered.
+//! give a stream another port. It changes when signalling points elsewhere, when packets come from exactly where the description
+//! says, or after silence. So a third party that floods the port is neither heard nor answered.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -37,10 +37,6 @@ struct Latch {
 }
 
 impl Latch {
-    fn takes(&mut self, now: Instant, from: SocketAddr, may_be_peer: bool) -> bool {
-        learn(&mut self.source, now, from, may_be_peer)
-    }
-
     /// Where its packets come from; its keep-alives, when these have come alone since.
     fn source(&self, now: Instant) -> Option<SocketAddr> {
         match (self.source, self.hole) {
@@ -183,7 +179,7 @@ impl End {
         if port == Port::Rtp && self.place == Some(from) && self.rtp.source.is_some_and(|(source, _)| source != from) {
             self.rtp = Latch::default();
         }
-        let is_heard = self.latch(port).takes(now, from, may_be);
+        let is_heard = learn(&mut self.latch(port).source, now, from, may_be);
         if is_heard {
             let ip = from.ip().to_canonical();
             self.learnt = Some(ip);

@@ -247,8 +247,8 @@ impl Node {
         self.notify_ended(history, outcome, status);
     }
 
-    /// An emergency call, or a callback, that came to nothing at once. Of people nobody knows only so many are told of: they can make as many as they
-    /// like.
+    /// An emergency call, or a callback, that came to nothing at once. Of people nobody knows only so many are told of: they can
+    /// make as many as they like.
     fn refused(&mut self, told: &Dialled, refusal: &Refusal) {
         let history = &told.history;
         if history.user.is_none() && !self.strangers.admit(self.now) {

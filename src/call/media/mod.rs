@@ -12,7 +12,6 @@ mod passage;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
-
 use std::net::IpAddr;
 
 use bytes::Bytes;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::Claim;
 use crate::base::limits;
-use crate::call::history::{Kind, Report};
-use crate::call::{Calls, Parts};
+use crate::call::history::Report;
+use crate::call::{Call, Calls, Parts};
 use crate::config::MediaMode;
 use crate::dialog::Exchange;
 use crate::media::{Stream, Way, rewrite};
@@ -149,13 +149,11 @@ impl Calls {
 
     pub(super) fn claim(&self, parts: &Parts<'_>, leg: LegId) -> Claim {
         let call = self.media.legs.get(&leg).and_then(|media| self.calls.get(media.call));
-        let is_ordinary = call.is_some_and(|call| match call.kind {
-            Kind::Internal | Kind::Outbound | Kind::Inbound => call.direct_route.is_none(),
-            Kind::Emergency | Kind::Test | Kind::Callback => false,
-        });
+        if call.is_none_or(Call::is_urgent) {
+            return Claim::Emergency;
+        }
         let (first, last) = parts.config.media.ports;
-        let range = usize::from(last.saturating_sub(first)).div_ceil(2);
-        if is_ordinary { Claim::Ordinary { range } } else { Claim::Emergency }
+        Claim::Ordinary { range: usize::from(last.saturating_sub(first)).div_ceil(2) }
     }
 
     /// The address family of a leg's media: of the pairs it has, else of what its peer says of its own, else of its signalling.

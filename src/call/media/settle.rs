@@ -166,10 +166,10 @@ fn is_barred(config: &Config, own: &[Ports], is_server: bool, place: SocketAddr)
     let is_own = |ports: &Ports| {
         ports.address == place.ip() && (ports.rtp..=ports.rtp.saturating_add(1)).contains(&place.port())
     };
-    let is_door = |door: &SocketAddr, is_here: bool| *door == place || (is_here && door.port() == place.port());
     let is_here = media.addresses.contains(&place.ip())
         || config.listeners.iter().any(|listener| listener.address.ip().to_canonical() == place.ip());
     let (first, last) = media.ports;
+    let is_door = |door: &SocketAddr| *door == place || (is_here && door.port() == place.port());
     let is_relay = is_here && (first..=last).contains(&place.port());
-    media.rtpengine.iter().any(|door| is_door(door, is_here)) || own.iter().any(is_own) || (is_relay && !is_server)
+    media.rtpengine.iter().any(is_door) || own.iter().any(is_own) || (is_relay && !is_server)
 }
