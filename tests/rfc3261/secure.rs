@@ -9,22 +9,6 @@ use crate::world::{Agent, Dialog, Msg, Toml, World, alice, backup, bob, psap, re
 const TLS: ListenerId = ListenerId(2);
 const WSS: ListenerId = ListenerId(3);
 
-const LISTENERS: &str = r#"[[sip.listen]]
-transport = "tls"
-address = "192.0.2.1:5061"
-cert = "own.pem"
-key = "own-key.pem"
-[[sip.listen]]
-transport = "wss"
-address = "192.0.2.1:8443"
-cert = "own.pem"
-key = "own-key.pem"
-[registrar]"#;
-
-fn secure() -> Toml {
-    Toml::default().change("[registrar]", LISTENERS)
-}
-
 /// A REGISTER as browsers send it.
 fn from_browser(agent: &Agent) -> Msg {
     register(agent)
@@ -34,7 +18,7 @@ fn from_browser(agent: &Agent) -> Msg {
 
 #[test]
 fn na_2_a_browser_is_reached_over_its_own_connection_and_no_other() {
-    let mut world = World::of(&secure());
+    let mut world = World::of(&Toml::secure());
     let browser = world.connect_web(WSS, bob());
     world.register_as(&browser, &from_browser(&browser));
     world.register(&alice());
@@ -61,7 +45,7 @@ fn na_2_a_browser_is_reached_over_its_own_connection_and_no_other() {
 
 #[test]
 fn na_2_a_phone_on_tls_without_its_connection_is_not_looked_for() {
-    let mut world = World::of(&secure());
+    let mut world = World::of(&Toml::secure());
     let phone = world.connect_to(TLS, bob(), &[]);
     world.register_as(&phone, &register(&phone).set("Contact", "<sip:bob@198.51.100.72:5061;transport=tls>"));
     world.register(&alice());
@@ -73,7 +57,8 @@ fn na_2_a_phone_on_tls_without_its_connection_is_not_looked_for() {
 
 #[test]
 fn rfc5922_7_4_a_trunk_calls_back_under_the_name_of_its_certificate() {
-    let certified = secure().change(r#"accept_from = ["203.0.113.80:5080"]"#, r#"accept_from = ["psap.example"]"#);
+    let certified =
+        Toml::secure().change(r#"accept_from = ["203.0.113.80:5080"]"#, r#"accept_from = ["psap.example"]"#);
     let mut world = World::of(&certified);
     world.register(&alice());
     let (_, shown) = world.dialled();
@@ -91,7 +76,7 @@ fn rfc5922_7_4_a_trunk_calls_back_under_the_name_of_its_certificate() {
 
 #[test]
 fn a_sips_target_gets_sips_all_over_and_a_certificate_is_asked_for_its_host() {
-    let sips = secure().change(r#"{ uri = "sip:203.0.113.80:5080" }"#, r#"{ uri = "sips:203.0.113.80:5080" }"#);
+    let sips = Toml::secure().change(r#"{ uri = "sip:203.0.113.80:5080" }"#, r#"{ uri = "sips:203.0.113.80:5080" }"#);
     let mut world = World::of(&sips);
     world.register(&alice());
     let (_, shown) = world.dialled();
@@ -109,8 +94,8 @@ fn a_sips_target_gets_sips_all_over_and_a_certificate_is_asked_for_its_host() {
 
 #[test]
 fn a_trunk_whose_certificate_is_not_good_is_left_at_once() {
-    let tls =
-        secure().change(r#"{ uri = "sip:203.0.113.80:5080" }"#, r#"{ uri = "sip:203.0.113.80:5080;transport=tls" }"#);
+    let tls = Toml::secure()
+        .change(r#"{ uri = "sip:203.0.113.80:5080" }"#, r#"{ uri = "sip:203.0.113.80:5080;transport=tls" }"#);
     let mut world = World::of(&tls);
     world.register(&alice());
     let (_, shown) = world.dialled();
@@ -125,7 +110,7 @@ fn a_trunk_whose_certificate_is_not_good_is_left_at_once() {
 /// Rules 1.2f, 1.2g.
 #[test]
 fn a_sips_request_uri_never_keeps_an_emergency_call_from_its_trunk() {
-    let mut world = World::of(&secure());
+    let mut world = World::of(&Toml::secure());
     world.register(&alice());
     // SPEC §1: on any transport.
     world.dial(&alice(), "sips:911@example.com");
@@ -138,7 +123,7 @@ fn a_sips_request_uri_never_keeps_an_emergency_call_from_its_trunk() {
 
 #[test]
 fn rfc3261_12_1_1_a_dialog_begun_in_sips_over_tls_has_a_sips_contact() {
-    let mut world = World::of(&secure());
+    let mut world = World::of(&Toml::secure());
     let phone = world.connect_to(TLS, alice(), &[]);
     world.register(&phone);
     for (uri, contact, expected) in [
@@ -155,7 +140,7 @@ fn rfc3261_12_1_1_a_dialog_begun_in_sips_over_tls_has_a_sips_contact() {
 
 #[test]
 fn rfc7118_5_a_message_ends_with_its_frame() {
-    let mut world = World::of(&secure());
+    let mut world = World::of(&Toml::secure());
     let browser = world.connect_web(WSS, bob());
     let options = from_browser(&browser).to_string().replace("REGISTER", "OPTIONS");
     world.send_bytes(&browser, options.as_bytes().get(..80).unwrap());
@@ -168,7 +153,7 @@ fn rfc7118_5_a_message_ends_with_its_frame() {
 
 #[test]
 fn rfc5630_5_4_a_sips_uri_rings_no_phone_without_tls() {
-    let mut world = World::of(&secure());
+    let mut world = World::of(&Toml::secure());
     world.register(&alice());
     world.register(&bob());
     let refused = world.ask(&alice(), &alice().invite("sips:bob@example.com"));
@@ -190,7 +175,7 @@ fn rfc5630_5_4_a_sips_uri_rings_no_phone_without_tls() {
 #[test]
 fn rfc5630_5_4_a_sips_uri_rings_a_phone_over_that_flow_of_its_that_is_under_tls() {
     // RFC 5626 §7: one phone, several flows, and the first is not safe.
-    let mut world = World::of(&secure());
+    let mut world = World::of(&Toml::secure());
     world.register(&alice());
     let of_phone = |contact: &str, flow| format!("{contact};+sip.instance=\"<urn:uuid:7>\";reg-id={flow}");
     world.register_as(&bob(), &register(&bob()).set("Contact", &of_phone(&bob().contact(), 1)));
@@ -210,7 +195,7 @@ fn rfc5630_5_4_a_sips_uri_rings_a_phone_over_that_flow_of_its_that_is_under_tls(
 #[test]
 fn a_callback_by_sips_rings_a_phone_without_tls() {
     // SPEC §1, §6: no security keeps it from the phone that called.
-    let mut world = World::of(&secure());
+    let mut world = World::of(&Toml::secure());
     world.register(&alice());
     let (_, shown) = world.dialled();
     let number = shown.header("From").split(['@', ':']).nth(1).unwrap().to_owned();
@@ -220,8 +205,8 @@ fn a_callback_by_sips_rings_a_phone_without_tls() {
 
 #[test]
 fn what_goes_to_a_trunk_under_tls_stays_there() {
-    let tls =
-        secure().change(r#"{ uri = "sip:203.0.113.80:5080" }"#, r#"{ uri = "sip:203.0.113.80:5080;transport=tls" }"#);
+    let tls = Toml::secure()
+        .change(r#"{ uri = "sip:203.0.113.80:5080" }"#, r#"{ uri = "sip:203.0.113.80:5080;transport=tls" }"#);
     let mut world = World::of(&tls);
     world.register(&alice());
     for transport in ["tcp", "udp", "tls"] {

@@ -137,18 +137,23 @@ fn oa_6_early_update_crosses_both_ways() {
     world.silent();
 }
 
+/// What one side says reaches the other, and its answer comes back.
+fn crosses(world: &mut World, phone: &mut Dialog, trunk: &mut Dialog, method: &str, from_phone: bool) {
+    let (side, other) = if from_phone { (phone, psap()) } else { (trunk, alice()) };
+    let agent = side.agent;
+    world.send(&agent, &side.request(method).body("text/plain", "stay where you are"));
+    let carried = world.take(&other, method);
+    assert_eq!(carried.body, "stay where you are");
+    world.send(&other, &other.reply(&carried, 200));
+    world.take(&agent, &format!("200 {method}"));
+}
+
 #[test]
 fn info_and_message_cross_before_the_answer() {
     // RFC 6086 §4.2.1.
     let (mut world, mut phone, mut trunk, _, _) = early();
     for (method, from_phone) in [("INFO", true), ("INFO", false), ("MESSAGE", true), ("MESSAGE", false)] {
-        let (side, other) = if from_phone { (&mut phone, psap()) } else { (&mut trunk, alice()) };
-        let agent = side.agent;
-        world.send(&agent, &side.request(method).body("text/plain", "stay where you are"));
-        let carried = world.take(&other, method);
-        assert_eq!(carried.body, "stay where you are");
-        world.send(&other, &other.reply(&carried, 200));
-        world.take(&agent, &format!("200 {method}"));
+        crosses(&mut world, &mut phone, &mut trunk, method, from_phone);
     }
     // A transfer waits for the answer.
     assert_eq!(world.ask(&psap(), &trunk.request("REFER").with("Refer-To", "<sip:112@203.0.113.80>")).code(), 481);
@@ -170,13 +175,7 @@ fn info_and_message_cross_while_it_rings_plainly() {
     // RFC 3261 §12.1.2: an unreliable 180 forms an early dialog too.
     let (mut world, mut phone, mut trunk, offered) = ringing();
     for (method, from_phone) in [("INFO", false), ("INFO", true), ("MESSAGE", true), ("MESSAGE", false)] {
-        let (side, other) = if from_phone { (&mut phone, psap()) } else { (&mut trunk, alice()) };
-        let agent = side.agent;
-        world.send(&agent, &side.request(method).body("text/plain", "stay where you are"));
-        let carried = world.take(&other, method);
-        assert_eq!(carried.body, "stay where you are");
-        world.send(&other, &other.reply(&carried, 200));
-        world.take(&agent, &format!("200 {method}"));
+        crosses(&mut world, &mut phone, &mut trunk, method, from_phone);
     }
     // Another branch of the trunk answers: its dialog is the one (RFC 3261 §13.2.2.4).
     let answer = psap().reply(&offered, 200).set("To", "<sip:911@203.0.113.80:5080>;tag=two").sdp(&psap().offer());

@@ -391,21 +391,6 @@ fn a_test_is_rewritten_as_a_call_is() {
     assert_eq!(test.values("P-Asserted-Identity"), [format!("<sip:{NUMBER}@192.0.2.1;user=phone>")]);
 }
 
-const SECURE: &str = r#"[[sip.listen]]
-transport = "tls"
-address = "192.0.2.1:5061"
-cert = "own.pem"
-key = "own-key.pem"
-[[sip.listen]]
-transport = "wss"
-address = "192.0.2.1:8443"
-cert = "own.pem"
-key = "own-key.pem"
-[[sip.listen]]
-transport = "ws"
-address = "192.0.2.1:8080"
-[registrar]"#;
-
 /// Rules 1.2f, 1.2g: whatever the phone speaks, toward a trunk on UDP.
 #[test]
 fn sips_911_is_an_emergency_call_on_every_transport() {
@@ -418,7 +403,7 @@ fn sips_911_is_an_emergency_call_on_every_transport() {
         |world, [.., ws]| world.connect_web(ws, alice()),
     ];
     for connect in connects {
-        let mut world = World::of(&Toml::default().change("[registrar]", SECURE));
+        let mut world = World::of(&Toml::secure());
         let phone = connect(&mut world, [tls, wss, ws]);
         world.register(&phone);
         world.send(&phone, &phone.invite("sips:911@example.com"));

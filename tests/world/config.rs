@@ -85,6 +85,21 @@ numbers = ["933"]
 service = "test-line"
 "#;
 
+const SECURE: &str = r#"[[sip.listen]]
+transport = "tls"
+address = "192.0.2.1:5061"
+cert = "own.pem"
+key = "own-key.pem"
+[[sip.listen]]
+transport = "wss"
+address = "192.0.2.1:8443"
+cert = "own.pem"
+key = "own-key.pem"
+[[sip.listen]]
+transport = "ws"
+address = "192.0.2.1:8080"
+[registrar]"#;
+
 /// A configuration text.
 #[derive(Clone, Debug)]
 pub struct Toml(pub String);
@@ -126,6 +141,11 @@ impl Toml {
     /// The call center is where `agent` is.
     pub fn call_center_at(self, agent: &super::Agent, transport: &str) -> Self {
         self.change("sip:203.0.113.80:5080", &format!("sip:{};transport={transport}", agent.address))
+    }
+
+    /// Listeners of TLS, of WebSockets over it, and of WebSockets beside those of UDP and TCP.
+    pub fn secure() -> Self {
+        Self::default().change("[registrar]", SECURE)
     }
 
     /// Puts `to` in the place of `from`, which must be there.
