@@ -66,6 +66,8 @@ pub const RECORDS_KEPT: usize = 10_000;
 pub const STRANGERS_TOLD: usize = 10;
 /// Attempts (legs towards trunks or phones) of one call.
 pub const ATTEMPTS_PER_CALL: usize = 64;
+/// INFO, MESSAGE and the like of one leg that wait for the answer of the other.
+pub const CROSSINGS_PER_LEG: usize = 32;
 /// Pairs of media ports that are bound ahead of need, of each address family.
 pub const PORTS_READY: usize = 256;
 /// Of these, pairs that only emergency calls, their tests and their callbacks get; at most a quarter of the range.

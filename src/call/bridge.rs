@@ -6,6 +6,7 @@ use super::history::{Kind, Outcome};
 use super::media::Passage;
 use super::rewrite::{Secrets, bare_reason};
 use super::{Alarm, Call, Calls, Crossing, Parts, Stage};
+use crate::base::limits;
 use crate::sip::sdp::{self, Sdp};
 use crate::sip::{Lines, Message, Method, Name};
 use crate::transaction::{ClientId, ServerId};
@@ -14,8 +15,8 @@ use crate::ua::{CallId, Cause, Content, LegId, Refusal, Unacceptable};
 
 /// An UPDATE whose offer became a re-INVITE on the other leg has its answer by then, before its sender gives up (Timer F).
 const PROMPT: Duration = Duration::from_secs(20);
-/// When what cannot be said before the answer may be tried again.
-const EARLY_RETRY_SECONDS: u32 = 5;
+/// When what cannot be said now, before the answer or among much else, may be tried again.
+const RETRY_SECONDS: u32 = 5;
 
 /// What is changed of a description between two legs.
 pub(super) struct Edits {
@@ -64,7 +65,7 @@ impl Calls {
                 Some(Stage::TestLine) => self.asked_of_test_line(parts, id, from, server, &request, flow),
                 // Nobody has answered, or several ring: there is a dialog, and a 481 would end it (RFC 3261 §12.2.1.2, §21.5.1).
                 Some(Stage::Granting(_) | Stage::Dialling(_) | Stage::Ringing(_)) if method != Method::Prack => {
-                    refuse(parts, Refusal { retry_after: Some(EARLY_RETRY_SECONDS), ..Refusal::new(500) });
+                    refuse(parts, Refusal { retry_after: Some(RETRY_SECONDS), ..Refusal::new(500) });
                 }
                 _ => refuse(parts, Refusal::new(481)),
             };
@@ -79,6 +80,9 @@ impl Calls {
         };
         if !may_carry {
             return refuse(parts, Refusal::new(491));
+        }
+        if !is_offer && method != Method::Invite && self.is_crowded(id, from) {
+            return refuse(parts, Refusal { retry_after: Some(RETRY_SECONDS), ..Refusal::new(500) });
         }
         if self.is_unwanted_hold(parts, id, to, &request) {
             return refuse(parts, Refusal::warn(488, "An emergency call is not put on hold"));
@@ -106,6 +110,14 @@ impl Calls {
             self.wake(parts.context.now + PROMPT, id, Alarm::Overdue(client));
         }
         self.cross(id, from, server, client, request, flow);
+    }
+
+    /// True when as many requests of this leg wait for the answer of the other as may.
+    fn is_crowded(&self, id: CallId, from: LegId) -> bool {
+        let is_from = |crossing: &&Crossing| crossing.from == from;
+        self.calls
+            .get(id)
+            .is_some_and(|call| call.crossings.iter().filter(is_from).count() >= limits::CROSSINGS_PER_LEG)
     }
 
     /// RFC 6881 ED-66; CONFORMANCE OA-10: where the configuration says so the call center goes on hearing the caller.

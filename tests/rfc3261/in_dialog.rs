@@ -267,3 +267,31 @@ fn di_12_any_other_failure_leaves_the_session() {
         world.hang_up(&mut call);
     }
 }
+
+/// What waits for an answer has a bound, for each leg; the call knows nothing of it.
+#[test]
+fn di_11_a_flood_of_info_is_bounded() {
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    for _ in 0..100 {
+        world.send(&alice(), &call.phone.request("INFO").body("text/plain", "x"));
+    }
+    let carried = world.take_all(&psap(), "INFO");
+    assert_eq!(carried.len(), 32);
+    let refused = world.take_all(&alice(), "500 INFO");
+    assert_eq!(refused.len(), 68);
+    assert!(refused.iter().all(|sent| !sent.msg.values("Retry-After").is_empty()));
+    // The other side is not silenced by it, and one answer makes room for one more.
+    let from_trunk = call.trunk.request("INFO").body("text/plain", "y");
+    world.send(&psap(), &from_trunk);
+    world.take(&alice(), "INFO");
+    world.send(&psap(), &psap().reply(&carried[0].msg, 200));
+    world.take(&alice(), "200 INFO");
+    for _ in 0..2 {
+        world.send(&alice(), &call.phone.request("INFO").body("text/plain", "z"));
+    }
+    assert_eq!(world.take_all(&psap(), "INFO").len(), 1);
+    let bye = call.phone.request("BYE");
+    assert_eq!(world.ask(&alice(), &bye).code(), 200);
+    world.take(&psap(), "BYE");
+}
