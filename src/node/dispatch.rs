@@ -68,7 +68,11 @@ impl Node {
     pub(super) fn transaction_event(&mut self, event: transaction::Event<Owner>) {
         use transaction::Event;
         match event {
-            Event::Request { transaction, message, flow } => self.request(transaction, &message, flow),
+            Event::Request { transaction, message, flow } => {
+                self.request(transaction, &message, flow);
+                self.events();
+                self.transactions.trying(self.now, transaction, &message, flow, &mut self.outbox);
+            }
             Event::Ack { message, .. } => {
                 if let Some(leg) = self.ua.leg_of(&message) {
                     let (_, mut parts) = self.parts();

@@ -220,6 +220,7 @@ impl Happening {
             Self::Response(code) => Some(match code {
                 ..200 => Event::Provisional,
                 200..300 => Event::Success,
+                401 | 407 => Event::Challenge,
                 300.. => Event::Failure,
             }),
             Self::Timer(timer) => match timer {

@@ -23,15 +23,20 @@ pub enum Event {
     Provisional,
     /// 2xx from the layers above.
     Success,
-    /// 3xx to 6xx from the layers above.
+    /// 3xx to 6xx from the layers above, other than the next.
     Failure,
+    /// 401 or 407 from the layers above: who asks has proven nothing, its address included.
+    Challenge,
     TimerG,
     TimerH,
     TimerI,
     TimerL,
 }
 
-/// The table. The transaction opens in `Proceeding`, with the 100 as its first `Provisional`.
+/// The table. The transaction opens in `Proceeding`, without a response.
+///
+/// A challenge is never repeated by us, which would multiply what a forged source address is sent (RFC 3261 §26.3.2.4). Its
+/// transaction is over with it, as that of a stateless server (§8.2.7): the INVITE again is an INVITE to challenge.
 pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
     match state {
         State::Proceeding => match event {
@@ -39,6 +44,7 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             Event::Provisional => (state, &[Send]),
             Event::Success => (State::Accepted, &[Send, Start(Timer::L)]),
             Event::Failure => (State::Completed, &[Send, Start(Timer::G), Start(Timer::H)]),
+            Event::Challenge => (State::Terminated, &[Send]),
             Event::Ack | Event::TimerG | Event::TimerH | Event::TimerI | Event::TimerL => (state, &[]),
         },
         State::Accepted => match event {
@@ -46,7 +52,7 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             Event::Ack => (state, &[DeliverAck]),
             Event::Success => (state, &[Send]),
             Event::TimerL => (State::Terminated, &[]),
-            Event::Request | Event::Provisional | Event::Failure => (state, &[]),
+            Event::Request | Event::Provisional | Event::Failure | Event::Challenge => (state, &[]),
             Event::TimerG | Event::TimerH | Event::TimerI => (state, &[]),
         },
         State::Completed => match event {
@@ -54,16 +60,18 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             Event::Ack => (State::Confirmed, &[Stop, Start(Timer::I)]),
             Event::TimerG => (state, &[Repeat, Start(Timer::G)]),
             Event::TimerH => (State::Terminated, &[AckMissing]),
-            Event::Provisional | Event::Success | Event::Failure => (state, &[]),
+            Event::Provisional | Event::Success | Event::Failure | Event::Challenge => (state, &[]),
             Event::TimerI | Event::TimerL => (state, &[]),
         },
         State::Confirmed => match event {
             Event::TimerI => (State::Terminated, &[]),
-            Event::Request | Event::Ack | Event::Provisional | Event::Success | Event::Failure => (state, &[]),
+            Event::Request | Event::Ack | Event::Provisional => (state, &[]),
+            Event::Success | Event::Failure | Event::Challenge => (state, &[]),
             Event::TimerG | Event::TimerH | Event::TimerL => (state, &[]),
         },
         State::Terminated => match event {
-            Event::Request | Event::Ack | Event::Provisional | Event::Success | Event::Failure => (state, &[]),
+            Event::Request | Event::Ack | Event::Provisional => (state, &[]),
+            Event::Success | Event::Failure | Event::Challenge => (state, &[]),
             Event::TimerG | Event::TimerH | Event::TimerI | Event::TimerL => (state, &[]),
         },
     }
@@ -81,6 +89,7 @@ mod tests {
         Event::Provisional,
         Event::Success,
         Event::Failure,
+        Event::Challenge,
         Event::TimerG,
         Event::TimerH,
         Event::TimerI,
@@ -91,19 +100,20 @@ Proceeding + Request -> Proceeding: Repeat
 Proceeding + Provisional -> Proceeding: Send
 Proceeding + Success -> Accepted: Send Start(L)
 Proceeding + Failure -> Completed: Send Start(G) Start(H)
+Proceeding + Challenge -> Terminated: Send
 Proceeding ignores Ack TimerG TimerH TimerI TimerL
 Accepted + Ack -> Accepted: DeliverAck
 Accepted + Success -> Accepted: Send
 Accepted + TimerL -> Terminated
-Accepted ignores Request Provisional Failure TimerG TimerH TimerI
+Accepted ignores Request Provisional Failure Challenge TimerG TimerH TimerI
 Completed + Request -> Completed: Repeat
 Completed + Ack -> Confirmed: Stop Start(I)
 Completed + TimerG -> Completed: Repeat Start(G)
 Completed + TimerH -> Terminated: AckMissing
-Completed ignores Provisional Success Failure TimerI TimerL
+Completed ignores Provisional Success Failure Challenge TimerI TimerL
 Confirmed + TimerI -> Terminated
-Confirmed ignores Request Ack Provisional Success Failure TimerG TimerH TimerL
-Terminated ignores Request Ack Provisional Success Failure TimerG TimerH TimerI TimerL
+Confirmed ignores Request Ack Provisional Success Failure Challenge TimerG TimerH TimerL
+Terminated ignores Request Ack Provisional Success Failure Challenge TimerG TimerH TimerI TimerL
 ";
 
     #[test]

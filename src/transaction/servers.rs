@@ -101,14 +101,21 @@ impl<O: Copy> Servers<O> {
         for key in keys {
             self.by_key.insert(key, id);
         }
-        if message.method() == Method::Invite {
-            // TX-7: at once, since nobody knows how long the layers above will take (RFC 3261 §17.2.1).
-            let bytes = messages::trying(context.writer, &message, flow);
-            self.respond(context, id, 100, bytes);
-        } else if let Some(server) = self.servers.get_mut(id) {
+        if message.method() != Method::Invite
+            && let Some(server) = self.servers.get_mut(id)
+        {
             server.start(context, id);
         }
         Some(Event::Request { transaction: id, message, flow })
+    }
+
+    /// Answers `invite`, which came over `flow`, 100, unless it has an answer.
+    pub fn trying(&mut self, context: &mut Context<'_>, id: ServerId, invite: &Message, flow: Flow) {
+        let waits = |server: &Server<O>| server.is_open_invite() && server.response.is_empty();
+        if self.servers.get(id).is_some_and(waits) {
+            let bytes = messages::trying(context.writer, invite, flow);
+            self.respond(context, id, 100, bytes);
+        }
     }
 
     /// A response from above; without effect where the table has no use for it.

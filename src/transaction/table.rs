@@ -56,6 +56,13 @@ impl<O: Copy> Transactions<O> {
         servers.respond(&mut context, transaction, code, bytes);
     }
 
+    /// Answers `invite` of `transaction`, which came over `flow`, 100, unless it has an answer: what is not settled at once may
+    /// take longer than the 200 ms that its sender is left without a word (RFC 3261 §17.2.1; CONFORMANCE TX-7).
+    pub fn trying(&mut self, now: Instant, transaction: ServerId, invite: &Message, flow: Flow, out: &mut Outbox) {
+        let (_, servers, mut context, _) = self.open_up(now, out);
+        servers.trying(&mut context, transaction, invite, flow);
+    }
+
     /// Tells whose request it is; events carry it from now on.
     pub fn set_owner(&mut self, transaction: ServerId, owner: O) {
         self.servers.set_owner(transaction, owner);

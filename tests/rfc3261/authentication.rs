@@ -224,3 +224,26 @@ fn au_users_of_nobody_are_refused_not_challenged() {
     assert_eq!(refused.code(), 403);
     assert!(!refused.has("WWW-Authenticate") && refused.has("Warning"), "{refused}");
 }
+
+/// A source address may be forged: whoever it belongs to gets one answer for one datagram (RFC 3261 §26.3.2.4).
+#[test]
+fn au_1_a_challenge_is_not_repeated_unasked() {
+    let mut world = World::with_alice();
+    let unproven = stranger().invite("sip:911@example.com").set("From", "<sip:alice@example.com>;tag=forged");
+    world.send(&stranger(), &unproven);
+    world.run(40_000);
+    let answers: Vec<u16> = world.take_all(&stranger(), "*").iter().map(|sent| sent.msg.code()).collect();
+    assert_eq!(answers, [401]);
+}
+
+/// And one that is lost is asked for again: nothing before it made the phone wait (RFC 3261 §17.1.1.2).
+#[test]
+fn au_1_a_lost_challenge_comes_again() {
+    let mut world = World::with_alice();
+    let unproven = stranger().invite("sip:911@example.com").set("From", "<sip:alice@example.com>;tag=forged");
+    world.send(&stranger(), &unproven);
+    world.take(&stranger(), "401");
+    world.send(&stranger(), &unproven);
+    world.take(&stranger(), "401");
+    world.none(&stranger(), "*");
+}

@@ -170,7 +170,8 @@ fn ca_4_cancel_after_our_2xx() {
 #[test]
 fn ca_4_cancel_after_our_refusal() {
     let mut world = World::with_alice();
-    let invite = world.dial(&alice(), "sip:nobody@example.com");
+    let invite = alice().invite("sip:nobody@example.com");
+    world.send(&alice(), &invite);
     world.take(&alice(), "404");
     world.send(&alice(), &invite.cancel());
     world.take(&alice(), "200 CANCEL");

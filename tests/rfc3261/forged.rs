@@ -32,8 +32,8 @@ fn au_1_a_nonce_is_good_only_where_it_was_sent() {
         assert_eq!(again.code(), 401, "{again}");
         assert!(again.header("WWW-Authenticate").contains("stale=true"), "{again}");
     }
-    world.dial(&alice(), "sip:bob@example.com");
-    world.take(&alice(), "480");
+    let refused = world.ask(&alice(), &alice().invite("sip:bob@example.com"));
+    assert_eq!(refused.code(), 480);
     world.none(&far(), "*");
     // From another port, as behind a NAT that has forgotten the first.
     let rebound = Agent { address: (bob().address.ip(), 40_000).into(), ..bob() };
@@ -51,7 +51,8 @@ fn no_phone_registers_where_a_trunk_is() {
     let challenge = world.ask(&bob_at(&far()), &asked);
     let refused = world.ask(&bob_at(&far()), &authorized(&asked, &challenge, "bob", "MD5"));
     assert_eq!(refused.code(), 403, "{refused}");
-    world.dial(&alice(), "sip:bob@example.com");
+    let refused = world.ask(&alice(), &alice().invite("sip:bob@example.com"));
+    assert_eq!(refused.code(), 480);
     world.none(&far(), "INVITE");
     // A phone beside it is one like any other.
     let beside = bob_at(&Agent::new("beside", "198.51.100.200:5060"));
@@ -73,7 +74,7 @@ fn a_stored_binding_where_a_trunk_is_now_is_not_rung() {
         }
         world.restart(&with_far());
         world.run(100);
-        world.dial(&alice(), "sip:bob@example.com");
+        world.send(&alice(), &alice().invite("sip:bob@example.com"));
         world.none(&far(), "INVITE");
         match emptied {
             true => assert_eq!(world.take(&alice(), "480").code(), 480),

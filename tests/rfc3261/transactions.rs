@@ -294,7 +294,6 @@ fn tx_13_no_repetition_of_a_refusal_on_a_stream() {
     let invite = phone.invite("sip:nobody@example.com");
     world.send(&phone, &invite);
     world.take(&phone, "404");
-    world.take(&phone, "100");
     world.run(31_000);
     world.silent();
     let (_, _, transactions) = world.node.sizes();

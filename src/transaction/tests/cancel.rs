@@ -46,8 +46,8 @@ fn ca_1_caller_cancels() {
     bench.receive(&request("CANCEL", "z9hG4bKa", ""), udp());
     bench.receive(&request("ACK", "z9hG4bKa", ""), udp());
     let expected = [
-        "0 send 100",
         "0 Request INVITE",
+        "0 send 100",
         "0 send 180",
         "0 send 200",
         "0 Cancel of Some(3)",
@@ -122,7 +122,7 @@ fn ca_4_cancel_after_our_final_response() {
         bench.receive(&invite, tcp());
         bench.respond(0, &invite, code);
         bench.receive(&request("CANCEL", "z9hG4bKa", ""), tcp());
-        assert_eq!(bench.log(), ["0 send 100", "0 Request INVITE", &format!("0 send {code}"), "0 send 200"]);
+        assert_eq!(bench.log(), ["0 Request INVITE", "0 send 100", &format!("0 send {code}"), "0 send 200"]);
         assert!(parse(bench.last()).to_tag().is_some());
         bench.finish();
     }

@@ -127,10 +127,15 @@ impl Bench {
         }
     }
 
+    /// What comes; an INVITE is not settled at once.
     pub fn receive(&mut self, text: &str, flow: Flow) {
-        let mut out = Outbox::new();
+        let (mut out, mut later) = (Outbox::new(), Outbox::new());
         let event = self.table.receive(self.now, parse(text), flow, &mut out);
+        if let Some(Event::Request { transaction, message, flow }) = &event {
+            self.table.trying(self.now, *transaction, message, *flow, &mut later);
+        }
         self.note(out, event);
+        self.note(later, None);
     }
 
     /// Opens and sends; gives the text sent.

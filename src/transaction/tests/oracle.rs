@@ -165,8 +165,6 @@ fn server_run(method: Method, reliable: bool, codes: &[u16], steps: &Steps) -> R
     let mut oracle = Oracle::new(&text, false, reliable);
     if method == Method::Invite {
         oracle.respond(&response(&text, 100));
-        let (first, second) = (oracle.log.remove(0), oracle.log.remove(0));
-        oracle.log.extend([second, first]);
     }
     let mut answered = false;
     for &(quarters, choice) in steps {

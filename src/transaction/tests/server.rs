@@ -12,7 +12,7 @@ fn tx_1_invite_retransmitted_before_an_answer() {
     bench.respond(0, &invite, 180);
     bench.run_until(1500);
     bench.receive(&invite, udp());
-    let expected = ["0 send 100", "0 Request INVITE", "500 send 100", "500 send 180", "1500 send 180"];
+    let expected = ["0 Request INVITE", "0 send 100", "500 send 100", "500 send 180", "1500 send 180"];
     assert_eq!(bench.log(), expected);
     assert_eq!(bench.table.request_of(bench.opened[0]).map(|kept| kept.method()), Some(Method::Invite));
     bench.respond(0, &invite, 486);
@@ -33,7 +33,7 @@ fn tx_6_our_2xx_is_repeated_from_above_and_its_ack_goes_up() {
     bench.respond(0, &invite, 500);
     bench.receive(&request("ACK", "z9hG4bKb", ""), udp());
     bench.receive(&request("ACK", "z9hG4bKa", ""), udp());
-    let expected = ["0 send 100", "0 Request INVITE", "0 send 200", "500 send 200", "500 Ack", "500 Ack"];
+    let expected = ["0 Request INVITE", "0 send 100", "0 send 200", "500 send 200", "500 Ack", "500 Ack"];
     assert_eq!(bench.log(), expected, "also the ACK of a peer that reuses the branch");
     bench.run_until(31_900);
     bench.receive(&invite, udp());
@@ -47,7 +47,7 @@ fn tx_6_our_2xx_is_repeated_from_above_and_its_ack_goes_up() {
 fn tx_7_slow_decision() {
     let mut bench = Bench::new();
     bench.receive(&request("INVITE", "z9hG4bKa", "Timestamp: 54\r\n"), udp());
-    assert_eq!(bench.log(), ["0 send 100", "0 Request INVITE"], "at once");
+    assert_eq!(bench.log(), ["0 Request INVITE", "0 send 100"], "at once");
     let trying = parse(bench.last());
     assert_eq!((trying.to_tag(), trying.header_named("Timestamp")), (None, Some(&b"54"[..])));
     bench.run_until(100_000);
@@ -65,8 +65,8 @@ fn a_non_2xx_final_is_repeated_until_its_ack() {
     bench.respond(0, &invite, 404);
     bench.run_until(8_000);
     let expected = [
-        "0 send 100",
         "0 Request INVITE",
+        "0 send 100",
         "0 send 404",
         "500 send 404",
         "1500 send 404",
@@ -150,7 +150,7 @@ fn tx_9_merged_request() {
     bench.receive(&invite, udp());
     bench.receive(&request("INVITE", "z9hG4bKb", ""), udp());
     bench.receive(&request("ACK", "z9hG4bKb", ""), udp());
-    assert_eq!(bench.log(), ["0 send 100", "0 Request INVITE", "0 send 482", "0 Ack"]);
+    assert_eq!(bench.log(), ["0 Request INVITE", "0 send 100", "0 send 482", "0 Ack"]);
     let refusal = parse(&bench.wire[1].1);
     assert_eq!(refusal.top_via().branch(), Some(&b"z9hG4bKb"[..]));
     assert!(refusal.to_tag().is_some());
@@ -190,7 +190,7 @@ fn tx_10_branch_without_magic_cookie() {
         bench.receive(&text("INVITE", ""), udp());
         bench.receive(&text("INVITE", ""), udp());
         bench.receive(&text("CANCEL", ""), udp());
-        assert_eq!(bench.log(), ["0 send 100", "0 Request INVITE", "0 send 100", "0 send 200", "0 Cancel of None"]);
+        assert_eq!(bench.log(), ["0 Request INVITE", "0 send 100", "0 send 100", "0 send 200", "0 Cancel of None"]);
         bench.respond(0, &text("INVITE", ""), 487);
         bench.receive(&text("ACK", ";tag=other"), udp());
         bench.run_until(500);
@@ -250,7 +250,7 @@ fn tx_12_ack_that_matches_nothing() {
     let invite = request("INVITE", "z9hG4bKa", "");
     bench.receive(&invite, udp());
     bench.receive(&request("ACK", "z9hG4bKa", ""), udp());
-    assert_eq!(bench.log(), ["0 send 100", "0 Request INVITE"], "an ACK before any final response is none");
+    assert_eq!(bench.log(), ["0 Request INVITE", "0 send 100"], "an ACK before any final response is none");
     assert!(bench.wire.iter().all(|(_, text)| text.starts_with("SIP/2.0 100")));
     bench.respond(0, &invite, 200);
     bench.finish();
@@ -269,7 +269,7 @@ fn tx_13_reliable_transport_keeps_nothing_of_a_non_invite() {
     bench.run_until(10_000);
     bench.receive(&request("ACK", "z9hG4bKb", ""), tcp());
     assert!(bench.table.is_empty(), "timer I is zero");
-    let expected = ["0 Request BYE", "0 send 200", "0 send 100", "0 Request INVITE", "0 send 486"];
+    let expected = ["0 Request BYE", "0 send 200", "0 Request INVITE", "0 send 100", "0 send 486"];
     assert_eq!(bench.log(), expected, "timer G does not run");
     bench.finish();
 }
@@ -293,12 +293,12 @@ fn at_the_bound_requests_are_refused_and_invites_later_than_others() {
     bench.receive(&nth("INVITE", 6), udp());
     bench.receive(&nth("INVITE", 6), udp());
     let expected = [
-        "0 send 100",
         "0 Request INVITE",
+        "0 send 100",
         "0 send 200",
         "0 Cancel of None",
-        "0 send 100",
         "0 Request INVITE",
+        "0 send 100",
         "0 send 503",
         "0 send 503",
     ];
