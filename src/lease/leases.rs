@@ -142,8 +142,7 @@ impl Leases {
     pub fn acquire(&mut self, now: Instant, ask: &Ask<'_>) -> Grant {
         self.handle_timeout(now);
         let (number, kind) = self.choose(ask);
-        let is_anothers = |lease: &&Lease| lease.user != ask.user && lease.kind != Kind::Overflow;
-        if kind == Kind::Overflow && self.leases.get(&number).is_some_and(|lease| is_anothers(&lease)) {
+        if kind == Kind::Overflow && self.leases.get(&number).is_some_and(|lease| is_anothers(lease, ask)) {
             // There is no other number at all. Whose lease it is keeps it, and is called back.
             self.call_up(number);
             self.dirty.remove(&number);
@@ -189,11 +188,12 @@ impl Leases {
     fn own(&self, ask: &Ask<'_>) -> Option<(E164, Kind)> {
         let own = ask.own?;
         let may_be_shared = !ask.overflow.is_lent() && ask.overflow.numbers().any(|shared| shared == own);
-        match self.leases.get(&own).filter(|lease| lease.user != ask.user).map(|lease| lease.kind) {
+        let lease = self.leases.get(&own).filter(|lease| lease.user != ask.user && lease.state != State::Quarantined);
+        match lease {
+            Some(lease) if is_anothers(lease, ask) => None,
+            Some(_) => Some((own, Kind::Overflow)),
             None if may_be_shared => Some((own, Kind::Overflow)),
             None => Some((own, Kind::OwnNumber)),
-            Some(Kind::Overflow) => Some((own, Kind::Overflow)),
-            Some(Kind::Pooled | Kind::OwnNumber) => None,
         }
     }
 
@@ -201,10 +201,7 @@ impl Leases {
     /// alone, as late as can be.
     fn least_shared(&self, ask: &Ask<'_>) -> E164 {
         ask.overflow.least(|number| {
-            self.leases.get(&number).map(|lease| {
-                let is_anothers = lease.user != ask.user && lease.kind != Kind::Overflow;
-                (is_anothers, lease.state == State::Active, lease.dialled)
-            })
+            self.leases.get(&number).map(|lease| (is_anothers(lease, ask), lease.state == State::Active, lease.dialled))
         })
     }
 
@@ -421,6 +418,11 @@ impl Leases {
             self.rested.insert(lease.number, lease.expires);
         }
     }
+}
+
+/// True when somebody else has the number to himself. One that only rests is anybody's, where no other is left.
+fn is_anothers(lease: &Lease, ask: &Ask<'_>) -> bool {
+    lease.user != ask.user && lease.kind != Kind::Overflow && lease.state != State::Quarantined
 }
 
 fn deadline(lease: &Lease, quarantine: Duration) -> Option<(Instant, E164)> {

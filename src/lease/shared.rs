@@ -94,6 +94,11 @@ fn follow(is_lent: bool, steps: &[Step]) {
                 let grant = leases.acquire(now, &ask);
                 let (number, kind) = (grant.number(), grant.kind());
                 let before = seen.entry(number).or_default();
+                let is_held = |since: Instant| before.calls > 0 || since + WINDOW > now;
+                if before.alone.is_none_or(|(holder, since)| holder == user || !is_held(since)) {
+                    assert_eq!(leases.find(number).unwrap().user, name, "{number} is nobody else's any more");
+                    before.alone = before.alone.filter(|(holder, _)| *holder == user);
+                }
                 before.calls += 1;
                 match kind {
                     Kind::Pooled | Kind::OwnNumber => before.alone = Some((user, now)),
