@@ -4,6 +4,7 @@
 
 use super::history::{Kind, Report};
 use super::{Alarm, Calls, Parts};
+use crate::media::ng::AskId;
 use crate::sip::{Lines, Message, Method};
 use crate::transaction::ClientId;
 use crate::ua::{CallId, Cause, LegId};
@@ -17,12 +18,14 @@ pub(super) struct Alignment {
     told: Option<LegId>,
     client: Option<ClientId>,
     rounds: u8,
+    /// rtpengine was asked what to offer; `true` until it has answered.
+    asked: Option<(AskId, bool)>,
 }
 
 impl Alignment {
     /// The peer of `told` may have another description than the peer of the other leg gave.
     pub fn expect(&mut self, told: LegId) {
-        *self = Self { told: Some(told), client: None, rounds: 0 };
+        *self = Self { told: Some(told), ..Self::default() };
     }
 
     /// The same, unless somebody else is to be told already: the other one has his turn after that.
@@ -48,11 +51,15 @@ impl Calls {
 
     /// Offers a leg what the other one says, if it does not have it; later, while something else is under way there.
     pub(super) fn align(&mut self, parts: &mut Parts<'_>, id: CallId) {
-        let Some(Alignment { told: Some(told), client: None, rounds }) = self.calls.get(id).map(|call| &call.alignment)
+        let Some(Alignment { told: Some(told), client: None, rounds, asked }) =
+            self.calls.get(id).map(|call| &call.alignment)
         else {
             return;
         };
-        let (told, rounds) = (*told, *rounds);
+        let (told, rounds, asked) = (*told, *rounds, *asked);
+        if asked.is_some_and(|(_, waits)| waits) || (asked.is_none() && self.asks_alignment(parts, id, told)) {
+            return;
+        }
         let known = self.other(id, told).and_then(|teller| self.known(parts, id, teller, told));
         let Some((description, edits)) = known.filter(|_| rounds < ROUNDS) else { return self.settled(id) };
         let edit = |description: &[u8]| edits.edit(description);
@@ -70,7 +77,27 @@ impl Calls {
             false => parts.ua.reinvite(&mut parts.context, told, content.as_ref()),
         };
         if let Some(call) = self.calls.get_mut(id) {
-            call.alignment = Alignment { told: Some(told), client, rounds: rounds + 1 };
+            call.alignment = Alignment { told: Some(told), client, rounds: rounds + 1, asked };
+        }
+    }
+
+    /// True when rtpengine is asked first.
+    fn asks_alignment(&mut self, parts: &mut Parts<'_>, id: CallId, told: LegId) -> bool {
+        let Some(teller) = self.other(id, told) else { return false };
+        let Some(description) = parts.ua.leg(teller).map(|leg| leg.theirs().clone()) else { return false };
+        let ask = self.ask_ahead(parts, id, teller, told, &description);
+        if let (Some(ask), Some(call)) = (ask, self.calls.get_mut(id)) {
+            call.alignment.asked = Some((ask, true));
+        }
+        ask.is_some()
+    }
+
+    /// rtpengine has answered `ask`, or nobody will.
+    pub(super) fn align_asked(&mut self, parts: &mut Parts<'_>, id: CallId, ask: AskId) {
+        let asked = self.calls.get_mut(id).and_then(|call| call.alignment.asked.as_mut());
+        if let Some((_, waits)) = asked.filter(|(asked, _)| *asked == ask) {
+            *waits = false;
+            self.align(parts, id);
         }
     }
 
@@ -91,7 +118,7 @@ impl Calls {
             200..=299 => {
                 let other = self.other(id, leg);
                 if let Some(call) = self.calls.get_mut(id) {
-                    call.alignment.told = other;
+                    (call.alignment.told, call.alignment.asked) = (other, None);
                 }
                 self.align(parts, id);
             }

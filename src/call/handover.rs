@@ -7,6 +7,7 @@ use super::dial::crossing;
 use super::history::Outcome;
 use super::transfer::{Newcomer, Step, Transfer};
 use super::{Alarm, Calls, Parts};
+use crate::media::ng::AskId;
 use crate::ua::{self, CallId, LegId, Refusal};
 
 /// How long the phone may take to change over.
@@ -21,7 +22,7 @@ impl Calls {
     pub(super) fn offer(&mut self, parts: &mut Parts<'_>, id: CallId, agent: LegId, to: Newcomer) {
         let now = parts.context.now;
         let Some(call) = self.calls.get_mut(id) else { return };
-        let step = Step::Offering { to, client: None, give_up: now + CHANGE_OVER };
+        let step = Step::Offering { to, client: None, give_up: now + CHANGE_OVER, asked: None };
         call.transfer = Some(Transfer::new(agent, step, now));
         self.offer_phone(parts, id);
     }
@@ -30,8 +31,10 @@ impl Calls {
         let now = parts.context.now;
         let Some(call) = self.calls.get(id) else { return };
         let Some((_, phone)) = call.sides() else { return };
-        let Some(Transfer { step: Step::Offering { to, give_up, .. }, .. }) = call.transfer.as_deref() else { return };
-        let (to, give_up) = (*to, *give_up);
+        let Some(Transfer { step: Step::Offering { to, give_up, asked, .. }, .. }) = call.transfer.as_deref() else {
+            return;
+        };
+        let (to, give_up, mut asked) = (*to, *give_up, *asked);
         let described = parts.ua.leg(to.leg()).and_then(|leg| match to {
             Newcomer::Called(_) => Some(leg.theirs().to_vec()),
             Newcomer::Joined(_) => Some(resumed(leg.theirs())),
@@ -40,7 +43,11 @@ impl Calls {
         let Some(description) = described.filter(|description| !description.is_empty()) else {
             return self.transfer_failed(parts, id, 488);
         };
-        let client = match parts.ua.may_reinvite(phone) {
+        let may_offer = parts.ua.may_reinvite(phone);
+        let is_new = may_offer && asked.is_none();
+        let waits = if is_new { self.ask_ahead(parts, id, to.leg(), phone, &description) } else { None };
+        asked = asked.or(waits);
+        let client = match may_offer && waits.is_none() {
             true => {
                 let passage = self.passage(parts, to.leg(), phone, &description);
                 let content = parts.ua.described(phone, &description, |description| passage.edit(description));
@@ -54,10 +61,20 @@ impl Calls {
         let wait = Duration::from_millis(BUSY_MS.0 + parts.context.rng.below(BUSY_MS.1 - BUSY_MS.0 + 1));
         let due = if client.is_some() { give_up.max(now + FAREWELL) } else { now + wait };
         if let Some(transfer) = self.calls.get_mut(id).and_then(|call| call.transfer.as_mut()) {
-            transfer.step = Step::Offering { to, client, give_up };
+            transfer.step = Step::Offering { to, client, give_up, asked };
             transfer.due = due;
         }
         self.wake(due, id, Alarm::Transfer);
+    }
+
+    /// rtpengine has answered `ask`, or nobody will.
+    pub(super) fn offer_asked(&mut self, parts: &mut Parts<'_>, id: CallId, ask: AskId) {
+        let transfer = self.calls.get(id).and_then(|call| call.transfer.as_deref());
+        if let Some(Transfer { step: Step::Offering { client: None, asked: Some(asked), .. }, .. }) = transfer
+            && *asked == ask
+        {
+            self.offer_phone(parts, id);
+        }
     }
 
     /// The phone has answered the offer.

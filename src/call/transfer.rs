@@ -11,6 +11,7 @@ use super::rewrite::Secrets;
 use super::{Alarm, Call, Calls, Parts, Stage};
 use crate::base::{Instant, limits};
 use crate::config::TrunkIdx;
+use crate::media::ng::AskId;
 use crate::sip::{Message, Name, NameAddr};
 use crate::transaction::{ClientId, ServerId};
 use crate::transport::Flow;
@@ -30,8 +31,8 @@ pub(super) struct Transfer {
 pub(super) enum Step {
     /// The target is called.
     Calling(Box<Dialling>),
-    /// It has answered, and the phone is offered its media.
-    Offering { to: Newcomer, client: Option<ClientId>, give_up: Instant },
+    /// It has answered, and the phone is offered its media; `asked`: after rtpengine was.
+    Offering { to: Newcomer, client: Option<ClientId>, give_up: Instant, asked: Option<AskId> },
     /// The caller is with the target; the call taker is told.
     Leaving,
 }

@@ -107,7 +107,11 @@ pub struct Toml(pub String);
 impl Default for Toml {
     fn default() -> Self {
         let base = Self(BASE.to_owned());
-        if super::relays() { base.relay() } else { base }
+        match super::relays() {
+            true if super::has_engine() => base.engine(),
+            true => base.relay(),
+            false => base,
+        }
     }
 }
 
@@ -116,6 +120,17 @@ impl Toml {
     pub fn relay(self) -> Self {
         let addresses = format!("address = [\"{}\", \"{}\"]", super::RELAY, super::RELAY6);
         self.change("mode = \"pass\"", &format!("mode = \"relay\"\n{addresses}"))
+    }
+
+    /// Media through an rtpengine by script; the relay is there for what it does not take.
+    pub fn engine(self) -> Self {
+        let addresses = format!("address = [\"{}\", \"{}\"]", super::RELAY, super::RELAY6);
+        let place = format!("rtpengine = \"udp:{}\"", super::engine::NG);
+        self.change("mode = \"pass\"", &format!("mode = \"rtpengine\"\n{addresses}\n{place}"))
+    }
+
+    pub fn has_engine(&self) -> bool {
+        self.0.contains(super::engine::NG)
     }
 
     pub fn relays(&self) -> bool {

@@ -4,14 +4,17 @@
 
 pub mod agent;
 pub mod config;
+pub mod engine;
 pub mod message;
 pub mod mmdb;
 pub mod plane;
 mod scenes;
 pub mod torture;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -96,6 +99,10 @@ pub struct World {
     /// What rtpengine was sent, and what it answers at once; nobody answers without.
     pub asked_ng: Vec<(SocketAddr, Bytes)>,
     pub ng: Option<Answering>,
+    /// The one by script, where all tests are done with it.
+    pub engine: Option<Rc<RefCell<engine::Engine>>>,
+    /// The relay may stand in for it.
+    pub may_relay: bool,
     pub pongs: usize,
     /// STUN responses, and whom they went to.
     pub stun: Vec<(SocketAddr, Vec<u8>)>,
@@ -153,9 +160,14 @@ pub fn outsider() -> Agent {
     Agent::new("mallory", "198.51.100.66:5066")
 }
 
-/// True where all tests of a program are done with media through the relay.
+/// True where all tests of a program are done with media through the relay, or through rtpengine.
 pub fn relays() -> bool {
-    env!("CARGO_CRATE_NAME") == "relay"
+    env!("CARGO_CRATE_NAME") == "relay" || has_engine()
+}
+
+/// True where they are done with media through rtpengine.
+pub fn has_engine() -> bool {
+    env!("CARGO_CRATE_NAME") == "engine"
 }
 
 /// A description without its origin line; in a program of the relay without places too, which are the relay's on one side
@@ -211,6 +223,8 @@ impl World {
             posts: Vec::new(),
             asked_ng: Vec::new(),
             ng: None,
+            engine: None,
+            may_relay: false,
             pongs: 0,
             stun: Vec::new(),
             secrets: vec![
@@ -228,8 +242,13 @@ impl World {
             accepted: 0,
             bound: 0,
         };
+        if toml.has_engine() {
+            let engine = Rc::<RefCell<engine::Engine>>::default();
+            world.engine = Some(engine.clone());
+            world.ng = Some(Box::new(move |_, bytes| Some(engine.borrow_mut().asked(bytes))));
+        }
         world.collect();
-        if toml.relays() {
+        if toml.relays() || toml.has_engine() {
             world.bind(128);
         }
         world
@@ -381,6 +400,13 @@ impl World {
                 assert!(!told.contains(secret), "{secret} crossed to the trunk:\n{text}");
             }
         }
+        if self.engine.is_some() && text.contains("m=audio") {
+            let told = text.contains(&format!("c=IN IP4 {}", agent::MEDIA));
+            assert!(!told, "a party is told where another one is:\n{text}");
+            // The test line speaks for itself.
+            let is_relayed = text.contains(&format!("c=IN IP4 {RELAY}")) && !text.contains("sip:933@");
+            assert!(!is_relayed || self.may_relay, "not through rtpengine:\n{text}");
+        }
         let at = u64::try_from(self.now.since(self.began).as_millis()).unwrap();
         self.wire.push(Sent { at, to, listener, connection, msg: Msg::read(&text), text });
     }
@@ -479,6 +505,10 @@ impl World {
         self.run(70_000);
         assert!(self.node.is_idle(), "calls, legs, transactions left: {:?}", self.node.sizes());
         assert!(self.plane.pairs.is_empty() && self.node.ports_in_use() == 0, "{:?}", self.plane.pairs);
+        if let Some(engine) = &self.engine {
+            let left = &engine.borrow().calls;
+            assert!(left.is_empty(), "rtpengine was not told that these are over: {left:?}");
+        }
     }
 
     /// The newest record.

@@ -13,10 +13,11 @@ use crate::base::{Instant, Protocol};
 use crate::call::ring::Resumed;
 use crate::call::{Calls, Parts};
 use crate::config::{Config, MediaMode};
+use crate::dialog::Exchange;
 use crate::media::Stream;
 use crate::media::ng::{AskId, Client, Command, Heard, Profile, Refused, Reply};
 use crate::media::scrub;
-use crate::ua::{CallId, Event, Leg, LegId};
+use crate::ua::{CallId, Event, Leg, LegId, Stage};
 
 /// Descriptions of a pair of legs that are remembered with what became of them.
 const KNOWN: usize = 8;
@@ -69,6 +70,7 @@ enum Purpose {
     /// A description on its way between two legs.
     Crossing {
         session: SessionId,
+        call: CallId,
         by_hub: bool,
         original: Bytes,
         asked: Bytes,
@@ -307,19 +309,24 @@ impl Calls {
             self.media.engine.close(|id, _| id == session);
         }
         match purpose {
-            Purpose::Crossing { by_hub, original, profile, answerer, .. } => {
+            Purpose::Crossing { call, by_hub, original, profile, answerer, .. } => {
                 let astray = answerer.filter(|_| text.is_err());
                 let known = self.media.engine.sessions.get_mut(&session);
-                let call = known.as_ref().map(|known| known.call);
+                // A leg may have gone over to another one meanwhile.
+                let call = known.as_ref().map_or(call, |known| known.call);
                 if let (Some(known), Ok(text)) = (known, text) {
                     let text = if profile == Profile::Browser { text } else { scrub(&text, &original).into() };
+                    // Nobody is offered what he has.
+                    let to = if by_hub { known.spoke } else { Some(known.hub) };
+                    known.is_answered |= to.and_then(|to| parts.ua.leg(to)).is_some_and(|leg| leg.holds(&text));
                     known.learn(by_hub, original, text);
                 }
                 let parked = self.media.engine.parked.iter().find(|(_, (ask, _))| *ask == heard.ask);
-                if let Some(id) = parked.map(|(id, _)| *id).or(call) {
-                    self.unpark(parts, id, heard.ask);
-                    self.gone_astray(parts, id, astray);
-                }
+                let id = parked.map_or(call, |(id, _)| *id);
+                self.unpark(parts, id, heard.ask);
+                self.offer_asked(parts, id, heard.ask);
+                self.align_asked(parts, id, heard.ask);
+                self.gone_astray(parts, id, astray);
             }
             Purpose::First { original, resume, .. } => {
                 let known = self.media.engine.sessions.get_mut(&session);
@@ -418,12 +425,14 @@ impl Calls {
     pub(super) fn ask_crossing(&mut self, parts: &mut Parts<'_>, id: CallId, crossing: Crossing) -> Option<AskId> {
         let Crossing { from, to, original, asked } = crossing;
         let leg = parts.ua.leg(to)?;
-        let (awaits, profile) = (leg.exchange() == crate::dialog::Exchange::OfferReceived, profile_of(leg));
+        let (awaits, profile) = (leg.exchange() == Exchange::OfferReceived, profile_of(leg));
         let is_ipv4 = leg.flow().remote.ip().to_canonical().is_ipv4();
+        let is_offer = parts.ua.leg(from).is_some_and(|leg| leg.exchange() == Exchange::OfferReceived);
         let engine = &mut self.media.engine;
         let known = engine.session(from, to).map(|(id, session)| {
             let by_hub = session.hub == from;
-            (id, by_hub, session.offered_by_hub != by_hub && (awaits || !session.is_answered))
+            // An offer that was refused may be open there still.
+            (id, by_hub, !is_offer && session.offered_by_hub != by_hub && (awaits || !session.is_answered))
         });
         let (session, by_hub, is_answer) = match known {
             // The offer went another way.
@@ -458,7 +467,7 @@ impl Calls {
             }
             return None;
         };
-        engine.asks.insert(ask, Purpose::Crossing { session, by_hub, original, asked, profile, answerer });
+        engine.asks.insert(ask, Purpose::Crossing { session, call: id, by_hub, original, asked, profile, answerer });
         Some(ask)
     }
 
@@ -498,6 +507,34 @@ impl Calls {
         }
         for session in lost {
             self.go_on_without(parts, session);
+        }
+        self.tell_refused(parts);
+    }
+
+    /// An offer that came to nothing has changed what rtpengine believes of its side: it is told again what holds.
+    fn tell_refused(&mut self, parts: &mut Parts<'_>) {
+        let engine = &self.media.engine;
+        let open = engine.sessions.iter().filter(|(_, session)| !session.is_answered);
+        let open: Vec<_> =
+            open.filter_map(|(id, session)| Some((*id, session.call, session.hub, session.spoke?))).collect();
+        for (id, call, hub, spoke) in open {
+            let is_quiet = |leg: LegId| {
+                parts
+                    .ua
+                    .leg(leg)
+                    .is_some_and(|leg| leg.stage() == Stage::Confirmed && leg.exchange() == Exchange::Stable)
+            };
+            let engine = &self.media.engine;
+            let is_asked = engine.asks.values().any(|purpose| purpose.session() == id);
+            let is_settled = self.other(call, hub) == Some(spoke)
+                && self.calls.get(call).is_some_and(|call| !call.alignment.is_expected());
+            let Some(session) = self.media.engine.sessions.get_mut(&id) else { continue };
+            if is_asked || !is_settled || ![hub, spoke].into_iter().all(is_quiet) {
+                continue;
+            }
+            let (by_hub, to) = (session.offered_by_hub, if session.offered_by_hub { spoke } else { hub });
+            session.known.retain(|known| known.by_hub != by_hub);
+            self.unsettle(parts, call, to);
         }
     }
 

@@ -72,12 +72,41 @@ impl Calls {
         }
     }
 
+    /// Asks for what a leg says that is about to be offered to another; `None`: nothing to wait for.
+    pub(in crate::call) fn ask_ahead(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        from: LegId,
+        to: LegId,
+        description: &[u8],
+    ) -> Option<AskId> {
+        if !self.is_engines(parts, from, to) || self.media.engine.rewritten(from, to, description).is_some() {
+            return None;
+        }
+        let description = Some(description).filter(|description| sdp::Sdp::new(description).well_formed())?;
+        let call = self.calls.get(id)?;
+        let bare = call.hides_user_from(to).then(|| {
+            let number = call.user.as_ref().and_then(|user| parts.config.user(user)?.number);
+            let leg = parts.ua.leg(from)?;
+            Secrets::of_peer(leg, call.user.as_ref(), number).remove_from(description)
+        });
+        let original = Bytes::copy_from_slice(description);
+        let asked = bare.flatten().map_or_else(|| original.clone(), Bytes::from);
+        self.ask_crossing(parts, id, Crossing { from, to, original, asked })
+    }
+
+    /// True when what crosses between two legs goes through rtpengine.
+    fn is_engines(&self, parts: &Parts<'_>, from: LegId, to: LegId) -> bool {
+        let mode = |leg: LegId| self.media.legs.get(&leg).and_then(|media| media.mode);
+        super::passage::mode_of(parts, [mode(from), mode(to)]) == MediaMode::Rtpengine
+    }
+
     /// The description in what happened, where it goes on through rtpengine.
     fn crossing(&self, parts: &Parts<'_>, id: CallId, from: LegId, event: &Event) -> Option<Crossing> {
         let call = self.calls.get(id)?;
         let (to, message) = self.receiver(parts, id, call, from, event)?;
-        let mode = |leg: LegId| self.media.legs.get(&leg).and_then(|media| media.mode);
-        if to == from || super::passage::mode_of(parts, [mode(from), mode(to)]) != MediaMode::Rtpengine {
+        if to == from || !self.is_engines(parts, from, to) {
             return None;
         }
         let description = message.body().get(sdp::locate(message)?)?;

@@ -1,0 +1,184 @@
+//! An rtpengine by script: it remembers calls and gives each stream of each side a port, as the real one does. A command for a call
+//! that it cannot know of fails the test.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use sosbridge::media::ng::Value;
+
+/// Where its instances take commands.
+pub const NG: &str = "192.0.2.25:2223";
+/// Where it has its ports.
+pub const PLACE: &str = "192.0.2.25";
+pub const PLACE6: &str = "2001:db8::25";
+
+#[derive(Default)]
+pub struct Engine {
+    /// By their names.
+    pub calls: BTreeMap<String, Session>,
+    deleted: BTreeSet<String>,
+    /// What was answered to which cookie: a command that is repeated is carried out once.
+    answered: BTreeMap<Vec<u8>, Bytes>,
+    last: u16,
+    /// Offers and answers that were carried out.
+    pub offers: usize,
+    pub answers: usize,
+}
+
+/// A pair of legs.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Who made the last offer.
+    offerer: String,
+    /// Its protocols, stream by stream.
+    protocols: Vec<String>,
+    ports: BTreeMap<(String, usize), u16>,
+    /// The last offer was answered.
+    pub is_answered: bool,
+    /// What each side said last.
+    pub said: BTreeMap<String, String>,
+}
+
+fn word<'v>(command: &'v Value<'_>, key: &str) -> &'v str {
+    let text = command.get(key).and_then(Value::text).unwrap_or_default();
+    std::str::from_utf8(text).unwrap()
+}
+
+impl Engine {
+    /// What it answers to a datagram.
+    pub fn asked(&mut self, datagram: &[u8]) -> Bytes {
+        let at = datagram.iter().position(|byte| *byte == b' ').expect("a cookie");
+        let (cookie, command) = datagram.split_at(at);
+        if let Some(answered) = self.answered.get(cookie) {
+            return answered.clone();
+        }
+        let command = Value::read(&command[1..]).unwrap();
+        let said = self.obey(&command);
+        let mut reply = [cookie, b" "].concat();
+        said.as_value().write(&mut reply);
+        let reply = Bytes::from(reply);
+        self.answered.insert(cookie.to_vec(), reply.clone());
+        reply
+    }
+
+    fn obey(&mut self, command: &Value<'_>) -> Said {
+        let call = word(command, "call-id").to_owned();
+        match word(command, "command") {
+            "ping" => Said::Word("pong"),
+            "delete" => {
+                // One that was asked for and never answered need not be here.
+                self.calls.remove(&call);
+                self.deleted.insert(call);
+                Said::Word("ok")
+            }
+            "query" if self.calls.contains_key(&call) => Said::Word("ok"),
+            "offer" => {
+                assert!(!self.deleted.contains(&call), "an offer to {call}, which is deleted");
+                self.offers += 1;
+                Said::Sdp(self.offer(call, command))
+            }
+            "answer" if self.calls.contains_key(&call) => {
+                self.answers += 1;
+                Said::Sdp(self.answer(&call, command))
+            }
+            "query" | "answer" => Said::Error("Unknown call-id"),
+            other => panic!("{other}: {command:?}"),
+        }
+    }
+
+    fn offer(&mut self, call: String, command: &Value<'_>) -> String {
+        let (from, sdp) = (word(command, "from-tag").to_owned(), word(command, "sdp"));
+        let session = self.calls.entry(call).or_default();
+        session.offerer.clone_from(&from);
+        session.is_answered = false;
+        session.said.insert(from.clone(), sdp.to_owned());
+        session.protocols = protocols(sdp);
+        let wanted = word(command, "transport-protocol");
+        let protocols: Vec<String> = session.protocols.iter().map(|own| changed(own, wanted)).collect();
+        rewrite(session, &mut self.last, &from, sdp, &protocols, word(command, "address-family"))
+    }
+
+    fn answer(&mut self, call: &str, command: &Value<'_>) -> String {
+        let (from, to, sdp) = (word(command, "from-tag"), word(command, "to-tag"), word(command, "sdp"));
+        let session = self.calls.get_mut(call).unwrap();
+        assert_eq!(session.offerer, from, "whose offer is answered in {call}");
+        session.is_answered = true;
+        session.said.insert(to.to_owned(), sdp.to_owned());
+        let protocols = session.protocols.clone();
+        rewrite(session, &mut self.last, to, sdp, &protocols, word(command, "address-family"))
+    }
+
+    /// True of a port that a call has here.
+    pub fn has(&self, place: SocketAddr) -> bool {
+        let is_here = [PLACE, PLACE6].iter().any(|own| place.ip().to_string() == *own);
+        is_here && self.calls.values().flat_map(|call| call.ports.values()).any(|port| *port == place.port())
+    }
+}
+
+enum Said {
+    Word(&'static str),
+    Sdp(String),
+    Error(&'static str),
+}
+
+impl Said {
+    fn as_value(&self) -> Value<'_> {
+        let result = |word: &'static str| (&b"result"[..], Value::Text(word.as_bytes()));
+        Value::Table(match self {
+            Self::Word(word) => vec![result(word)],
+            Self::Sdp(text) => vec![(b"sdp", Value::Text(text.as_bytes())), result("ok")],
+            Self::Error(reason) => {
+                vec![(b"error-reason", Value::Text(reason.as_bytes())), result("error")]
+            }
+        })
+    }
+}
+
+fn protocols(sdp: &str) -> Vec<String> {
+    let streams = sdp.lines().filter(|line| line.starts_with("m="));
+    streams.map(|line| line.split(' ').nth(2).unwrap_or_default().to_owned()).collect()
+}
+
+fn changed(own: &str, wanted: &str) -> String {
+    let is_rtp = own.contains("RTP/") && !wanted.is_empty();
+    if is_rtp { wanted.to_owned() } else { own.to_owned() }
+}
+
+fn rewrite(session: &mut Session, last: &mut u16, side: &str, sdp: &str, protocols: &[String], family: &str) -> String {
+    let place = if family == "IP6" { format!("IN IP6 {PLACE6}") } else { format!("IN IP4 {PLACE}") };
+    let mut text = String::new();
+    let mut at = 0;
+    for line in sdp.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let line = match fields[..] {
+            [kind, port, _, ..] if kind.starts_with("m=") => {
+                let own = (side.to_owned(), at);
+                let port = match port.split('/').next() {
+                    Some("0") => 0,
+                    _ => *session.ports.entry(own).or_insert_with(|| {
+                        *last = last.checked_add(2).filter(|last| *last < 20_000).unwrap_or(2);
+                        30_000 + *last
+                    }),
+                };
+                let protocol = protocols.get(at).map_or(fields[2], String::as_str);
+                at += 1;
+                format!("{kind} {port} {protocol} {}", fields[3..].join(" "))
+            }
+            _ if line.starts_with("c=") && !line.ends_with(" 0.0.0.0") && !line.ends_with(" ::") => {
+                format!("c={place}")
+            }
+            [_, id, version, ..] if line.starts_with("o=") => format!("o=- {id} {version} {place}"),
+            _ if ["a=candidate", "a=ice-", "a=rtcp:", "a=end-of-candidates"]
+                .iter()
+                .any(|own| line.starts_with(own)) =>
+            {
+                continue;
+            }
+            _ => line.to_owned(),
+        };
+        text += &format!("{line}\r\n");
+    }
+    text
+}
