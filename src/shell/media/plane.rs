@@ -426,11 +426,23 @@ impl Plane {
         let bound = shelf.range.bind();
         let wait = if shelf.ready == 0 { SOON } else { LATER };
         shelf.due = bound.is_err().then(|| now + wait);
-        let mut sockets = bound?;
+        self.keep(now, at, bound?)
+    }
+
+    /// Listens to the sockets; where the system does not let us their place is free for another try.
+    fn keep(&mut self, now: Instant, at: usize, mut sockets: Bound) -> std::io::Result<usize> {
         let slot = self.pairs.len();
         let registry = self.poll.registry();
-        registry.register(&mut sockets.rtp, Token(slot * 2), Interest::READABLE)?;
-        registry.register(&mut sockets.rtcp, Token(slot * 2 + 1), Interest::READABLE)?;
+        let registered = registry
+            .register(&mut sockets.rtp, Token(slot * 2), Interest::READABLE)
+            .and_then(|()| registry.register(&mut sockets.rtcp, Token(slot * 2 + 1), Interest::READABLE));
+        if let Err(error) = registered {
+            if let Some(shelf) = self.shelves.get_mut(at) {
+                shelf.range.give_up(sockets.port);
+                shelf.due = Some(now + if shelf.ready == 0 { SOON } else { LATER });
+            }
+            return Err(error);
+        }
         let end = End::new(base::Instant::from_millis(0));
         let (id, state) = (PairId(slot as u64), State::Spare);
         self.pairs.push(Pair { id, sockets, range: at, state, end, joined: None, voice: None });
@@ -469,5 +481,38 @@ impl Plane {
             self.top_up(Instant::now());
         }
         self.news.drain(..).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+    use super::*;
+
+    /// As when `fs.epoll.max_user_watches` is reached: here one of the two is watched already.
+    #[test]
+    fn a_pair_that_cannot_be_listened_to_is_given_up_and_told() {
+        let text = "[[sip.listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:5060\"\n\
+            [media]\naddress = \"127.0.0.78\"\nports = \"48400-48403\"\n";
+        let media = crate::config::load(text, std::path::Path::new("/")).unwrap().config.media;
+        let (orders, events) = (std::sync::mpsc::sync_channel(1).1, tokio::sync::mpsc::channel(1).0);
+        let mut plane = Plane::new(Poll::new().unwrap(), &media, orders, events, 0);
+        let now = Instant::now();
+        let mut sockets = plane.shelves[0].range.bind().unwrap();
+        let port = sockets.port;
+        plane.poll.registry().register(&mut sockets.rtcp, Token(9), Interest::READABLE).unwrap();
+        let error = plane.keep(now, 0, sockets).unwrap_err();
+        plane.scarce(0, &error);
+        assert!(plane.pairs.is_empty() && !plane.shelves[0].range.has(port));
+        assert!(matches!(&plane.news[0], News::Scarce { reason } if reason.contains("127.0.0.78")));
+        // Not at every packet anew; and then it is there again.
+        assert!(plane.bind(now, 0).is_err());
+        let ports: Vec<u16> = (0..2)
+            .map(|_| {
+                let slot = plane.bind(now + SOON, 0).unwrap();
+                plane.pairs[slot].sockets.port
+            })
+            .collect();
+        assert!(ports.contains(&port), "{ports:?}");
     }
 }

@@ -56,6 +56,14 @@ impl Range {
         place.and_then(|place| self.is_own.get(place)).copied().unwrap_or(false)
     }
 
+    /// The pair that was bound at `port` is not used.
+    pub fn give_up(&mut self, port: u16) {
+        let place = port.checked_sub(self.first).map(|offset| usize::from(offset / 2));
+        if let Some(is_own) = place.and_then(|place| self.is_own.get_mut(place)) {
+            *is_own = false;
+        }
+    }
+
     /// False once every place of it was looked at.
     pub fn has_untried(&self) -> bool {
         self.tried < self.is_own.len()
