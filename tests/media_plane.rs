@@ -220,6 +220,24 @@ fn rtcp_on_the_port_of_rtp_and_on_its_own() {
     assert_eq!(heard(&alice.rtp), (rtcp(201), at(a, 0)));
 }
 
+/// SPEC §4, in media: many phones name their user in what RTCP calls the source (RFC 3550 §6.5).
+#[test]
+fn section_4_rtcp_names_nobody() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut plane = Plane::start((20_000, 29_999));
+    // An empty report, then the source 7 with its CNAME.
+    let mut report = vec![0x80, 201, 0, 1, 0, 0, 0, 7, 0x81, 202, 0, 7, 0, 0, 0, 7, 1, 21];
+    report.extend(b"sip:alice@example.com\0");
+    for mux in [false, true] {
+        let (alice, bob, a, b) = joined(&mut plane, ("127.0.0.1", "127.0.0.1"), (mux, mux));
+        let (from, to, port) = if mux { (&alice.rtp, &bob.rtp, 0) } else { (&alice.rtcp, &bob.rtcp, 1) };
+        from.send_to(&report, at(a, port)).unwrap();
+        let (seen, source) = heard(to);
+        assert_eq!((seen.len(), source, &seen[..18]), (report.len(), at(b, port), &report[..18]));
+        assert!(!String::from_utf8_lossy(&seen).contains("alice"), "{seen:?}");
+    }
+}
+
 #[test]
 fn a_phone_behind_a_nat_is_answered_where_it_sends_from() {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

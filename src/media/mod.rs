@@ -4,6 +4,7 @@
 mod bank;
 mod end;
 mod hearing;
+mod names;
 pub mod ng;
 pub mod order;
 mod packet;
@@ -12,6 +13,7 @@ mod streams;
 
 pub use bank::Bank;
 pub use end::{End, Port};
+pub use names::hide_names;
 pub use order::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Reach, Voice};
 pub use packet::Packet;
 pub use rewrite::{Way, rewrite, scrub};

@@ -84,7 +84,7 @@ pub fn report_about(packet: &[u8], ssrc: u32) -> Option<Block> {
     None
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 

@@ -14,7 +14,7 @@ use super::ports::{Bound, Locals, Range};
 use super::voice::{Frame, Playing};
 use crate::base::{self, limits};
 use crate::config::Media;
-use crate::media::{End, News, Order, Packet, PairId, Port, Ports};
+use crate::media::{End, News, Order, Packet, PairId, Port, Ports, hide_names};
 use crate::node::Input;
 use crate::shell::events::Event;
 
@@ -101,6 +101,8 @@ pub struct Plane {
     began: Instant,
     counted: Instant,
     random: u64,
+    /// What hides the names in RTCP.
+    key: u64,
 }
 
 impl Plane {
@@ -121,6 +123,7 @@ impl Plane {
             began: now,
             counted: now,
             random,
+            key: random.rotate_left(32),
         }
     }
 
@@ -290,7 +293,7 @@ impl Plane {
                 // Over another address of this machine a packet would go round for ever.
                 Ok((_, from)) if pair.sockets.is_any && self.is_ours(from) => {}
                 Ok((length, from)) => {
-                    if let Some(bytes) = buffer.get(..length) {
+                    if let Some(bytes) = buffer.get_mut(..length) {
                         self.forward(at, slot, port, from, bytes);
                     }
                 }
@@ -318,7 +321,7 @@ impl Plane {
         let _ = self.poll.registry().reregister(socket, Token(slot * 2 + offset), Interest::READABLE);
     }
 
-    fn forward(&mut self, at: base::Instant, slot: usize, port: Port, from: SocketAddr, bytes: &[u8]) {
+    fn forward(&mut self, at: base::Instant, slot: usize, port: Port, from: SocketAddr, bytes: &mut [u8]) {
         let Some(joined) = self.pairs.get(slot).map(|pair| pair.joined) else { return };
         let heard = joined.and_then(|other| self.pairs.get(other)?.end.ssrc());
         let Some(pair) = self.pairs.get_mut(slot).filter(|pair| matches!(pair.state, State::Used)) else { return };
@@ -326,6 +329,9 @@ impl Plane {
         let Some(other) = joined.and_then(|other| self.pairs.get(other)).filter(|other| other.voice.is_none()) else {
             return;
         };
+        if packet == Packet::Rtcp {
+            hide_names(bytes, self.key);
+        }
         if let Some((port, to)) = other.end.destination(at, packet) {
             // A full buffer loses a packet, as any hop of the network may.
             let _ = other.socket(port).send_to(bytes, to);
