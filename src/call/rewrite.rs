@@ -4,6 +4,7 @@ use compact_str::CompactString;
 
 use crate::base::E164;
 use crate::config::{Aor, Config, Identity, Trunk, never_crosses};
+use crate::media::has_address;
 use crate::sip::{Lines, Message, Name, NameAddr, Uri};
 use crate::ua::Leg;
 
@@ -79,10 +80,18 @@ impl Secrets {
     /// stay (SPEC §4: the media address excepted where media is passed through). The o= line is replaced elsewhere.
     pub fn remove_from(&self, description: &[u8]) -> Option<Vec<u8>> {
         let tells = |line: &[u8]| match line {
-            // Names, addresses and texts for people: no call needs them.
-            [b'e' | b'p' | b'i' | b'u', b'=', ..] => true,
+            // RFC 8866 §5: a parser may throw all of it away for a letter that it does not know.
+            [kind, b'=', ..] if !b"vosiuepcbtrzkam".contains(kind) => true,
+            // What some parsers take for the end of a line.
+            _ if line.trim_ascii_end().iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') => true,
+            // Names, addresses and texts for people: no call needs them. Nor keys in the clear (RFC 8866 §5.12).
+            [b'e' | b'p' | b'i' | b'u' | b'k', b'=', ..] => true,
             [b's', b'=', name @ ..] => !matches!(name.trim_ascii(), b"-" | b""),
-            [b'a', b'=', attribute @ ..] => !is_of_media(attribute) && self.told_by(attribute),
+            [b'b', b'=', bandwidth @ ..] => !is_bandwidth(bandwidth),
+            [b'a', b'=', attribute @ ..] if is_for_people(attribute) => true,
+            [b'a', b'=', attribute @ ..] => {
+                !is_of_media(attribute) && (self.told_by(attribute) || has_address(attribute))
+            }
             _ => false,
         };
         let lines = || description.split_inclusive(|byte| *byte == b'\n');
@@ -101,9 +110,21 @@ impl Secrets {
     }
 }
 
+/// The program that made it, and what it is about (RFC 8866 §6.1 to §6.3): User-Agent and Subject by another name.
+fn is_for_people(attribute: &[u8]) -> bool {
+    [&b"tool:"[..], b"keywds:", b"cat:"].iter().any(|name| attribute.starts_with(name))
+}
+
+/// RFC 8866 §5.8, RFC 3556, RFC 3890: of any other kind the name alone may tell something.
+fn is_bandwidth(line: &[u8]) -> bool {
+    let mut parts = line.trim_ascii_end().splitn(2, |byte| *byte == b':');
+    let is_known = parts.next().is_some_and(|kind| [&b"AS"[..], b"CT", b"TIAS", b"RS", b"RR"].contains(&kind));
+    is_known && parts.next().is_some_and(|bits| bits.iter().all(u8::is_ascii_digit))
+}
+
 /// Attributes the media cannot do without, whatever word the caller's name is.
 fn is_of_media(attribute: &[u8]) -> bool {
-    const OF_MEDIA: [&[u8]; 18] = [
+    const OF_MEDIA: [&[u8]; 21] = [
         b"rtpmap",
         b"fmtp",
         b"ptime",
@@ -120,6 +141,9 @@ fn is_of_media(attribute: &[u8]) -> bool {
         b"setup",
         b"mid",
         b"candidate",
+        b"remote-candidates",
+        b"path",
+        b"source-filter",
         b"ice-ufrag",
         b"ice-pwd",
     ];
@@ -183,13 +207,16 @@ pub(super) fn is_telling(config: &Config, invite: &Message) -> bool {
         || listed().any(|name| invite.header_named(name).is_some())
 }
 
-/// A phone's Reason as a trunk may see it: protocol and cause. Its text is for people, and may name some (RFC 3326 §2).
+/// A phone's Reason as a trunk may see it: protocol and cause. Its text is for people, and may name some (RFC 3326 §2); so may a
+/// protocol that nobody knows.
 pub(super) fn bare_reason(reason: &[u8]) -> Vec<u8> {
     let mut parts = reason.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-    let is_token = |protocol: &&[u8]| protocol.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(byte));
-    let mut bare = parts.next().filter(is_token).unwrap_or(b"SIP").to_vec();
+    let is_known = |said: &&[u8]| ["SIP", "Q.850"].iter().any(|known| said.eq_ignore_ascii_case(known.as_bytes()));
+    let Some(protocol) = parts.next().filter(is_known) else { return b"SIP".to_vec() };
+    let mut bare = protocol.to_vec();
     let digits = |part: &[u8]| {
-        part.strip_prefix(b"cause=").filter(|cause| cause.iter().all(u8::is_ascii_digit)).map(<[u8]>::to_vec)
+        let cause = part.strip_prefix(b"cause=")?;
+        (cause.len() <= 3 && cause.iter().all(u8::is_ascii_digit)).then(|| cause.to_vec())
     };
     if let Some(cause) = parts.find_map(digits) {
         bare.extend_from_slice(b";cause=");

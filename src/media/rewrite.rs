@@ -266,7 +266,7 @@ fn places(description: &[u8]) -> Vec<&[u8]> {
 }
 
 /// An IPv4 address anywhere in an attribute, as in the CNAME of `a=ssrc` (RFC 5576 §6.1).
-fn has_address(attribute: &[u8]) -> bool {
+pub fn has_address(attribute: &[u8]) -> bool {
     let words = attribute.split(|byte| !byte.is_ascii_digit() && *byte != b'.');
     let is_address =
         |word: &[u8]| std::str::from_utf8(word).is_ok_and(|word| word.parse::<std::net::Ipv4Addr>().is_ok());

@@ -13,6 +13,7 @@ mod direct_routes;
 mod explain;
 mod geolocation;
 mod i3;
+mod leaks;
 mod lease;
 mod lease_rules;
 mod location;
