@@ -47,6 +47,8 @@ impl Calls {
             queued: false,
             desk_rung: false,
             refused: None,
+            unwilling: None,
+            redial_due: None,
         };
         let (nena_call_id, incident_id) = super::i3::identifiers(invite);
         let call = Call {
@@ -147,14 +149,18 @@ impl Calls {
         id: CallId,
         device: &str,
         refusal: &Refusal,
+        has_rung: bool,
     ) {
-        let is_origin = self.is_origin(parts, id, device);
+        let (is_origin, is_users) = (self.is_origin(parts, id, device), self.is_users(parts, id, device));
         if let Some(hold) = self.hold(id)
             && is_refusal_of_a_person(refusal.status)
-            && !is_of_a_setting(refusal.status)
-            && (is_origin || refusal.status >= 600)
+            && (is_origin || (is_users && refusal.status >= 600))
         {
-            hold.refused = Some(refusal.clone());
+            match is_of_a_setting(refusal.status, has_rung) {
+                false => hold.refused = Some(refusal.clone()),
+                true if is_origin => hold.unwilling = Some(refusal.clone()),
+                true => {}
+            }
         }
         if self.hold(id).is_some_and(|hold| hold.desk_rung) {
             return self.desk_failed(parts, id);
@@ -163,11 +169,23 @@ impl Calls {
         let is_over = self.calls.get(id).is_some_and(Call::is_alone);
         match self.hold(id).map(|hold| hold.refused.is_some()) {
             Some(true) if is_over => self.give_up_callback(parts, id),
+            // Somebody on site may go and look.
+            _ if is_over && self.is_unwilling(id) && self.ring_desk(parts, id) => {}
             _ if is_over && matches!(refusal.status, 408 | 503) && self.has_other_place(parts, id) => {
                 self.redial(parts, id)
             }
             _ => self.look_on(parts, id),
         }
+    }
+
+    fn is_unwilling(&mut self, id: CallId) -> bool {
+        self.hold(id).is_some_and(|hold| hold.unwilling.is_some())
+    }
+
+    /// True when the contact `device` is of a phone of whom the callback is for, and not of the desk.
+    fn is_users(&self, parts: &Parts<'_>, id: CallId, device: &str) -> bool {
+        let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return false };
+        parts.registrar.bindings(&ringing.user).iter().any(|binding| binding.contact() == device)
     }
 
     /// True when the contact `device` is that of the device that made the emergency call.
@@ -181,27 +199,45 @@ impl Calls {
         hold.origin.contact == device || bindings.any(|known| known.contact == device && known.key == hold.origin.key)
     }
 
-    /// While nobody rings: the user's other devices, then the device that called again and again until the hold is over.
+    /// While nobody rings: the user's other devices, then the device that called again and again until the hold is over. That one
+    /// too while others ring.
     fn look_on(&mut self, parts: &mut Parts<'_>, id: CallId) {
         self.ring_others(parts, id);
         let now = parts.context.now;
-        if self.calls.get(id).is_none_or(|call| !call.is_alone()) {
-            return;
-        }
+        let Some(is_alone) = self.calls.get(id).map(Call::is_alone) else { return };
         let Some(hold) = self.hold(id) else { return };
         if now < hold.until {
-            self.say_queued(parts, id);
-            self.wake(now + REDIAL, id, Alarm::Redial);
-        } else {
+            let is_new = hold.redial_due.is_none();
+            let due = *hold.redial_due.get_or_insert(now + REDIAL);
+            if is_alone {
+                self.say_queued(parts, id);
+            }
+            if is_new {
+                self.wake(due, id, Alarm::Redial);
+            }
+        } else if is_alone {
             self.give_up_callback(parts, id);
         }
     }
 
-    /// The last known flow is tried again: the phone may be back without having registered.
+    /// The last known flow is tried again: the phone may be back without having registered, or out of another call.
     pub(super) fn redial(&mut self, parts: &mut Parts<'_>, id: CallId) {
-        if self.calls.get(id).is_some_and(Call::is_alone) {
+        let now = parts.context.now;
+        let is_tried = self.is_origin_tried(parts, id);
+        let Some(hold) = self.hold(id) else { return };
+        hold.redial_due = None;
+        let is_over = now >= hold.until;
+        let is_alone = self.calls.get(id).is_some_and(Call::is_alone);
+        if is_alone || !(is_over || is_tried) {
             self.ring_origin(parts, id);
         }
+    }
+
+    /// True while the device that called rings, or is asked to.
+    fn is_origin_tried(&self, parts: &Parts<'_>, id: CallId) -> bool {
+        let Some(call) = self.calls.get(id) else { return false };
+        let targets = call.branches.iter().filter_map(|branch| call.attempts.get(branch.attempt));
+        targets.into_iter().any(|attempt| self.is_origin(parts, id, &attempt.target))
     }
 
     pub(super) fn hold_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
@@ -286,9 +322,10 @@ impl Calls {
     }
 }
 
-/// Forwarding, and a list of whom the phone lets ring (RFC 5079): not what the person in danger says to this call (SPEC §6).
-fn is_of_a_setting(status: u16) -> bool {
-    matches!(status, 300..=399 | 433)
+/// Forwarding, a list of whom the phone lets ring (RFC 5079), do-not-disturb, or another call that it is in: not what the person in
+/// danger says to this call (SPEC §6). Who declines has heard it ring.
+fn is_of_a_setting(status: u16, has_rung: bool) -> bool {
+    matches!(status, 300..=399 | 433) || (!has_rung && matches!(status, 486 | 600 | 603))
 }
 
 /// True where a phone of somebody else is registered now, and none of `user`: it would be rung in the place of the one that has left.

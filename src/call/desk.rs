@@ -78,7 +78,11 @@ impl Calls {
                 self.refuse_caller(parts, id, &refusal, Outcome::Refused);
             }
             None => {
-                let refusal = Refusal::warn(480, "The phone that called is not reachable");
+                let unwilling = ringing.hold.as_ref().and_then(|hold| hold.unwilling.clone());
+                let refusal = match unwilling {
+                    Some(unwilling) => self.refusal_for(id, caller, unwilling),
+                    None => Refusal::warn(480, "The phone that called is not reachable"),
+                };
                 self.refuse_caller(parts, id, &refusal, Outcome::Unanswered);
             }
         }

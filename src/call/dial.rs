@@ -277,9 +277,10 @@ impl Calls {
         match &mut call.stage {
             Stage::Dialling(_) | Stage::Bridged => self.try_another(parts, id, refusal.clone()),
             Stage::Ringing(_) => {
+                let has_rung = branch.as_ref().is_some_and(|branch| branch.alerting);
                 let attempt = branch.and_then(|branch| call.attempts.get(branch.attempt));
                 let device = attempt.map(|attempt| attempt.target.clone());
-                self.device_failed(parts, id, &device.unwrap_or_default(), refusal);
+                self.device_failed(parts, id, &device.unwrap_or_default(), refusal, has_rung);
             }
             Stage::Granting(_) | Stage::TestLine | Stage::Refusing(_) => {}
         }

@@ -46,6 +46,10 @@ pub(super) struct Hold {
     pub(super) others_rung: bool,
     /// The device that called, or the user for all devices, has said no.
     pub(super) refused: Option<Refusal>,
+    /// The device that called does not ring, as it has said last: somebody else may.
+    pub(super) unwilling: Option<Refusal>,
+    /// When the device that called is tried again.
+    pub(super) redial_due: Option<Instant>,
     /// 182 has been said.
     pub(super) queued: bool,
     /// The last resort was tried.
@@ -249,7 +253,14 @@ impl Calls {
     }
 
     /// A device refused, or could not be reached.
-    pub(super) fn device_failed(&mut self, parts: &mut Parts<'_>, id: CallId, device: &str, refusal: &Refusal) {
+    pub(super) fn device_failed(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: CallId,
+        device: &str,
+        refusal: &Refusal,
+        has_rung: bool,
+    ) {
         let Some(call) = self.calls.get_mut(id) else { return };
         let Stage::Ringing(ringing) = &mut call.stage else { return };
         if ringing.best.as_ref().is_none_or(|best| rank(refusal.status) < rank(best.status)) {
@@ -263,7 +274,7 @@ impl Calls {
         let Some(call) = self.calls.get_mut(id) else { return };
         let Stage::Ringing(ringing) = &mut call.stage else { return };
         if ringing.hold.is_some() {
-            self.callback_branch_failed(parts, id, device, refusal);
+            self.callback_branch_failed(parts, id, device, refusal, has_rung);
         } else if call.is_alone() {
             let best = best.unwrap_or(Refusal::new(480));
             let outcome = if is_refusal_of_a_person(best.status) { Outcome::Refused } else { Outcome::Unanswered };

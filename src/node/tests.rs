@@ -237,6 +237,7 @@ fn emergency_call_and_callback() {
     let ring = world.sent(PHONE, "INVITE ");
     assert!(ring.starts_with("INVITE sip:alice@127.0.0.1:5071 "), "{ring}");
     assert_eq!(header(&ring, "Priority"), "psap-callback");
+    world.receive(PHONE, &respond(&ring, "180 Ringing", ""));
     world.receive(PHONE, &respond(&ring, "486 Busy Here", ""));
     world.sent(TRUNK, "SIP/2.0 486");
 

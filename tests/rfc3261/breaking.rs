@@ -255,6 +255,7 @@ fn another_phone_that_is_busy_does_not_end_the_callback() {
     // It is tried again, is back, and says no itself.
     world.run(5_500);
     let again = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&again, 180));
     world.send(&alice(), &alice().reply(&again, 486));
     world.take(&psap(), "486");
 }

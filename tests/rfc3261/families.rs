@@ -82,6 +82,7 @@ fn a_whole_story(phone: Agent, trunk: Agent, phone_tcp: bool, trunk_tcp: bool) {
     let ring = world.take(&phone, "INVITE");
     assert!(ring.header("From").contains(&format!("@{}>", ours(&phone).trim_end_matches(":5060"))), "{ring}");
     assert!(ring.contact().contains(ours(&phone)), "{ring}");
+    world.send(&phone, &phone.reply(&ring, 180));
     world.send(&phone, &phone.reply(&ring, 486));
     world.take(&trunk, "486");
 }

@@ -58,6 +58,7 @@ fn a_whole_story_over_every_pair_of_transports() {
         world.take(&trunk, "100");
         let ring = world.take(&phone, "INVITE");
         assert_eq!(ring.header("Priority"), "psap-callback");
+        world.send(&phone, &phone.reply(&ring, 180));
         world.send(&phone, &phone.reply(&ring, 486));
         world.take(&trunk, "486");
     }

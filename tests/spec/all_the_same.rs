@@ -165,6 +165,7 @@ fn section_7_a_test_is_marked_on_any_way_it_takes() {
         assert_eq!(world.record().call.test, is_test);
         let invite = world.call_back(&psap(), NUMBER);
         let ring = world.take(&alice(), "INVITE");
+        world.send(&alice(), &alice().reply(&ring, 180));
         world.send(&alice(), &alice().reply(&ring, 603));
         let refused = world.take(&psap(), "603");
         world.send(&psap(), &invite.ack_of(&refused));

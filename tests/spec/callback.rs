@@ -135,6 +135,7 @@ fn a_person_who_declines() {
     let mut world = after_a_call(&Toml::default());
     let invite = world.call_back(&psap(), NUMBER);
     let ring = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&ring, 180));
     world.send(&alice(), &alice().reply(&ring, 603));
     let refused = world.take(&psap(), "603");
     world.send(&psap(), &invite.ack_of(&refused));
@@ -329,6 +330,7 @@ fn the_reason_of_the_phone_does_not_name_it() {
     let mut world = after_a_call(&Toml::default());
     world.call_back(&psap(), NUMBER);
     let ring = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&ring, 180));
     world.send(&alice(), &alice().reply(&ring, 603).with("Reason", named));
     assert_eq!(world.take(&psap(), "603").header("Reason"), "SIP;cause=200");
 

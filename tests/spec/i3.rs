@@ -226,6 +226,7 @@ fn the_priority_of_a_callback_reaches_the_phone_and_no_other_does() {
         let rung = world.take(&alice(), "INVITE");
         assert_eq!(rung.values("Resource-Priority"), seen, "{sent}");
         assert!(!rung.has("Require"), "{rung}");
+        world.send(&alice(), &alice().reply(&rung, 180));
         world.send(&alice(), &alice().reply(&rung, 486));
         let refused = world.take(&psap(), "486");
         world.send(&psap(), &invite.ack_of(&refused));
@@ -255,6 +256,7 @@ fn the_incident_a_psap_names_is_the_one_of_the_record() {
     world.send(&psap(), &invite);
     let rung = world.take(&alice(), "INVITE");
     assert!(!rung.has("Call-Info"));
+    world.send(&alice(), &alice().reply(&rung, 180));
     world.send(&alice(), &alice().reply(&rung, 603));
     world.take(&psap(), "603");
     assert_eq!(world.record().incident_id.as_deref(), Some(incident));

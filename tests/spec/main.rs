@@ -37,4 +37,5 @@ mod single_rules;
 mod test_line;
 mod test_line_voice;
 mod told;
+mod unwilling;
 mod whose_phone;

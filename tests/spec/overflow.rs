@@ -41,6 +41,7 @@ fn of_bob() -> Toml {
 /// Ends what rings `callee`.
 fn refuses(world: &mut World, callee: &Agent) -> Msg {
     let ring = world.take(callee, "INVITE");
+    world.send(callee, &callee.reply(&ring, 180));
     world.send(callee, &callee.reply(&ring, 486));
     world.run(1_000);
     ring

@@ -154,6 +154,7 @@ fn a_callback_to_a_pbx_that_is_away_waits_and_tries_again() {
     let leased = number(&world, "sip:+14255550177@hq-pbx");
     world.call_back(&psap(), &leased);
     let ring = world.take(&target(), "INVITE");
+    world.send(&target(), &target().reply(&ring, 180));
     world.send(&target(), &target().reply(&ring, 486));
     world.take(&psap(), "486");
 }

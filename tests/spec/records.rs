@@ -160,6 +160,7 @@ fn a_record_has_what_was_decided_later() {
     // And of the callback.
     let invite = world.call_back(&psap(), "+14255551000");
     let ring = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&ring, 180));
     world.send(&alice(), &alice().reply(&ring, 603));
     let refused = world.take(&psap(), "603");
     world.send(&psap(), &invite.ack_of(&refused));
