@@ -198,7 +198,7 @@ fn decide(parts: &mut Parts<'_>, invite: &Message, flow: Flow, sender: Sender) -
 
 /// Whether an emergency number was dialled, by somebody who has not proven who it is: behind the prefix of an outside line too, of
 /// the resource of `user`, or of whom the call claims to come from; of any resource where that is nobody.
-fn is_emergency(parts: &Parts<'_>, invite: &Message, user: Option<&Aor>) -> bool {
+pub(super) fn is_emergency(parts: &Parts<'_>, invite: &Message, user: Option<&Aor>) -> bool {
     let claimed = || Uri::parse(invite.from().uri).ok().and_then(|from| aor_of(parts, &from));
     let user = user.cloned().or_else(claimed);
     let is_behind = |resource: &Resource| {

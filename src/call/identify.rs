@@ -2,6 +2,7 @@
 //! (SPEC §2; CONFORMANCE AU-1, AU-2).
 
 use super::Parts;
+use super::classify::is_emergency;
 use crate::base::limits;
 use crate::config::{Aor, Config, PbxIdx, TrunkIdx};
 use crate::registrar::{Binding, Verdict};
@@ -58,7 +59,7 @@ pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> 
     {
         return Sender::User(aor.clone());
     }
-    if let Some(trunk) = trunk_on(parts, flow) {
+    if let Some(trunk) = trunk_on(parts, flow).filter(|_| !dials_for_help(parts, invite, flow)) {
         return Sender::Trunk(trunk);
     }
     if let Some(pbx) = parts.config.pbx_accepting(flow.remote, parts.context.streams.identities(flow))
@@ -77,6 +78,17 @@ pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> 
         Verdict::Stale => Sender::Unknown { stale: true, wrong: false, live_source: None },
         Verdict::Wrong => Sender::Unknown { stale: false, wrong: true, live_source: live_user_on(parts, invite, flow) },
     }
+}
+
+/// True when somebody in the network of a trunk, who is not that trunk as far as we know, dials an emergency or a test number: a
+/// phone or a PBX, since trunks bring no calls to those (SPEC §10).
+fn dials_for_help(parts: &Parts<'_>, invite: &Message, flow: &Flow) -> bool {
+    let is_trunk = || {
+        parts.config.trunk_certified(parts.context.streams.identities(flow)).is_some()
+            || parts.trunks.are_at(flow.remote)
+    };
+    let is_help = || is_emergency(parts, invite, None) || parts.countries.is_reserved(invite.request_uri());
+    is_help() && !is_trunk()
 }
 
 /// Who calls from a PBX: the PBX and the identity it asserts, else that of From (SPEC §2, RFC 3325 §9.1).

@@ -401,6 +401,18 @@ fn one_source_of_calls_has_one_owner() {
 }
 
 #[test]
+fn a_pbx_in_the_network_of_a_trunk_is_warned_of() {
+    let warned = |network: &str| {
+        let text = format!(
+            "{BASE}[[trunks]]\nname = \"wide\"\naccept_from = [\"{network}\"]\n[[pbxs]]\nname = \"c\"\n\
+             resource = \"contoso\"\naddresses = [\"10.0.0.3\"]\ntarget = \"sip:127.0.0.9\"\n"
+        );
+        lines(&good(&text).warnings, &text).iter().any(|warning| warning.contains("in a network of trunk \"wide\""))
+    };
+    assert!(warned("10.0.0.0/8") && !warned("10.0.1.0/24") && !warned("10.0.0.3:5060"));
+}
+
+#[test]
 fn pbxs_are_known_by_the_narrowest_network_and_share_no_domain() {
     let pbx = |name: &str, source: &str| {
         format!(

@@ -16,6 +16,7 @@ pub(super) fn check(config: &Config, places: &Places, report: &Report) {
     pools(config, places, report);
     trunks(config, places, report);
     sources(config, places, report);
+    within(config, places, report);
     pbxs(config, places, report);
     desk(config, places, report);
     told(config, places, report);
@@ -321,6 +322,27 @@ fn sources(config: &Config, places: &Places, report: &Report) {
                 warn(report, Some(span), key.clone(), message, "tell them apart by address:port");
             }
             owners.push((source, owner.clone()));
+        }
+    }
+}
+
+/// A trunk's network is asked before a PBX's address: what is no call for help would be taken for a call of the trunk.
+fn within(config: &Config, places: &Places, report: &Report) {
+    for (at, pbx) in config.pbxs.iter().enumerate() {
+        for source in &pbx.addresses {
+            let is_around = |known: &AcceptFrom| match (known, source) {
+                (AcceptFrom::Network(wide), AcceptFrom::Network(narrow)) => wide != narrow && wide.contains(narrow),
+                (AcceptFrom::Network(wide), AcceptFrom::Address(address)) => wide.contains(&address.ip()),
+                _ => false,
+            };
+            let around = config.trunks.iter().find(|trunk| trunk.accept_from.iter().any(is_around));
+            let Some(trunk) = around else { continue };
+            let message = format!(
+                "PBX {:?} at {source} is in a network of trunk {:?}: of its calls only those to emergency numbers are its own",
+                pbx.name, trunk.name
+            );
+            let help = "name the addresses of the trunk alone in its accept_from";
+            warn(report, places.pbxs.get(at), format!("pbxs[{at}].addresses"), message, help);
         }
     }
 }

@@ -34,6 +34,7 @@ mod routes_in_order;
 mod routing;
 mod running;
 mod single_rules;
+mod sources;
 mod test_line;
 mod test_line_voice;
 mod told;
