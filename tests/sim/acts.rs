@@ -52,6 +52,7 @@ impl World {
         let end = self.now + between(&mut self.rng, 30_000, 120_000);
         while self.now < end {
             self.deed();
+            self.engines_turn(10);
             let pause = between(&mut self.rng, 20, 3000);
             self.run_for(pause);
         }
@@ -159,6 +160,7 @@ impl World {
         self.watch.weather_turns();
         self.crash_in = None;
         self.store.health = Health::Good;
+        self.engines_recover();
         self.wait_for_node();
         for trunk in self.trunks() {
             self.set_mood(trunk, Mood::Good);
@@ -200,6 +202,7 @@ impl World {
         let node = self.node.as_ref().unwrap();
         let left = (node.sizes(), node.calls_view(0).rows);
         assert!(node.is_idle(), "(calls, legs, transactions) left at the end: {left:?}");
+        self.check_owed();
         let leases = node.leases_view(0);
         let busy: Vec<_> = leases.rows.iter().filter(|lease| lease.calls > 0).collect();
         assert!(busy.is_empty(), "leases with calls at the end: {busy:?}");

@@ -15,6 +15,9 @@
 mod acts;
 mod calls;
 mod chance;
+#[path = "../world/engine.rs"]
+mod engine;
+mod engines;
 mod extensions;
 mod leg;
 mod manners;

@@ -26,6 +26,8 @@ pub struct Supply {
     last: u16,
     /// Callbacks that wait are told so by a voice.
     pub announces: bool,
+    /// Calls go through rtpengine, and through the relay where that is of no use.
+    pub has_engine: bool,
     /// Of its own: without a relay everything is as it would be with one.
     rng: Rng,
 }
@@ -35,7 +37,8 @@ impl Supply {
         let mut rng = Rng::from_u64(!seed);
         let kept = *pick(&mut rng, &[0, 4, 100, 100, 100]);
         let announces = kept > 0 && percent(&mut rng, 50);
-        Self { plane: Plane::default(), kept, bound: 0, last: 0, announces, rng }
+        let has_engine = kept >= 100 && percent(&mut rng, 25);
+        Self { plane: Plane::default(), kept, bound: 0, last: 0, announces, has_engine, rng }
     }
 
     /// Ports never run short here.
@@ -127,7 +130,7 @@ impl World {
 
     /// The call that a phone has made leads to the media of a trunk, and back.
     pub fn check_relayed(&self, phone: usize, call_id: &str) {
-        if !self.supply.is_ample() {
+        if !self.supply.is_ample() || self.supply.has_engine {
             return;
         }
         let Some(leg) = self.parties[phone].legs.get(call_id).filter(|leg| leg.state == State::Up) else { return };

@@ -35,7 +35,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(rng: &mut Rng, ports: usize, announces: bool) -> Self {
+    pub fn new(rng: &mut Rng, mode: &str, announces: bool) -> Self {
         let scarce = percent(rng, 15);
         let quarantine = *pick(rng, &[secs(600), secs(3600), secs(24 * 3600)]);
         let last = FIRST_NUMBER + if scarce { 1 } else { 39 };
@@ -48,10 +48,9 @@ impl Stage {
         };
         let ring = if percent(rng, 80) { "origin-first" } else { "all" };
         let pool = format!("+{FIRST_NUMBER}-+{last}");
-        let mode = if ports == 0 { "pass" } else { "relay" };
         let text = |interval: &str| {
             config_text(&pool, quarantine, ring, interval)
-                .replace("\"pass\"", &format!("{mode:?}"))
+                .replace("\"pass\"", mode)
                 .replace("hold = \"60s\"", &format!("hold = \"60s\"\nannouncement = {announces}"))
         };
         let interval = *pick(rng, &["5s", "30s", "10m"]);

@@ -129,12 +129,16 @@ impl World {
             self.set_mood(target, if target == good { Mood::Good } else { mood });
         }
         trace::note(self.now, "===", &format!("trial: {} takes the call", self.parties[good].name));
+        self.engines_turn(50);
         let call_id = self.dials_911(phone);
         for _ in 0..14 {
             self.run_for(secs(1));
             self.check_relayed(phone, &call_id);
+            self.check_engines(phone, &call_id);
             self.check_joins();
+            self.engines_turn(5);
         }
+        self.engines_recover();
         assert_eq!(self.watch.outcomes.get(&call_id), Some(&200), "an emergency call while a trunk is up");
         for trunk in self.trunks() {
             self.set_mood(trunk, Mood::Good);

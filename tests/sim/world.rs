@@ -12,6 +12,7 @@ use sosbridge::node::{Boot, Input, Node, Output, StoreFault, WriteId};
 use sosbridge::transport::{ConnId, Found, Place, Question, Server};
 
 use crate::chance::{between, ms, percent, secs};
+use crate::engines::{self, Engines};
 use crate::media::Supply;
 use crate::model::Model;
 use crate::net::{Connection, TCP, UDP, Weather};
@@ -35,6 +36,8 @@ pub enum Event {
     Stored { life: u32, write: WriteId, result: Result<(), StoreFault> },
     Resolved { life: u32, query: sosbridge::node::QueryId, question: Question },
     News { life: u32, news: News },
+    ToEngine { at: usize, bytes: Bytes },
+    FromEngine { life: u32, at: usize, bytes: Bytes },
     Tick { party: usize, tick: Tick },
     Restart,
 }
@@ -59,6 +62,7 @@ pub struct World {
     pub model: Model,
     pub watch: Watch,
     pub supply: Supply,
+    pub engines: Engines,
     queue: BTreeMap<(Instant, u64), Event>,
     serial: u64,
     /// Steps without time going on.
@@ -69,7 +73,13 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::from_u64(seed);
         let supply = Supply::new(seed);
-        let mut stage = Stage::new(&mut rng, supply.kept, supply.announces);
+        let engines = Engines::new(seed, supply.has_engine);
+        let mode = match supply.kept {
+            0 => "\"pass\"".to_owned(),
+            _ if engines.is_used() => engines::configured(),
+            _ => "\"relay\"".to_owned(),
+        };
+        let mut stage = Stage::new(&mut rng, &mode, supply.announces);
         let model = Model::new(stage.rules.clone());
         let mut world = Self {
             now: Instant::from_millis(1_800_000_000_000),
@@ -88,6 +98,7 @@ impl World {
             model,
             watch: Watch::default(),
             supply,
+            engines,
             queue: BTreeMap::new(),
             serial: 0,
             stuck: 0,
@@ -128,6 +139,7 @@ impl World {
         let config = if self.closing { &self.stage.quiet_config } else { &self.stage.config };
         self.node = Some(Node::new(config.clone(), boot, Metrics::new()));
         self.supply.restarted();
+        self.engines.forgotten();
         self.drain();
         self.supply();
     }
@@ -203,8 +215,7 @@ impl World {
             Output::Persist { write, rows, urgent } => self.store.write(self.now, &mut self.rng, write, rows, urgent),
             Output::Media(order) => self.ordered(&order),
             Output::Post { .. } => {}
-            // No configuration of the simulator has an rtpengine.
-            Output::Ng { .. } => {}
+            Output::Ng { to, bytes } => self.engine_asked(to, bytes),
             Output::Resolve { query, question } => {
                 let (life, after) = (self.life, between(&mut self.rng, 10, 500));
                 self.later(after, Event::Resolved { life, query, question });
@@ -302,7 +313,10 @@ impl World {
                 self.feed(Input::Resolved { query, found });
             }
             Event::News { life, news } if life == self.life => self.played(news),
+            Event::ToEngine { at, bytes } => self.engine_answers(at, &bytes),
+            Event::FromEngine { life, at, bytes } if life == self.life => self.engine_said(at, bytes),
             Event::News { .. }
+            | Event::FromEngine { .. }
             | Event::Refused { .. }
             | Event::Unreachable { .. }
             | Event::Stored { .. }

@@ -3,7 +3,6 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sosbridge::media::ng::Value;
@@ -14,8 +13,10 @@ pub const NG: &str = "192.0.2.25:2223";
 pub const PLACE: &str = "192.0.2.25";
 pub const PLACE6: &str = "2001:db8::25";
 
-#[derive(Default)]
 pub struct Engine {
+    place: [String; 2],
+    /// Its ports.
+    range: (u16, u16),
     /// By their names.
     pub calls: BTreeMap<String, Session>,
     deleted: BTreeSet<String>,
@@ -46,7 +47,27 @@ fn word<'v>(command: &'v Value<'_>, key: &str) -> &'v str {
     std::str::from_utf8(text).unwrap()
 }
 
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new([PLACE, PLACE6], (30_000, 49_999))
+    }
+}
+
 impl Engine {
+    /// An address of each family, and the first and last of its ports.
+    pub fn new(place: [&str; 2], range: (u16, u16)) -> Self {
+        Self {
+            place: place.map(str::to_owned),
+            range,
+            calls: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            answered: BTreeMap::new(),
+            last: range.0,
+            offers: 0,
+            answers: 0,
+        }
+    }
+
     /// What it answers to a datagram.
     pub fn asked(&mut self, datagram: &[u8]) -> Bytes {
         let at = datagram.iter().position(|byte| *byte == b' ').expect("a cookie");
@@ -97,7 +118,8 @@ impl Engine {
         session.protocols = protocols(sdp);
         let wanted = word(command, "transport-protocol");
         let protocols: Vec<String> = session.protocols.iter().map(|own| changed(own, wanted)).collect();
-        rewrite(session, &mut self.last, &from, sdp, &protocols, word(command, "address-family"))
+        let place = place(&self.place, word(command, "address-family"));
+        rewrite(session, (&mut self.last, self.range), &from, sdp, &protocols, &place)
     }
 
     fn answer(&mut self, call: &str, command: &Value<'_>) -> String {
@@ -107,14 +129,25 @@ impl Engine {
         session.is_answered = true;
         session.said.insert(to.to_owned(), sdp.to_owned());
         let protocols = session.protocols.clone();
-        rewrite(session, &mut self.last, to, sdp, &protocols, word(command, "address-family"))
+        let place = place(&self.place, word(command, "address-family"));
+        rewrite(session, (&mut self.last, self.range), to, sdp, &protocols, &place)
     }
 
-    /// True of a port that a call has here.
-    pub fn has(&self, place: SocketAddr) -> bool {
-        let is_here = [PLACE, PLACE6].iter().any(|own| place.ip().to_string() == *own);
-        is_here && self.calls.values().flat_map(|call| call.ports.values()).any(|port| *port == place.port())
+    /// Whose port this is: a call, and the side that is described by it.
+    pub fn owner(&self, port: u16) -> Option<(&Session, &str)> {
+        let its = |session: &'_ Session| {
+            let own = session.ports.iter().find(|(_, own)| **own == port);
+            own.map(|((side, _), _)| side.clone())
+        };
+        self.calls.values().find_map(|session| {
+            let side = its(session)?;
+            Some((session, if side == "hub" { "hub" } else { "spoke" }))
+        })
     }
+}
+
+fn place(places: &[String; 2], family: &str) -> String {
+    if family == "IP6" { format!("IN IP6 {}", places[1]) } else { format!("IN IP4 {}", places[0]) }
 }
 
 enum Said {
@@ -146,8 +179,14 @@ fn changed(own: &str, wanted: &str) -> String {
     if is_rtp { wanted.to_owned() } else { own.to_owned() }
 }
 
-fn rewrite(session: &mut Session, last: &mut u16, side: &str, sdp: &str, protocols: &[String], family: &str) -> String {
-    let place = if family == "IP6" { format!("IN IP6 {PLACE6}") } else { format!("IN IP4 {PLACE}") };
+fn rewrite(
+    session: &mut Session,
+    (last, range): (&mut u16, (u16, u16)),
+    side: &str,
+    sdp: &str,
+    protocols: &[String],
+    place: &str,
+) -> String {
     let mut text = String::new();
     let mut at = 0;
     for line in sdp.lines() {
@@ -158,8 +197,8 @@ fn rewrite(session: &mut Session, last: &mut u16, side: &str, sdp: &str, protoco
                 let port = match port.split('/').next() {
                     Some("0") => 0,
                     _ => *session.ports.entry(own).or_insert_with(|| {
-                        *last = last.checked_add(2).filter(|last| *last < 20_000).unwrap_or(2);
-                        30_000 + *last
+                        *last = if *last + 3 < range.1 { *last + 2 } else { range.0 };
+                        *last
                     }),
                 };
                 let protocol = protocols.get(at).map_or(fields[2], String::as_str);

@@ -193,8 +193,9 @@ impl Engine {
         asks.retain(|ask, purpose| {
             let session = sessions.get(&purpose.session()).filter(|session| session.call == call);
             let Some(session) = session else { return true };
-            let asked = client.forget(*ask).filter(|_| session.instance.is_none());
-            over.extend(asked.map(|instance| (instance, session.name.clone())));
+            let [asked, left] = client.forget(*ask);
+            let asked = asked.filter(|_| session.instance.is_none());
+            over.extend(asked.into_iter().chain(left).map(|instance| (instance, session.name.clone())));
             false
         });
         self.close(|_, session| session.call == call);
@@ -303,6 +304,7 @@ impl Calls {
         let text = described(heard.reply, asked);
         if let Some(known) = self.media.engine.sessions.get_mut(&session) {
             known.instance = Some(heard.instance);
+            self.media.engine.over.extend(heard.left.map(|left| (left, known.name.clone())));
         }
         if let Err(reason) = &text {
             tracing::warn!(instance = %heard.instance, %reason, "rtpengine is of no use to a call, which goes on without it");

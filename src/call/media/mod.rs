@@ -58,6 +58,8 @@ struct LegMedia {
     slots: Vec<Option<Slot>>,
     /// The last offer to its peer names our pairs, so what it answers is relayed too.
     is_relayed: bool,
+    /// It names ports of rtpengine.
+    is_engines: bool,
     /// The leg whose description its peer was told last.
     told_of: Option<LegId>,
     /// Which streams its peer was told with rtcp-mux.
@@ -221,6 +223,7 @@ impl Calls {
             mode,
             slots: Vec::new(),
             is_relayed: false,
+            is_engines: false,
             told_of: None,
             told_mux: SmallVec::new(),
             preview: Bytes::new(),

@@ -34,6 +34,16 @@ impl Passage {
     }
 }
 
+/// What the relay carries of a description.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carries {
+    Nothing,
+    Offer,
+    Answer,
+    /// The answer to an offer of an rtpengine that is gone: who made the offer is led to us; who answers will be.
+    Half,
+}
+
 impl Calls {
     /// The way of `description`, which the peer of `from` gave, to the peer of `to`: pairs are taken where it needs them.
     pub(in crate::call) fn passage(
@@ -48,11 +58,16 @@ impl Calls {
         };
         let is_early = parts.ua.leg(from).is_some_and(|leg| leg.is_early() && leg.theirs().is_empty());
         let text = self.media.engine.rewritten(from, to, description);
-        let relays = match is_offer {
-            _ if text.is_some() => false,
-            true => self.relays(parts, from, to),
-            false => self.media.legs.get(&from).is_some_and(|media| media.is_relayed),
+        let offered = self.media.legs.get(&from).map(|media| (media.is_relayed, media.is_engines));
+        let (was_relayed, was_engines) = offered.unwrap_or_default();
+        let carries = match is_offer {
+            _ if text.is_some() => Carries::Nothing,
+            true if self.relays(parts, from, to) => Carries::Offer,
+            false if was_relayed => Carries::Answer,
+            false if was_engines => Carries::Half,
+            true | false => Carries::Nothing,
         };
+        let relays = carries != Carries::Nothing;
         let streams = Stream::all(description);
         for leg in [from, to] {
             if let Some(call) = self.media.legs.get(&leg).map(|media| media.call) {
@@ -66,13 +81,13 @@ impl Calls {
             media.told_of = Some(from);
             media.told_mux = streams.iter().map(|stream| stream.mux).collect();
             if is_offer {
-                media.is_relayed = relays;
+                (media.is_relayed, media.is_engines) = (relays, text.is_some());
             }
         }
         if !relays {
             return Passage { ways: None, text };
         }
-        let ways = self.ways(parts, from, to, is_offer, &streams);
+        let ways = self.ways(parts, from, to, carries, &streams);
         let is_any = |wanted: fn(&Way) -> bool| ways.iter().any(wanted);
         if is_any(|way| *way == Way::Direct) && !is_any(|way| matches!(way, Way::Relayed(_))) {
             // No port for any of it: as it is (SPEC §10).
@@ -108,7 +123,15 @@ impl Calls {
         mode_of(parts, [named(from), named(to)]) != MediaMode::Pass
     }
 
-    fn ways(&mut self, parts: &Parts<'_>, from: LegId, to: LegId, is_offer: bool, streams: &[Stream<'_>]) -> Vec<Way> {
+    fn ways(
+        &mut self,
+        parts: &Parts<'_>,
+        from: LegId,
+        to: LegId,
+        carries: Carries,
+        streams: &[Stream<'_>],
+    ) -> Vec<Way> {
+        let is_offer = carries == Carries::Offer;
         let first = streams.iter().find(|stream| stream.port != 0).and_then(Stream::address);
         // Who offers says anew of which family its media are; an answer is of the family that it was offered.
         let says = first
@@ -124,12 +147,11 @@ impl Calls {
             ways.push(match self.media.slot(from, at).is_some() {
                 _ if stream.port == 0 || !stream.is_rtp() || at >= limits::STREAMS_PER_LEG => Way::Refused,
                 // Its peer has the other one's own address, and must be told of as the same.
-                false if !is_offer => Way::Direct,
-                has_own => {
-                    let own = if has_own && !is_offer {
-                        Ok(())
-                    } else {
-                        self.media.ensure(from, at, from_ipv4, claim).ok_or(from_ipv4).map(drop)
+                false if carries == Carries::Answer => Way::Direct,
+                _ => {
+                    let own = match carries {
+                        Carries::Offer => self.media.ensure(from, at, from_ipv4, claim).ok_or(from_ipv4).map(drop),
+                        Carries::Answer | Carries::Half | Carries::Nothing => Ok(()),
                     };
                     match own.and_then(|()| self.media.ensure(to, at, to_ipv4, claim).ok_or(to_ipv4)) {
                         Ok(ports) => Way::Relayed(ports),

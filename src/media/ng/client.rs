@@ -27,6 +27,8 @@ pub struct Heard {
     pub ask: AskId,
     /// Who has it now.
     pub instance: SocketAddr,
+    /// Who was asked before that one, and may have it too.
+    pub left: Option<SocketAddr>,
     /// `None`: nobody answered in time.
     pub reply: Option<Result<Reply, Refused>>,
 }
@@ -51,6 +53,7 @@ struct Instance {
 
 struct Pending {
     instance: SocketAddr,
+    left: Option<SocketAddr>,
     command: Bytes,
     sent: u8,
     due: Instant,
@@ -98,6 +101,7 @@ impl Client {
         }
         let pending = Pending {
             instance: to,
+            left: None,
             command: command.write(),
             sent: 0,
             due: now,
@@ -112,9 +116,10 @@ impl Client {
         Some(ask)
     }
 
-    /// Nobody waits for this any more; who was asked.
-    pub fn forget(&mut self, ask: AskId) -> Option<SocketAddr> {
-        self.pending.remove(&ask).map(|pending| pending.instance)
+    /// Nobody waits for this any more; who was asked, last and before.
+    pub fn forget(&mut self, ask: AskId) -> [Option<SocketAddr>; 2] {
+        let pending = self.pending.remove(&ask);
+        pending.map_or([None; 2], |pending| [Some(pending.instance), pending.left])
     }
 
     /// A datagram of an instance; `None`: nothing that anybody waits for.
@@ -124,11 +129,11 @@ impl Client {
         let ask = self.asked(cookie)?;
         // An answer of the one that was asked before counts no more: the other one has the call.
         let pending = self.pending.get(&ask).filter(|pending| pending.instance == from)?;
-        let is_ping = pending.is_ping;
+        let (is_ping, left) = (pending.is_ping, pending.left);
         self.pending.remove(&ask);
         let reply = Reply::read(rest.get(1..).unwrap_or_default());
         let Some(instance) = self.instances.iter_mut().find(|instance| instance.address == from) else {
-            return Some(Heard { ask, instance: from, reply: Some(reply) });
+            return Some(Heard { ask, instance: from, left, reply: Some(reply) });
         };
         if is_ping {
             instance.pinged = None;
@@ -140,7 +145,7 @@ impl Client {
             instance.is_up = is_up;
             tell(from, is_up);
         }
-        (!is_ping).then_some(Heard { ask, instance: from, reply: Some(reply) })
+        (!is_ping).then_some(Heard { ask, instance: from, left, reply: Some(reply) })
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -154,12 +159,12 @@ impl Client {
         let mut given_up = Vec::new();
         for ask in due {
             let Some(pending) = self.pending.get_mut(&ask) else { continue };
-            let (instance, sent, is_ping) = (pending.instance, pending.sent, pending.is_ping);
+            let (instance, sent, is_ping, left) = (pending.instance, pending.sent, pending.is_ping, pending.left);
             if sent >= TRIES {
                 self.pending.remove(&ask);
                 self.fell_silent(instance);
                 if !is_ping {
-                    given_up.push(Heard { ask, instance, reply: None });
+                    given_up.push(Heard { ask, instance, left, reply: None });
                 }
                 continue;
             }
@@ -167,7 +172,7 @@ impl Client {
             if sent + 1 == TRIES && pending.may_move {
                 let other = self.instances.iter().find(|other| other.is_up && other.address != instance);
                 if let Some(other) = other.map(|other| other.address) {
-                    pending.instance = other;
+                    (pending.instance, pending.left) = (other, Some(instance));
                     self.fell_silent(instance);
                 }
             }
@@ -290,7 +295,7 @@ mod tests {
         // What the first says now counts no more.
         assert!(client.received(to[0], &reply(&sent[0].1, "d6:result2:oke")).is_none());
         let heard = client.received(to[1], &reply(&sent[2].1, "d6:result2:oke")).unwrap();
-        assert_eq!((heard.instance, heard.reply), (to[1], Some(Ok(Reply::Done))));
+        assert_eq!((heard.instance, heard.left, heard.reply), (to[1], Some(to[0]), Some(Ok(Reply::Done))));
         assert_eq!(client.preferred(), Some(to[1]));
         // One that has the call is asked alone.
         client.ask(at(2000), &mut rng, Some(to[1]), &QUERY).unwrap();
