@@ -15,6 +15,7 @@ pub(super) fn check(config: &Config, places: &Places, report: &Report) {
     routes(config, places, report);
     pools(config, places, report);
     trunks(config, places, report);
+    transfers(config, places, report);
     sources(config, places, report);
     within(config, places, report);
     pbxs(config, places, report);
@@ -282,6 +283,38 @@ fn trunks(config: &Config, places: &Places, report: &Report) {
                 message,
                 "add the networks its calls come from",
             );
+        }
+    }
+}
+
+/// Numbers that cost, at a trunk that takes ordinary calls, within reach of another trunk's call takers (CONFORMANCE RE-4).
+fn transfers(config: &Config, places: &Places, report: &Report) {
+    let direct = config.resources.iter().flat_map(|resource| &resource.direct_routes).flat_map(|route| &route.trunks);
+    let ordinary: Vec<TrunkIdx> = config.other_calls.trunk.iter().chain(direct).copied().collect();
+    let routed = |country: Country| {
+        let routes = config.routes.iter().filter(move |route| route.countries.contains(&country));
+        routes.flat_map(|route| match &route.action {
+            RouteAction::Trunks(trunks) => trunks.as_slice(),
+            RouteAction::TestLine => &[],
+        })
+    };
+    let trunks = (0..).map(TrunkIdx).zip(&config.trunks).enumerate();
+    for (at, (own, trunk)) in trunks.filter(|(_, (_, trunk))| trunk.transfer_to.is_none()) {
+        let countries = config.countries.iter().map(|row| row.code).filter(|code| routed(*code).any(|idx| *idx == own));
+        let mut reached: Vec<TrunkIdx> =
+            countries.flat_map(routed).copied().filter(|other| *other != own && ordinary.contains(other)).collect();
+        reached.sort_unstable();
+        reached.dedup();
+        let names: Vec<_> = reached.iter().filter_map(|idx| config.trunk(*idx)).map(|other| &other.name).collect();
+        if !names.is_empty() {
+            let message = format!(
+                "trunk {:?} has no transfer_to: its call takers may transfer a caller to any number over {names:?}, which ordinary \
+                 calls use too",
+                trunk.name
+            );
+            let help =
+                "write in transfer_to the numbers and hosts they hand callers on to; [] is emergency numbers alone";
+            warn(report, places.trunks.get(at), format!("trunks[{at}].transfer_to"), message, help);
         }
     }
 }

@@ -120,3 +120,43 @@ fn what_concerns_some_callers_only_is_a_warning_too() {
         assert!(is_right, "wanted {expected}\ngot {warnings:#?}\n{text}");
     }
 }
+
+/// Conformance RE-4: where a trunk that can be charged for takes emergency calls too.
+#[test]
+fn transfers_to_any_number_of_another_trunk_are_a_warning() {
+    let backup = "[[trunks]]\nname = \"backup\"\ntargets = [{ uri = \"sip:127.0.0.1:5090\" }]\naccept_from = [\"127.0.0.1:5090\"]\n\
+                  transfer_to = []\n";
+    let both = BASE.replace("trunks = [\"center\"]", "trunks = [\"center\", \"backup\"]");
+    let elsewhere = both.replace(
+        "\"GB\", \"DK\"]\ntrunks = [\"center\", ",
+        "\"GB\"]\ntrunks = [\"center\"]\n[[routes]]\ncountries = [\"DK\"]\ntrunks = [",
+    );
+    assert_ne!(elsewhere, both);
+    let ordinary = "[other_calls]\ntrunk = \"backup\"\n";
+    let direct =
+        "[[resources]]\nname = \"own\"\n[[resources.direct_routes]]\npattern = \"^911$\"\ntrunks = [\"backup\"]\n";
+    let center = |key: &str| {
+        both.replace("accept_from = [\"127.0.0.1:5080\"]", &format!("accept_from = [\"127.0.0.1:5080\"]\n{key}"))
+    };
+    let expected =
+        "trunk \"center\" has no transfer_to: its call takers may transfer a caller to any number over [\"backup\"]";
+    let rows = [
+        (format!("{both}{backup}"), false),
+        (format!("{both}{backup}{ordinary}"), true),
+        (format!("{both}{backup}{direct}"), true),
+        (format!("{both}{backup}{direct}{ordinary}"), true),
+        (format!("{both}{backup}[other_calls]\ntrunk = \"center\"\n"), false),
+        (format!("{elsewhere}{backup}{ordinary}"), false),
+        (format!("{BASE}{backup}{ordinary}"), false),
+        (format!("{}{backup}{ordinary}", center("transfer_to = []")), false),
+        (format!("{}{backup}{ordinary}", center("transfer_to = [\"^\\\\+1206\\\\d{7}$\"]")), false),
+    ];
+    for (text, is_told) in rows {
+        let warnings = lines(&good(&text).warnings, &text);
+        let is_right = match is_told {
+            true => warnings.len() == 1 && warnings[0].contains(expected),
+            false => warnings.is_empty(),
+        };
+        assert!(is_right, "{warnings:#?}\n{text}");
+    }
+}
