@@ -242,7 +242,11 @@ fn baresip(
     write(&folder.join("uuid"), "6a1f3c9e-2b7d-4e80-9c51-d04f7a8b6e13")?;
     write(&folder.join("contacts"), "")?;
     let account = match registers {
-        true => format!("sip:{user}@example.com;transport={token}>;auth_user={user};auth_pass=secret;regint=600"),
+        true => {
+            // It notices that a connection is gone only with RFC 5626, and comes back 30 to 60 s later.
+            let outbound = if *transport == Transport::Tls { ";sipnat=outbound" } else { "" };
+            format!("sip:{user}@example.com;transport={token}>;auth_user={user};auth_pass=secret;regint=600{outbound}")
+        }
         false => format!("sip:{user}@{own};transport={token}>;regint=0"),
     };
     write(

@@ -24,6 +24,9 @@ use crate::vars::Vars;
 /// How long a phone takes to register.
 const REGISTERS: Duration = Duration::from_secs(15);
 
+/// How long a phone takes to notice that its connection is gone; a callback waits for it meanwhile.
+const COMES_BACK: Duration = Duration::from_secs(75);
+
 /// How the first call ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -52,11 +55,8 @@ pub fn all() -> Vec<(String, Cast)> {
                 let cast = Cast { make, transports: (phone, center), end: End::PhoneHangsUp };
                 all.push((format!("phones::{name}-{}-center-{}", phone.token(), center.token()), cast));
             }
-            // baresip looks for a lost TLS connection much later than these trials wait.
-            if (make, phone) != (Make::Baresip, Tls) {
-                let cast = Cast { make, transports: (phone, Udp), end: End::Crash };
-                all.push((format!("phones::{name}-{}-restart", phone.token()), cast));
-            }
+            let cast = Cast { make, transports: (phone, Udp), end: End::Crash };
+            all.push((format!("phones::{name}-{}-restart", phone.token()), cast));
         }
     }
     all
@@ -138,6 +138,7 @@ fn open(folder: &Path, cast: Cast) -> Outcome<Scene> {
             { transport = "tls", address = "{certified}", cert = "own.pem", key = "own-key.pem", client_ca = "ca.pem" },
         ]
     });
+    changes.extend(toml! { [callback] hold = "90s" });
     changes.extend(trunk_over(center));
     let daemon = Daemon::serve(folder, &story::config(&changes)?, &vars)?;
     // linphonec asks its user for a certificate when a server asks for one: the call center has a listener of its own.
@@ -254,6 +255,10 @@ impl Scene {
         let start = self.ears.heard();
         let server = self.vars.address("sosbridge")?;
         self.center.dial(&number, server)?;
+        if end == End::Crash {
+            let is_answered = |call: &serde_json::Value| call.get("state").is_some_and(|state| state == "answered");
+            until(COMES_BACK, || self.daemon.rows("calls").ok()?.iter().any(is_answered).then_some(()));
+        }
         self.expect("calls", toml! { are = [{ kind = "callback", number = "{number}", state = "answered" }] })?;
         self.ears.both_ways(start)?;
         self.center.hang_up()?;
