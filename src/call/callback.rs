@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use compact_str::format_compact;
+use compact_str::{CompactString, format_compact};
 
 use super::history::{Kind, Report};
 use super::ring::{Hold, Ringing, device_of};
 use super::routing::flow_to_uri;
 use super::{Alarm, Call, Calls, Parts, Stage};
-use crate::base::E164;
+use crate::base::{E164, Protocol};
 use crate::config::{Aor, Ring, TrunkIdx};
 use crate::lease::Device;
 use crate::registrar::Binding;
-use crate::sip::Message;
+use crate::sip::{Message, Uri};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
 use crate::ua::{CallId, Refusal};
@@ -329,11 +329,19 @@ fn is_of_a_setting(status: u16, has_rung: bool) -> bool {
 }
 
 /// True where a phone of somebody else is registered now, and none of `user`: it would be rung in the place of the one that has left.
+/// Behind a proxy, which goes by the contact, only a phone at the same place is in its place.
 fn is_of_another(parts: &Parts<'_>, device: &Device, user: &Aor) -> bool {
     let Device { contact, flow, .. } = device;
     let mut users = parts.registrar.users_on_flow(flow).peekable();
     if users.peek().is_some() {
-        return users.all(|other| other != user);
+        let place = place_of(contact.as_bytes());
+        let may_take = |binding: &Binding| {
+            !binding.is_behind_proxy() || place.is_none() || place_of(binding.contact().as_bytes()) == place
+        };
+        let others: Vec<&Aor> = users.collect();
+        let mut on_flow =
+            others.iter().flat_map(|other| parts.registrar.listed(other)).filter(|other| other.is_on(flow));
+        return !others.contains(&user) && on_flow.any(may_take);
     }
     // Its connection is lost: it would be looked for where it listens.
     let listens = flow_to_uri(parts.config, contact.as_bytes()).filter(|_| flow.protocol.is_reliable());
@@ -343,6 +351,13 @@ fn is_of_another(parts: &Parts<'_>, device: &Device, user: &Aor) -> bool {
     };
     let mut users = parts.registrar.users_with(listens.remote.ip(), is_there).peekable();
     users.peek().is_some() && users.all(|other| other != user)
+}
+
+/// Where a contact is: its host and port.
+fn place_of(contact: &[u8]) -> Option<(CompactString, u16)> {
+    let uri = Uri::parse(contact).ok().filter(Uri::is_sip)?;
+    let port = uri.transport().unwrap_or(Protocol::Udp).default_port();
+    Some((uri.host.text().to_lowercase(), uri.port.unwrap_or(port)))
 }
 
 /// True for what only a person (or a device that is surely there) answers; the rest means that the phone is away.

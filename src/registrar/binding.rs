@@ -21,6 +21,8 @@ pub struct Binding {
     pub(super) lost: Option<ConnId>,
     /// No proxy stands between: its connection is the phone's own.
     pub(super) is_direct: bool,
+    /// A proxy stood between, as its REGISTER said since the daemon began.
+    pub(super) has_proxy: bool,
     pub expires_at: Instant,
     /// When the last REGISTER renewed it.
     pub refreshed_at: Instant,
@@ -69,6 +71,7 @@ impl Binding {
             flow,
             lost: None,
             is_direct: false,
+            has_proxy: false,
             expires_at: Instant::default(),
             refreshed_at: Instant::default(),
             cseq: 0,
@@ -117,6 +120,12 @@ impl Binding {
     /// True when a request on `flow` comes from the very phone of this binding.
     pub fn is_on(&self, flow: &Flow) -> bool {
         FlowKey::of(flow).is_some_and(|key| FlowKey::of(&self.flow) == Some(key))
+    }
+
+    /// True when its flow leads to a proxy that finds the phone by its contact: another phone there has another contact. False where
+    /// that is not known for certain.
+    pub fn is_behind_proxy(&self) -> bool {
+        self.has_proxy || !self.path().is_empty()
     }
 
     /// The order in which a user's bindings are rung.

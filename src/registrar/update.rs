@@ -118,6 +118,7 @@ impl Visit<'_> {
         binding.flow = self.flow;
         binding.lost = None;
         binding.is_direct = self.is_direct;
+        binding.has_proxy = !self.is_direct;
         binding.expires_at = self.now + wish.lifetime;
         binding.refreshed_at = self.now;
         binding.cseq = self.cseq;

@@ -169,3 +169,37 @@ fn section_6_one_phone_alone_on_its_flow_is_known_by_it() {
     world.call_back(&psap(), &number);
     assert_eq!(world.take(&bob(), "INVITE").uri(), "sip:bob@198.51.100.72:5072");
 }
+
+/// Alice has called from behind a proxy and her registration is over; bob is registered through the same proxy.
+fn she_left_the_proxy(bob_at: &str, lines: &[(&str, &str)]) -> (World, Agent, String) {
+    let mut world = World::new();
+    let (proxy, other) = (behind_proxy("alice"), behind_proxy("bob"));
+    let through = |message: Msg| lines.iter().fold(message, |message, (name, value)| message.with(name, value));
+    let hers = || through(at(&register(&proxy), "10.0.0.1:5060"));
+    world.register_as(&proxy, &hers());
+    let number = shown(&mut world, &proxy, &at(&proxy.invite("sip:911@example.com"), "10.0.0.1:5060"));
+    world.register_as(&proxy, &hers().set("Expires", "0"));
+    world.register_as(&other, &through(at(&register(&other), bob_at)));
+    (world, proxy, number)
+}
+
+#[test]
+fn section_6_a_phone_that_has_left_its_proxy_is_looked_for_there_while_others_are_registered_through_it() {
+    let path: &[_] = &[("Supported", "path"), ("Path", "<sip:198.51.100.90;lr>")];
+    let via: &[_] = &[("Via", "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKbehind")];
+    for lines in [path, via] {
+        let (mut world, proxy, number) = she_left_the_proxy("10.0.0.2:5060", lines);
+        world.call_back(&psap(), &number);
+        assert_eq!(world.take(&proxy, "INVITE").uri(), "sip:alice@10.0.0.1:5060");
+        // Her place is bob's.
+        let (mut world, proxy, number) = she_left_the_proxy("10.0.0.1:5060", lines);
+        world.call_back(&psap(), &number);
+        world.run(30_000);
+        world.none(&proxy, "INVITE");
+    }
+    // Nothing says that it is a proxy: a phone that takes whatever comes is as likely.
+    let (mut world, proxy, number) = she_left_the_proxy("10.0.0.2:5060", &[]);
+    world.call_back(&psap(), &number);
+    world.run(30_000);
+    world.none(&proxy, "INVITE");
+}
