@@ -24,7 +24,9 @@ impl Country {
     pub fn parse(text: &[u8]) -> Option<Self> {
         let [first, second] = text.trim_ascii() else { return None };
         let letters = first.is_ascii_alphabetic() && second.is_ascii_alphabetic();
-        letters.then(|| Self([first.to_ascii_uppercase(), second.to_ascii_uppercase()]))
+        let code = Self([first.to_ascii_uppercase(), second.to_ascii_uppercase()]);
+        // Reserved for the United Kingdom, which many know by no other.
+        letters.then_some(if code.0 == *b"UK" { Self::GB } else { code })
     }
 
     pub fn as_str(&self) -> &str {

@@ -56,18 +56,20 @@ pub(super) fn read(uri: &[u8]) -> Option<Spelling> {
 }
 
 /// The digits of a user part: escapes decoded, parameters (`;phone-context=…`) and password cut, visual separators
-/// (RFC 3966 §5.1.1) dropped. `None` when anything else is in it.
+/// (RFC 3966 §5.1.1) and blanks dropped, and the `#` that some phones send behind a number. `None` when anything else is in it.
 pub(super) fn read_user(user: &[u8]) -> Option<Number> {
     if user.len() > LONGEST_USER {
         return None;
     }
     let user = unescape(user);
     let mut number = Number { plus: false, digits: CompactString::default() };
-    for &byte in user.iter().take_while(|&&byte| byte != b';' && byte != b':') {
+    let end = user.iter().position(|&byte| byte == b';' || byte == b':').unwrap_or(user.len());
+    let dialled = user.get(..end).unwrap_or_default().trim_ascii();
+    for &byte in dialled.strip_suffix(b"#").unwrap_or(dialled) {
         match byte {
             b'0'..=b'9' if number.digits.len() < MOST_DIGITS => number.digits.push(char::from(byte)),
             b'+' if number.digits.is_empty() && !number.plus => number.plus = true,
-            b'-' | b'.' | b'(' | b')' => {}
+            b'-' | b'.' | b'(' | b')' | b' ' => {}
             _ => return None,
         }
     }

@@ -125,7 +125,7 @@ impl Node {
         }
         if let Some(refusal) = self.unfit(request) {
             self.refuse(server, request, flow, &refusal);
-        } else if has_unknown_extension(request).is_some() {
+        } else if has_unknown_extension(request).is_some() && !self.is_for_help(request) {
             self.refuse_extension(server, request, flow);
         } else {
             self.outside_dialog(server, request, flow);
@@ -166,10 +166,15 @@ impl Node {
             Scheme::Urn if is_invite && self.countries.is_reserved(request.request_uri()) => {}
             Scheme::Tel | Scheme::Urn | Scheme::Other => return Some(Refusal::new(416)),
         }
-        if is_invite && request.max_forwards() == Some(0) {
+        if is_invite && request.max_forwards() == Some(0) && !self.is_for_help(request) {
             return Some(Refusal::new(483));
         }
         (is_invite && self.has_looped(request)).then(|| Refusal::new(482))
+    }
+
+    /// An emergency or a test call: it has reached whom it is for, and is not refused for what it asks besides (SPEC §10).
+    fn is_for_help(&self, request: &Message) -> bool {
+        request.method() == Method::Invite && self.countries.is_reserved(request.request_uri())
     }
 
     /// CONFORMANCE DI-15: a live branch of ours in any Via means that our own request has come back.

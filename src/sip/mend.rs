@@ -20,8 +20,9 @@ pub fn mended(message: &Message) -> Option<Message> {
 }
 
 fn mended_description(description: &[u8]) -> Option<Vec<u8>> {
+    let description = plainly(description);
     let raw = description.split(|&byte| byte == b'\n');
-    let lines: Vec<Line<'_>> = raw.filter_map(|raw| sdp::line(trim_end(raw.trim_ascii_start()))).collect();
+    let lines: Vec<Line<'_>> = raw.filter_map(|raw| sdp::line(trim_end(raw))).collect();
     let first = lines.iter().position(|line| line.kind == b'm')?;
     let (session, media) = lines.split_at_checked(first)?;
     let of = |kinds: &'static [u8]| session.iter().filter(move |line| kinds.contains(&line.kind) && is_whole(line));
@@ -30,16 +31,46 @@ fn mended_description(description: &[u8]) -> Option<Vec<u8>> {
     let origin = of(b"o").map(|line| line.value).find(|value| sdp::version_of(value).is_some());
     push(&mut mended, b'o', origin.unwrap_or(b"- 1 1 IN IP4 0.0.0.0"));
     push(&mut mended, b's', of(b"s").next().map_or(b"-", |line| line.value));
-    of(b"iuepcb").for_each(|line| push(&mut mended, line.kind, line.value));
+    of(b"iuep").for_each(|line| push(&mut mended, line.kind, line.value));
+    let mut has_place = of(b"c").next().is_some();
+    of(b"c").for_each(|line| push(&mut mended, line.kind, line.value));
+    if !has_place && !media.iter().any(|line| line.kind == b'c' && is_whole(line)) {
+        // Where its owner says that it is.
+        let place: Vec<&[u8]> = origin.into_iter().flat_map(fields).skip(3).collect();
+        has_place = place.len() == 3;
+        if has_place {
+            push(&mut mended, b'c', &place.join(&b' '));
+        }
+    }
+    of(b"b").for_each(|line| push(&mut mended, line.kind, line.value));
     if of(b"t").next().is_none() {
         push(&mut mended, b't', b"0 0");
     }
     of(b"trzka").for_each(|line| push(&mut mended, line.kind, line.value));
-    let has_place = of(b"c").next().is_some();
     let sections = media.chunk_by(|_, next| next.kind != b'm');
     // Not `any`, which would stop at the first.
     let used = sections.filter(|section| push_section(&mut mended, section, has_place)).count();
     (used > 0 && Sdp::new(&mended).well_formed()).then_some(mended)
+}
+
+/// With lines that end and begin as they should, and one space between the words of an m= line.
+fn plainly(description: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(description.len());
+    for raw in description.split(|&byte| byte == b'\n' || byte == b'\r') {
+        match raw.trim_ascii_start() {
+            [kind, b'=', value @ ..] if kind.eq_ignore_ascii_case(&b'm') => {
+                plain.extend_from_slice(b"m=");
+                plain.extend_from_slice(&fields(value).collect::<Vec<_>>().join(&b' '));
+            }
+            line => plain.extend_from_slice(line),
+        }
+        plain.push(b'\n');
+    }
+    plain
+}
+
+fn fields(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }
 
 /// True when the stream can be used.
@@ -145,7 +176,7 @@ mod tests {
         for bad in [
             String::new(),
             "v=0\r\n".to_owned(),
-            GOOD.replace("c=IN IP4 10.0.0.4\r\n", ""),
+            GOOD.replace("c=IN IP4 10.0.0.4\r\n", "").replace(" IN IP4 10.0.0.4", ""),
             GOOD.replace("49170", "x").replace("5000", "x"),
             GOOD.replace("49170", "0").replace("5000", "x"),
         ] {

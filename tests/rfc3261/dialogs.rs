@@ -159,7 +159,8 @@ fn di_13_unknown_extensions() {
     let mut world = World::with_alice();
     let call = world.talking();
     let requests: Vec<Msg> = vec![
-        alice().invite("sip:911@example.com"),
+        // One to an emergency number is not refused for it (SPEC §10).
+        alice().invite("sip:bob@example.com"),
         alice().request("OPTIONS", "sip:example.com"),
         alice().request("REGISTER", "sip:example.com"),
         call.phone.clone().request("INVITE").sdp(&alice().offer()),

@@ -20,6 +20,7 @@ mod location;
 mod media;
 mod notification;
 mod numbers;
+mod odd;
 mod offline;
 mod other_calls;
 mod outside;

@@ -175,8 +175,9 @@ fn section_10_an_emergency_call_with_a_sloppy_description_goes_on() {
 
 const UNUSABLE: [(&str, &str); 3] = [
     (
-        "v=0\r\no=a 1 1 IN IP4 198.51.100.7\r\ns=-\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n",
-        "no c= line, nor has the session (line 5)",
+        // Nothing tells where it is.
+        "v=0\r\ns=-\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n",
+        "no usable o= line",
     ),
     ("this is no description\r\n", "SDP line 1 is not"),
     ("v=0\r\no=a 1 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\nm=audio\r\n", "unusable (line 6)"),
