@@ -21,6 +21,13 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How long packets go to an address that nothing has come from, neither media nor signalling, and that nobody vouches for.
 const UNHEARD: Duration = Duration::from_secs(30);
 
+/// And how many bytes in all, as they are on the wire: so much sound in G.711. No other address is lent any more, or two parties could
+/// have us send to strangers by naming one after the other.
+const UNHEARD_BYTES: usize = 30 * 50 * 200;
+
+/// Headers of IP and UDP.
+const HEADERS: usize = 28;
+
 /// The two ports of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
@@ -79,6 +86,16 @@ pub struct End {
     is_heard_there: bool,
     /// The address that media have come from since then.
     learnt: Option<IpAddr>,
+    /// Bytes that went where nothing had come from.
+    lent: usize,
+}
+
+/// Whether packets may go to a described place that nothing has come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Vouched,
+    Lent,
+    Refused,
 }
 
 impl End {
@@ -99,6 +116,7 @@ impl End {
             pointed: now,
             is_heard_there: false,
             learnt: None,
+            lent: 0,
         }
     }
 
@@ -200,26 +218,41 @@ impl End {
         }
     }
 
-    /// From which port and to where a packet leaves to the peer; `None` while it wants none.
-    pub fn destination(&self, now: Instant, packet: Packet) -> Option<(Port, SocketAddr)> {
-        let peer = self.peer.as_ref()?;
-        let described = peer.rtp?;
-        let vouched = |place: &SocketAddr| self.is_vouched(now, peer, *place);
-        let rtp = || Some((Port::Rtp, self.rtp.source(now).or(Some(described).filter(vouched))?));
-        match packet {
-            Packet::Rtcp if !peer.mux => Some((Port::Rtcp, self.rtcp.source(now).or(peer.rtcp.filter(vouched))?)),
-            Packet::Rtp | Packet::Dtls | Packet::Rtcp => rtp(),
-            Packet::Stun => None,
+    /// From which port and to where a packet of `length` bytes leaves to the peer; `None` while it wants none.
+    pub fn send(&mut self, now: Instant, packet: Packet, length: usize) -> Option<(Port, SocketAddr)> {
+        let (port, place, trust) = self.destination(now, packet)?;
+        if trust == Trust::Lent {
+            self.lent = self.lent.saturating_add(length + HEADERS);
         }
+        Some((port, place))
     }
 
-    /// True when packets may go to a described place that nothing has come from.
-    fn is_vouched(&self, now: Instant, peer: &Peer, place: SocketAddr) -> bool {
+    fn destination(&self, now: Instant, packet: Packet) -> Option<(Port, SocketAddr, Trust)> {
+        let peer = self.peer.as_ref()?;
+        let described = peer.rtp?;
+        let (port, latch, place) = match packet {
+            Packet::Rtcp if !peer.mux => (Port::Rtcp, &self.rtcp, peer.rtcp),
+            Packet::Rtp | Packet::Dtls | Packet::Rtcp => (Port::Rtp, &self.rtp, Some(described)),
+            Packet::Stun => return None,
+        };
+        if let Some(source) = latch.source(now) {
+            return Some((port, source, Trust::Vouched));
+        }
+        let place = place?;
+        let trust = self.trust(now, peer, place);
+        (trust != Trust::Refused).then_some((port, place, trust))
+    }
+
+    fn trust(&self, now: Instant, peer: &Peer, place: SocketAddr) -> Trust {
         let is_heard = self.is_heard_there && self.place.is_some_and(|described| described.ip() == place.ip());
+        let is_lent = now.since(self.pointed) < UNHEARD && self.lent < UNHEARD_BYTES;
         match peer.reach {
-            Reach::Trusted => true,
-            Reach::Hidden => is_heard,
-            Reach::Described => is_heard || peer.sources.contains(&place.ip()) || now.since(self.pointed) < UNHEARD,
+            Reach::Trusted => Trust::Vouched,
+            Reach::Hidden | Reach::Described if is_heard => Trust::Vouched,
+            Reach::Hidden => Trust::Refused,
+            Reach::Described if peer.sources.contains(&place.ip()) => Trust::Vouched,
+            Reach::Described if is_lent => Trust::Lent,
+            Reach::Described => Trust::Refused,
         }
     }
 
@@ -274,6 +307,10 @@ mod tests {
         Instant::from_millis(ms)
     }
 
+    fn goes_to(end: &End, now: u64, packet: Packet) -> Option<(Port, SocketAddr)> {
+        end.destination(ms(now), packet).map(|(port, place, _)| (port, place))
+    }
+
     fn heard(end: &mut End, now: u64, from: &str) -> bool {
         end.arrived(ms(now), Port::Rtp, at(from), &packet(), None).is_some()
     }
@@ -282,7 +319,7 @@ mod tests {
     fn nobody_is_heard_before_signalling_says_who() {
         let mut end = End::new(ms(0));
         assert!(!heard(&mut end, 1, "203.0.113.9:7000"));
-        assert_eq!(end.destination(ms(0), Packet::Rtp), None);
+        assert_eq!(goes_to(&end, 0, Packet::Rtp), None);
         assert_eq!(end.counters(ms(5)).strange, 1);
     }
 
@@ -290,10 +327,10 @@ mod tests {
     fn a_phone_behind_a_nat_is_heard_and_answered_where_it_sends_from() {
         let mut end = End::new(ms(0));
         end.point(ms(0), peer("10.0.0.7:6000"));
-        assert_eq!(end.destination(ms(0), Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        assert_eq!(goes_to(&end, 0, Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
         assert!(heard(&mut end, 1, "203.0.113.9:41000"));
-        assert_eq!(end.destination(ms(0), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
-        assert_eq!(end.destination(ms(0), Packet::Rtcp), Some((Port::Rtcp, at("10.0.0.7:6001"))));
+        assert_eq!(goes_to(&end, 0, Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+        assert_eq!(goes_to(&end, 0, Packet::Rtcp), Some((Port::Rtcp, at("10.0.0.7:6001"))));
     }
 
     #[test]
@@ -308,7 +345,7 @@ mod tests {
             // Another port of the same address neither, while the first one speaks.
             assert!(!heard(&mut end, moment, "203.0.113.9:9999"));
         }
-        assert_eq!(end.destination(ms(0), Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        assert_eq!(goes_to(&end, 0, Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
     }
 
     #[test]
@@ -332,7 +369,7 @@ mod tests {
         // But who is exactly where it says is the peer.
         assert!(heard(&mut end, 2, "10.0.0.7:6000") && !heard(&mut end, 3, "203.0.113.9:41000"));
         end.point(ms(0), peer("10.0.0.7:6002"));
-        assert_eq!(end.destination(ms(0), Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6002"))));
+        assert_eq!(goes_to(&end, 0, Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6002"))));
         assert!(heard(&mut end, 2, "10.0.0.7:6002"));
     }
 
@@ -342,8 +379,8 @@ mod tests {
         end.point(ms(0), peer("10.0.0.7:6000"));
         assert!(heard(&mut end, 0, "10.0.0.7:6000"));
         end.point(ms(0), Peer { rtp: None, rtcp: None, ..peer("10.0.0.7:6000") });
-        assert_eq!(end.destination(ms(0), Packet::Rtp), None);
-        assert_eq!(end.destination(ms(0), Packet::Rtcp), None);
+        assert_eq!(goes_to(&end, 0, Packet::Rtp), None);
+        assert_eq!(goes_to(&end, 0, Packet::Rtcp), None);
     }
 
     #[test]
@@ -353,9 +390,9 @@ mod tests {
         let mut report = [0; 8];
         report[..2].copy_from_slice(&[0x80, 201]);
         assert_eq!(end.arrived(ms(1), Port::Rtcp, at("203.0.113.9:41001"), &report, None), Some(Packet::Rtcp));
-        assert_eq!(end.destination(ms(0), Packet::Rtcp), Some((Port::Rtcp, at("203.0.113.9:41001"))));
+        assert_eq!(goes_to(&end, 0, Packet::Rtcp), Some((Port::Rtcp, at("203.0.113.9:41001"))));
         end.point(ms(0), Peer { mux: true, ..peer("10.0.0.7:6000") });
-        assert_eq!(end.destination(ms(0), Packet::Rtcp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        assert_eq!(goes_to(&end, 0, Packet::Rtcp), Some((Port::Rtp, at("10.0.0.7:6000"))));
         // RTP has no business on the port of RTCP.
         assert_eq!(end.arrived(ms(2), Port::Rtcp, at("203.0.113.9:41001"), &packet(), None), None);
     }
@@ -377,7 +414,7 @@ mod tests {
         let mut end = End::new(ms(0));
         end.point(ms(0), Peer { is_anywhere: true, ..peer("10.0.0.7:6000") });
         assert!(heard(&mut end, 1, "192.0.2.80:40000"));
-        assert_eq!(end.destination(ms(1), Packet::Rtp), Some((Port::Rtp, at("192.0.2.80:40000"))));
+        assert_eq!(goes_to(&end, 1, Packet::Rtp), Some((Port::Rtp, at("192.0.2.80:40000"))));
         assert!(!heard(&mut end, 2, "198.51.100.66:40000"));
         // After silence another port of the same NAT, and nobody else.
         assert!(!heard(&mut end, 6000, "198.51.100.66:40000"));
@@ -397,19 +434,19 @@ mod tests {
             });
         };
         keep_alive(&mut end, "198.51.100.66:6000");
-        assert_eq!(end.destination(ms(1), Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
+        assert_eq!(goes_to(&end, 1, Packet::Rtp), Some((Port::Rtp, at("10.0.0.7:6000"))));
         keep_alive(&mut end, "203.0.113.9:41000");
-        assert_eq!(end.destination(ms(1), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+        assert_eq!(goes_to(&end, 1, Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
         // Its first packet tells better.
         assert!(heard(&mut end, 2, "203.0.113.9:42000"));
         keep_alive(&mut end, "203.0.113.9:41000");
-        assert_eq!(end.destination(ms(3), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:42000"))));
+        assert_eq!(goes_to(&end, 3, Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:42000"))));
         assert_eq!((end.counters(ms(3)).strange, end.counters(ms(3)).elsewhere), (6, 0), "none of it is media");
     }
 
     #[test]
     fn an_address_that_stays_silent_is_sent_to_for_half_a_minute() {
-        let goes = |end: &End, now| end.destination(ms(now), Packet::Rtp).is_some();
+        let goes = |end: &End, now| goes_to(end, now, Packet::Rtp).is_some();
         let mut end = End::new(ms(0));
         end.point(ms(1000), peer("192.0.2.66:53"));
         assert!(goes(&end, 30_999) && !goes(&end, 31_000));
@@ -437,6 +474,28 @@ mod tests {
         }
     }
 
+    /// Two parties that have us send to a third, whatever they call what they send.
+    #[test]
+    fn what_goes_to_addresses_that_stay_silent_is_little_however_many_are_named() {
+        for packet in [Packet::Rtp, Packet::Rtcp, Packet::Dtls] {
+            let mut end = End::new(ms(0));
+            let mut bytes = 0;
+            for victim in 1..200 {
+                end.point(ms(victim), Peer { mux: true, ..peer(&format!("192.0.2.{victim}:53")) });
+                bytes += (0..100).filter(|_| end.send(ms(victim), packet, 1200).is_some()).count() * 1228;
+            }
+            assert!((300_000..302_000).contains(&bytes), "{bytes}");
+            // Who speaks is sent to.
+            end.point(ms(300), peer("192.0.2.7:7000"));
+            assert_eq!(end.send(ms(300), packet, 1200), None);
+            assert!(heard(&mut end, 301, "192.0.2.7:7000") && end.send(ms(302), Packet::Rtp, 1200).is_some());
+        }
+        // In an emergency nobody has to speak to hear.
+        let mut end = End::new(ms(0));
+        end.point(ms(0), Peer { reach: Reach::Trusted, ..peer("192.0.2.66:7000") });
+        assert!((0..1_000_000).all(|at| end.send(ms(at * 20), Packet::Rtp, 172).is_some()));
+    }
+
     fn stun() -> [u8; 20] {
         let mut binding = [0; 20];
         binding[..8].copy_from_slice(&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
@@ -453,8 +512,8 @@ mod tests {
         end.point(ms(0), peer("10.0.0.7:6000"));
         assert!(heard(&mut end, 1, "203.0.113.9:41000"));
         (1..60).for_each(|second| kept_alive(&mut end, second * 1000, "203.0.113.9:42000"));
-        assert_eq!(end.destination(ms(60_000), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:42000"))));
-        assert_eq!(end.destination(ms(2000), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+        assert_eq!(goes_to(&end, 60_000, Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:42000"))));
+        assert_eq!(goes_to(&end, 2000, Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
     }
 
     #[test]
@@ -463,7 +522,7 @@ mod tests {
         end.point(ms(0), peer("10.0.0.7:6000"));
         kept_alive(&mut end, 1000, "203.0.113.9:41000");
         kept_alive(&mut end, 1001, "203.0.113.9:45555");
-        assert_eq!(end.destination(ms(1002), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+        assert_eq!(goes_to(&end, 1002, Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
     }
 
     #[test]
@@ -472,9 +531,9 @@ mod tests {
         end.point(ms(0), peer("10.0.0.7:6000"));
         assert!(heard(&mut end, 1, "203.0.113.9:41000"));
         end.point(ms(2), Peer { rtp: None, rtcp: None, ..peer("10.0.0.7:6000") });
-        assert_eq!(end.destination(ms(3), Packet::Rtp), None);
+        assert_eq!(goes_to(&end, 3, Packet::Rtp), None);
         end.point(ms(4), peer("10.0.0.7:6000"));
-        assert_eq!(end.destination(ms(5), Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
+        assert_eq!(goes_to(&end, 5, Packet::Rtp), Some((Port::Rtp, at("203.0.113.9:41000"))));
     }
 
     #[test]
@@ -482,9 +541,9 @@ mod tests {
         let anywhere = |rtp| Peer { is_anywhere: true, reach: Reach::Hidden, ..peer(rtp) };
         let mut end = End::new(ms(0));
         end.point(ms(0), anywhere("10.0.0.7:6000"));
-        assert_eq!(end.destination(ms(1), Packet::Rtp), None, "nobody here has that address");
+        assert_eq!(goes_to(&end, 1, Packet::Rtp), None, "nobody here has that address");
         kept_alive(&mut end, 1, "192.0.2.80:39999");
-        assert_eq!(end.destination(ms(2), Packet::Rtp), Some((Port::Rtp, at("192.0.2.80:39999"))));
+        assert_eq!(goes_to(&end, 2, Packet::Rtp), Some((Port::Rtp, at("192.0.2.80:39999"))));
         assert!(heard(&mut end, 3, "192.0.2.80:40000"));
         end.point(ms(10_000), anywhere("10.0.0.7:6002"));
         assert!(!heard(&mut end, 10_001, "198.51.100.66:6666"), "a stranger who sprays the ports");

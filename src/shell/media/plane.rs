@@ -326,13 +326,12 @@ impl Plane {
         let heard = joined.and_then(|other| self.pairs.get(other)?.end.ssrc());
         let Some(pair) = self.pairs.get_mut(slot).filter(|pair| matches!(pair.state, State::Used)) else { return };
         let Some(packet) = pair.end.arrived(at, port, from, bytes, heard) else { return };
-        let Some(other) = joined.and_then(|other| self.pairs.get(other)).filter(|other| other.voice.is_none()) else {
-            return;
-        };
+        let other = joined.and_then(|other| self.pairs.get_mut(other));
+        let Some(other) = other.filter(|other| other.voice.is_none()) else { return };
         if packet == Packet::Rtcp {
             hide_names(bytes, self.key);
         }
-        if let Some((port, to)) = other.end.destination(at, packet) {
+        if let Some((port, to)) = other.end.send(at, packet, bytes.len()) {
             // A full buffer loses a packet, as any hop of the network may.
             let _ = other.socket(port).send_to(bytes, to);
         }
@@ -350,7 +349,7 @@ impl Plane {
                     over.push((*slot, *id));
                     break;
                 }
-                if let Some((_, to)) = end.destination(at, Packet::Rtp) {
+                if let Some((_, to)) = end.send(at, Packet::Rtp, frame.len()) {
                     let _ = sockets.rtp.send_to(&frame, to);
                 }
             }
