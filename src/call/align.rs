@@ -35,6 +35,11 @@ impl Alignment {
         }
     }
 
+    /// What rtpengine is asked.
+    pub fn waits_for(&self) -> Option<AskId> {
+        self.asked.filter(|(_, waits)| *waits).map(|(ask, _)| ask)
+    }
+
     pub fn is_expected(&self) -> bool {
         self.told.is_some()
     }

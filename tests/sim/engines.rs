@@ -113,6 +113,9 @@ impl World {
     pub fn engine_asked(&mut self, to: SocketAddr, bytes: Bytes) {
         let now = self.now;
         let (command, call) = command_of(&bytes).expect("a command");
+        if command != "ping" {
+            trace::note(now, "        node -> rtpengine", &format!("{command} {call} at {to}"));
+        }
         let own = (to, call);
         match command.as_str() {
             "offer" | "answer" => drop(self.engines.owed.insert(own)),

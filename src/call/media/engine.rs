@@ -33,14 +33,23 @@ pub(super) struct Engine {
     client: Client,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     last: u64,
-    asks: BTreeMap<AskId, Purpose>,
-    /// Events of calls that wait for an answer, the oldest first.
-    pub(super) parked: BTreeMap<CallId, (AskId, VecDeque<(LegId, Event)>)>,
+    pub(super) asks: BTreeMap<AskId, Purpose>,
+    /// Events of calls that wait for an answer.
+    pub(super) parked: BTreeMap<CallId, Parked>,
     /// A call that goes on without.
     without: Option<CallId>,
     count_due: Option<Instant>,
     /// What rtpengine has to be told of, and by which name.
     over: Vec<(SocketAddr, CompactString)>,
+}
+
+/// Events of one call, the oldest first.
+pub(super) struct Parked {
+    /// What they wait for.
+    pub ask: AskId,
+    /// It is about the first one.
+    pub is_own: bool,
+    pub waiting: VecDeque<(LegId, Event)>,
 }
 
 pub(super) struct Session {
@@ -66,10 +75,11 @@ struct Known {
 }
 
 /// What was asked, and what for.
-enum Purpose {
+pub(super) enum Purpose {
     /// A description on its way between two legs.
     Crossing {
         session: SessionId,
+        name: CompactString,
         call: CallId,
         by_hub: bool,
         original: Bytes,
@@ -81,6 +91,7 @@ enum Purpose {
     /// The offer to a leg that is not called yet.
     First {
         session: SessionId,
+        name: CompactString,
         original: Bytes,
         asked: Bytes,
         resume: Resume,
@@ -297,14 +308,19 @@ impl Calls {
 
     fn rtpengine_said(&mut self, parts: &mut Parts<'_>, heard: Heard) {
         let Some(purpose) = self.media.engine.asks.remove(&heard.ask) else { return };
-        let (session, asked) = match &purpose {
-            Purpose::Crossing { session, asked, .. } | Purpose::First { session, asked, .. } => (*session, asked),
+        let (session, name, asked) = match &purpose {
+            Purpose::Crossing { session, name, asked, .. } | Purpose::First { session, name, asked, .. } => {
+                (*session, name, asked)
+            }
             Purpose::Count { session } => return self.engine_counted(parts, *session, heard.reply),
         };
         let text = described(heard.reply, asked);
-        if let Some(known) = self.media.engine.sessions.get_mut(&session) {
-            known.instance = Some(heard.instance);
-            self.media.engine.over.extend(heard.left.map(|left| (left, known.name.clone())));
+        // Who was asked before, or for a pair of legs that is over meanwhile, has it for nothing.
+        let Engine { sessions, over, .. } = &mut self.media.engine;
+        over.extend(heard.left.map(|left| (left, name.clone())));
+        match sessions.get_mut(&session) {
+            Some(known) => known.instance = Some(heard.instance),
+            None => over.push((heard.instance, name.clone())),
         }
         if let Err(reason) = &text {
             tracing::warn!(instance = %heard.instance, %reason, "rtpengine is of no use to a call, which goes on without it");
@@ -323,11 +339,11 @@ impl Calls {
                     known.is_answered |= to.and_then(|to| parts.ua.leg(to)).is_some_and(|leg| leg.holds(&text));
                     known.learn(by_hub, original, text);
                 }
-                let parked = self.media.engine.parked.iter().find(|(_, (ask, _))| *ask == heard.ask);
+                let parked = self.media.engine.parked.iter().find(|(_, parked)| parked.ask == heard.ask);
                 let id = parked.map_or(call, |(id, _)| *id);
-                self.unpark(parts, id, heard.ask);
                 self.offer_asked(parts, id, heard.ask);
                 self.align_asked(parts, id, heard.ask);
+                self.unpark(parts, id, heard.ask);
                 self.gone_astray(parts, id, astray);
             }
             Purpose::First { original, resume, .. } => {
@@ -408,7 +424,7 @@ impl Calls {
             engine.sessions.remove(&session);
             return Start::Now(None);
         };
-        engine.asks.insert(ask, Purpose::First { session, original: opening.original, asked, resume });
+        engine.asks.insert(ask, Purpose::First { session, name, original: opening.original, asked, resume });
         if let Some(call) = self.calls.get_mut(id) {
             call.asking.push(ask);
         }
@@ -469,7 +485,9 @@ impl Calls {
             }
             return None;
         };
-        engine.asks.insert(ask, Purpose::Crossing { session, call: id, by_hub, original, asked, profile, answerer });
+        engine
+            .asks
+            .insert(ask, Purpose::Crossing { session, name, call: id, by_hub, original, asked, profile, answerer });
         Some(ask)
     }
 

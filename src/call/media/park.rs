@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::engine::Crossing;
+use super::engine::{Crossing, Parked};
 use crate::base::limits;
 use crate::call::rewrite::Secrets;
 use crate::call::transfer::{Step, Transfer};
@@ -36,7 +36,7 @@ impl Calls {
         leg: LegId,
         event: Event,
     ) -> Option<Event> {
-        if let Some((ask, waiting)) = self.media.engine.parked.get_mut(&id) {
+        if let Some(Parked { ask, waiting, .. }) = self.media.engine.parked.get_mut(&id) {
             let ask = *ask;
             let is_end = matches!(event, Event::Ended { .. } | Event::Cancelled { .. });
             if !is_end && waiting.len() < limits::EVENTS_WAITING {
@@ -46,23 +46,31 @@ impl Calls {
             self.unpark(parts, id, ask);
             return Some(event);
         }
+        // Two questions about one pair of legs would overtake each other.
+        let is_end = matches!(event, Event::Ended { .. } | Event::Cancelled { .. });
+        if let Some(ask) = self.asked_ahead(id).filter(|_| !is_end) {
+            let parked = Parked { ask, is_own: false, waiting: VecDeque::from([(leg, event)]) };
+            self.media.engine.parked.insert(id, parked);
+            return None;
+        }
         let Some(crossing) = self.crossing(parts, id, leg, &event) else { return Some(event) };
         let Some(ask) = self.ask_crossing(parts, id, crossing) else { return Some(event) };
         if let Some(branch) = self.branch(id, leg) {
             branch.heard = true;
         }
-        self.media.engine.parked.insert(id, (ask, VecDeque::from([(leg, event)])));
+        let parked = Parked { ask, is_own: true, waiting: VecDeque::from([(leg, event)]) };
+        self.media.engine.parked.insert(id, parked);
         None
     }
 
     /// The answer to `ask` is there, or nobody waits for it any more.
     pub(super) fn unpark(&mut self, parts: &mut Parts<'_>, id: CallId, ask: AskId) {
-        if self.media.engine.parked.get(&id).is_none_or(|(waits, _)| *waits != ask) {
+        if self.media.engine.parked.get(&id).is_none_or(|parked| parked.ask != ask) {
             return;
         }
-        let Some((_, waiting)) = self.media.engine.parked.remove(&id) else { return };
-        let mut waiting = waiting.into_iter();
-        if let Some((leg, event)) = waiting.next() {
+        let Some(Parked { is_own, waiting, .. }) = self.media.engine.parked.remove(&id) else { return };
+        let mut waiting = waiting.into_iter().peekable();
+        if let Some((leg, event)) = waiting.next_if(|_| is_own) {
             self.media.touch(id);
             self.happened(parts, id, leg, event);
         }
@@ -94,6 +102,17 @@ impl Calls {
         let original = Bytes::copy_from_slice(description);
         let asked = bare.flatten().map_or_else(|| original.clone(), Bytes::from);
         self.ask_crossing(parts, id, Crossing { from, to, original, asked })
+    }
+
+    /// What rtpengine is asked for a call on our own account.
+    fn asked_ahead(&self, id: CallId) -> Option<AskId> {
+        let call = self.calls.get(id)?;
+        let of_transfer = match call.transfer.as_deref() {
+            Some(Transfer { step: Step::Offering { client: None, asked, .. }, .. }) => *asked,
+            _ => None,
+        };
+        let is_open = |ask: &AskId| self.media.engine.asks.contains_key(ask);
+        of_transfer.filter(is_open).or_else(|| call.alignment.waits_for().filter(is_open))
     }
 
     /// True when what crosses between two legs goes through rtpengine.
