@@ -97,6 +97,7 @@ struct Inner {
     callbacks: Vec<Counter>,
     dropped: Vec<Counter>,
     ports_short: Counter,
+    not_converted: Counter,
     handshakes_failed: Family<[Label; 1], Counter>,
     trunks_failed: Counter,
     rerouted: Counter,
@@ -183,8 +184,9 @@ impl Metrics {
         registry.register("callbacks", "Callbacks from trunks, by outcome", callbacks.clone());
         let dropped: Family<[Label; 1], Counter> = Family::default();
         registry.register("dropped", "Thrown away at a bound of the daemon, by what", dropped.clone());
-        let ports_short = Counter::default();
+        let (ports_short, not_converted) = (Counter::default(), Counter::default());
         registry.register("media_ports_short", "Streams for which no media port was free", ports_short.clone());
+        registry.register("media_not_converted", "Calls of browsers that nobody hears", not_converted.clone());
         let handshakes_failed = Family::default();
         registry.register("handshakes_failed", "TLS and WebSocket handshakes that failed", handshakes_failed.clone());
         let (trunks_failed, rerouted) = routes(&mut registry);
@@ -203,6 +205,7 @@ impl Metrics {
                 .collect(),
             dropped: Dropped::ALL.iter().map(|what| dropped.get_or_create_owned(&[("what", what.as_str())])).collect(),
             ports_short,
+            not_converted,
             registry,
             setup,
             leases,
@@ -321,6 +324,10 @@ impl Metrics {
 
     pub fn ports_short(&self) {
         self.0.ports_short.inc();
+    }
+
+    pub fn not_converted(&self) {
+        self.0.not_converted.inc();
     }
 
     pub fn registrations(&self, count: usize) {

@@ -262,6 +262,12 @@ pub enum Report {
     PortsShort {
         is_ipv4: bool,
     },
+    /// A browser's media go through the relay, which cannot convert them.
+    NotConverted {
+        /// As in `calls`.
+        id: CompactString,
+        kind: Kind,
+    },
     /// Nothing was heard on a stream for `[media] idle`; the call stays up.
     NoMedia {
         /// As in `calls`.

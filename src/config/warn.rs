@@ -31,6 +31,7 @@ fn media(config: &Config, places: &Places, report: &Report) {
     if !relays(config.media.mode) && !trunks().any(relays) {
         return;
     }
+    browsers(config, places, report);
     let key = || "media.address".to_owned();
     let is_abroad = |listener: &&Listener| !listener.address.ip().is_loopback();
     let loopback = config.media.addresses.iter().find(|address| address.is_loopback());
@@ -51,6 +52,21 @@ fn media(config: &Config, places: &Places, report: &Report) {
             let help = r#"list an address of each family, as in address = ["192.0.2.1", "2001:db8::1"]"#;
             warn(report, Some(&places.media), key(), message, help);
         }
+    }
+}
+
+/// Browsers speak DTLS-SRTP with ICE and nothing else, and the relay converts nothing.
+fn browsers(config: &Config, places: &Places, report: &Report) {
+    let is_web = |listener: &&Listener| matches!(listener.protocol, Protocol::Ws | Protocol::Wss);
+    let Some(listener) = config.listeners.iter().find(is_web) else { return };
+    let is_relayed = |trunk: &&Trunk| trunk.media.unwrap_or(config.media.mode) == MediaMode::Relay;
+    if let Some(trunk) = config.trunks.iter().find(is_relayed) {
+        let message = format!(
+            "browsers call over {}, and calls over trunk {:?} go through the relay, which cannot convert their media: nothing would be heard",
+            listener.address, trunk.name
+        );
+        let help = r#"set media.mode = "rtpengine", and run one"#;
+        warn(report, Some(&places.media), "media.mode".to_owned(), message, help);
     }
 }
 

@@ -153,6 +153,7 @@ impl Node {
                 tracing::warn!(kind = %kind, party, missed_refresh, "a party does not answer: the call stays up while the other does");
             }
             Report::PortsShort { is_ipv4 } => self.ports_short(is_ipv4),
+            Report::NotConverted { id, kind } => self.not_converted(&id, kind),
             Report::NoMedia { id, kind, is_caller, stream, silent } => {
                 let party = if is_caller { "caller" } else { "called" };
                 let seconds = silent.as_secs();
@@ -220,6 +221,11 @@ impl Node {
         if kind == lease::Kind::Overflow && self.config.user_by_number(number).is_some() {
             tracing::error!(number = %Private(number), "emergency call on a number that a user has: nothing else is left");
         }
+    }
+
+    fn not_converted(&self, id: &str, kind: Kind) {
+        self.metrics.not_converted();
+        tracing::error!(%id, kind = %kind, "media of a browser cannot be converted without rtpengine: nothing is heard");
     }
 
     /// An alarm a minute; the metric counts them all.

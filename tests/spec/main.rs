@@ -7,6 +7,7 @@ mod world;
 mod alarms;
 mod all_the_same;
 mod announcement;
+mod browsers;
 mod callback;
 mod callers;
 mod direct_routes;

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use compact_str::format_compact;
 
 use super::Claim;
-use crate::base::limits;
+use crate::base::{Protocol, limits};
 use crate::call::history::Report;
 use crate::call::{Call, Calls, Parts};
 use crate::config::MediaMode;
@@ -13,6 +14,9 @@ use crate::dialog::Exchange;
 use crate::media::{Stream, Way, rewrite};
 use crate::sip::{Message, sdp};
 use crate::ua::LegId;
+
+/// What a record says of a browser's call through the relay.
+const NOT_CONVERTED: &str = "without rtpengine the media of a browser cannot be converted";
 
 /// What becomes of a description on its way between two legs.
 #[derive(Default)]
@@ -68,6 +72,9 @@ impl Calls {
             true | false => Carries::Nothing,
         };
         let relays = carries != Carries::Nothing;
+        if carries == Carries::Offer && self.is_of_browser(parts, to, description) {
+            self.not_converted(to);
+        }
         let streams = Stream::all(description);
         for leg in [from, to] {
             if let Some(call) = self.media.legs.get(&leg).map(|media| media.call) {
@@ -114,6 +121,28 @@ impl Calls {
             Some(description) => self.passage(parts, from, to, description),
             None => Passage::default(),
         }
+    }
+
+    /// True when a browser makes this offer, or is to take it: it speaks DTLS-SRTP with ICE and nothing else (RFC 8834).
+    fn is_of_browser(&self, parts: &Parts<'_>, to: LegId, offer: &[u8]) -> bool {
+        let is_web = |protocol: Protocol| matches!(protocol, Protocol::Ws | Protocol::Wss);
+        let is_dtls = Stream::all(offer).iter().any(|stream| stream.protocol.starts_with(b"UDP/TLS/"));
+        is_dtls || parts.ua.leg(to).is_some_and(|leg| is_web(leg.flow().protocol))
+    }
+
+    /// The relay carries what it cannot convert: nobody will hear anything, and the operator is told.
+    fn not_converted(&mut self, leg: LegId) {
+        let Some(id) = self.media.legs.get(&leg).map(|media| media.call) else { return };
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let before = call.note.take().unwrap_or_default();
+        if before.ends_with(NOT_CONVERTED) {
+            call.note = Some(before);
+            return;
+        }
+        let between = if before.is_empty() { "" } else { "; " };
+        call.note = Some(format_compact!("{before}{between}{NOT_CONVERTED}"));
+        let (id, kind) = (crate::call::name_of(id, call.started_at), call.kind);
+        self.reports.push(Report::NotConverted { id, kind });
     }
 
     /// True when the two are joined by the relay and not by each other's address: a trunk that says `pass` gets the description

@@ -35,3 +35,17 @@ fn the_relay_is_where_it_can_be_reached() {
         assert!(found.contains(why), "{found}");
     }
 }
+
+#[test]
+fn browsers_are_mute_without_rtpengine_and_check_says_so() {
+    let web = "address = \"127.0.0.1:0\"\n[[sip.listen]]\ntransport = \"ws\"\naddress = \"127.0.0.1:8088\"";
+    let warned = |listen: &str, media: &str| {
+        let text = BASE.replacen("address = \"127.0.0.1:0\"", listen, 1) + media;
+        lines(&good(&text).warnings, &text).iter().filter(|line| line.contains("cannot convert")).count()
+    };
+    assert_eq!(warned(web, ""), 1);
+    assert_eq!(warned("address = \"127.0.0.1:0\"", ""), 0);
+    for mode in ["rtpengine", "pass"] {
+        assert_eq!(warned(web, &format!("[media]\nmode = {mode:?}\n")), 0);
+    }
+}
