@@ -34,7 +34,7 @@ impl Calls {
         refused: Refused,
     ) {
         let Refused { kind, user, called_back, dialled, refusal } = refused;
-        if kind != Kind::Emergency && called_back.is_none() {
+        if !matches!(kind, Kind::Emergency | Kind::Test) && called_back.is_none() {
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
             self.reports.push(Report::Refused { kind, dialled, refusal, source: flow, told: None });
             return;
@@ -54,7 +54,7 @@ impl Calls {
         let id = self.calls.insert(call);
         let told = self.history(id).map(|history| Box::new(Dialled::new(history, called_back, invite)));
         self.reports.push(Report::Refused { kind, dialled, refusal: refusal.clone(), source: flow, told });
-        if kind == Kind::Callback || !self.announce_refusal(parts, id, server, invite, flow) {
+        if kind != Kind::Emergency || !self.announce_refusal(parts, id, server, invite, flow) {
             self.calls.remove(id);
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
         }

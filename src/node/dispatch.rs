@@ -55,6 +55,9 @@ impl Node {
         let Some(request) = message.filter(|message| message.is_request() && message.method() != Method::Ack) else {
             return;
         };
+        if self.is_for_help(&request) {
+            self.tell_malformed(&request, status, fault, flow);
+        }
         let to = response_flow(&request.top_via(), flow);
         let tag = format!("m{:016x}", self.rng.u64());
         let product = self.ua.settings().product.clone();

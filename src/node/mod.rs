@@ -90,6 +90,7 @@ pub struct Node {
     /// When the want of media ports was told last.
     ports_alarm: Option<Instant>,
     strangers: report::Strangers,
+    tests_refused: report::Strangers,
 
     outbox: Outbox,
     outputs: VecDeque<Output>,
@@ -137,6 +138,7 @@ impl Node {
             notices: notices::Notices::new(notices, now),
             ports_alarm: None,
             strangers: report::Strangers::default(),
+            tests_refused: report::Strangers::default(),
             metrics,
             outbox: Outbox::new(),
             outputs: VecDeque::new(),

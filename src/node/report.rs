@@ -11,7 +11,9 @@ use crate::admin::{Metrics, NoticeEvent, PoolGauges, Record, TargetGauge};
 use crate::base::{E164, Instant, Private, limits};
 use crate::call::{Dialled, History, Kind, Outcome, Report};
 use crate::config::Config;
+use crate::geo;
 use crate::lease;
+use crate::sip::{Fault, Message};
 use crate::transport::Flow;
 use crate::trunk;
 use crate::ua::Refusal;
@@ -177,6 +179,15 @@ impl Node {
         }
     }
 
+    /// An emergency call that nobody can read is refused, and not in silence (SPEC §10).
+    pub(super) fn tell_malformed(&self, request: &Message, status: u16, fault: Fault, source: Flow) {
+        let is_emergency = self.countries.is_emergency(request.request_uri(), geo::Wishes::default());
+        let kind = if is_emergency { Kind::Emergency } else { Kind::Test };
+        let uri = request.request_uri();
+        let dialled = String::from_utf8_lossy(uri.get(..limits::KEPT_VALUE_BYTES).unwrap_or(uri));
+        self.count_refused(kind, &dialled, &Refusal::warn(status, fault.to_string()), source);
+    }
+
     fn count_refused(&self, kind: Kind, dialled: &str, refusal: &Refusal, source: Flow) {
         self.metrics.call_refused(kind);
         if kind == Kind::Callback {
@@ -253,18 +264,26 @@ impl Node {
         self.notify_ended(history, outcome, status);
     }
 
-    /// An emergency call, or a callback, that came to nothing at once. Of people nobody knows only so many are told of: they can
-    /// make as many as they like.
+    /// An emergency call, a test, or a callback, that came to nothing at once. Of people nobody knows, and of tests, only so many are
+    /// told of: they can be as many as somebody likes.
     fn refused(&mut self, told: &Dialled, refusal: &Refusal) {
         let history = &told.history;
-        if history.user.is_none() && !self.strangers.admit(self.now) {
+        let is_test = history.kind == Kind::Test;
+        let admitted = match is_test {
+            true => self.tests_refused.admit(self.now),
+            false => history.user.is_some() || self.strangers.admit(self.now),
+        };
+        if !admitted {
             return;
         }
         let now = stamp(self.now, self.wall_offset_ms);
         let record = record_of(history, Outcome::Refused, refusal.status, now, self.wall_offset_ms);
         let reason = refusal.warning.as_deref();
         self.keep_record(Record { reason: reason.map(CompactString::from), ..record });
-        self.notify_refused(told, refusal.status, reason);
+        // Of a test nobody on site need know before there is somebody in danger.
+        if !is_test {
+            self.notify_refused(told, refusal.status, reason);
+        }
     }
 
     fn keep_record(&mut self, record: Record) {

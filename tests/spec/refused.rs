@@ -229,3 +229,32 @@ fn section_9_a_callback_with_a_description_that_cannot_be_used_is_a_missed_one_a
     world.send(&psap(), &psap().request("INVITE", "sip:+14255551000@192.0.2.1").sdp(&sloppy));
     world.take(&alice(), "INVITE");
 }
+
+/// Whoever sees to it that tests are made can show why one failed.
+#[test]
+fn section_7_a_test_that_is_refused_has_a_record_and_alarms_nobody() {
+    let mut world = World::of(&notifying());
+    world.register(&mute());
+    for count in 1..=12_usize {
+        assert_eq!(world.ask(&mute(), &mute().invite("sip:933@example.com")).code(), 403);
+        assert_eq!(records(&world), count.min(10));
+    }
+    let record = world.record();
+    assert_eq!((record.call.kind.as_str(), record.call.test, record.status), ("test", true, Some(403)));
+    assert!(record.reason.unwrap().contains("owns no number enabled for outbound calls"));
+    assert!(told(&mut world).is_empty());
+    // They leave room for what matters.
+    assert_eq!(world.ask(&mute(), &mute().invite("sip:911@example.com")).code(), 403);
+    assert_eq!((records(&world), told(&mut world).len()), (11, 1));
+    world.over();
+}
+
+#[test]
+fn section_10_an_emergency_call_that_cannot_be_read_is_counted() {
+    let mut world = World::of(&notifying());
+    world.register(&alice());
+    for (uri, kind) in [("sip:911@example.com", "emergency"), ("sip:933@example.com", "test")] {
+        assert_eq!(world.ask(&alice(), &alice().invite(uri).set("Contact", "<sip:alice")).code(), 400);
+        assert_eq!(world.metric(&format!("sosbridge_calls_total{{kind=\"{kind}\",outcome=\"refused\"}}")), 1.0);
+    }
+}
