@@ -87,6 +87,9 @@ impl Calls {
         if self.is_unwanted_hold(parts, id, to, &request) {
             return refuse(parts, Refusal::warn(488, "An emergency call is not put on hold"));
         }
+        if matches!(method, Method::Invite | Method::Update) && self.is_beyond(parts, from, to, &request) {
+            return refuse(parts, Refusal::warn(488, "None of these streams can be relayed"));
+        }
         let Ok(content) = self.relayed(parts, id, from, to, &request) else {
             return refuse(parts, Refusal::warn(488, "Malformed session description"));
         };

@@ -12,6 +12,7 @@ mod callback;
 mod callers;
 mod direct_routes;
 mod explain;
+mod fax;
 mod geolocation;
 mod i3;
 mod leaks;

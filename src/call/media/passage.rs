@@ -123,6 +123,17 @@ impl Calls {
         }
     }
 
+    /// True when a request offers streams, and none that can cross: fax over UDPTL, say (RFC 3261 §14.2).
+    pub(in crate::call) fn is_beyond(&self, parts: &Parts<'_>, from: LegId, to: LegId, request: &Message) -> bool {
+        let description = sdp::locate(request).and_then(|place| request.body().get(place)).unwrap_or_default();
+        let streams = Stream::all(description);
+        let mut live = streams.iter().filter(|stream| stream.port != 0).peekable();
+        live.peek().is_some()
+            && live.all(|stream| !stream.is_rtp())
+            && self.relays(parts, from, to)
+            && self.media.engine.rewritten(from, to, description).is_none()
+    }
+
     /// True when a browser makes this offer, or is to take it: it speaks DTLS-SRTP with ICE and nothing else (RFC 8834).
     fn is_of_browser(&self, parts: &Parts<'_>, to: LegId, offer: &[u8]) -> bool {
         let is_web = |protocol: Protocol| matches!(protocol, Protocol::Ws | Protocol::Wss);
