@@ -72,6 +72,9 @@ impl Node {
         use transaction::Event;
         match event {
             Event::Request { transaction, message, flow } => {
+                if message.method() == Method::Invite && !self.is_acquainted(&message, &flow) {
+                    self.transactions.distrust(transaction);
+                }
                 self.request(transaction, &message, flow);
                 self.events();
                 self.transactions.trying(self.now, transaction, &message, flow, &mut self.outbox);
@@ -98,6 +101,14 @@ impl Node {
             Event::Cancel { .. } | Event::AckMissing { .. } => {}
         }
         self.events();
+    }
+
+    /// True when this comes in a dialog of ours, or from where a trunk, a PBX or a registered phone is.
+    fn is_acquainted(&self, request: &Message, flow: &Flow) -> bool {
+        self.ua.leg_of(request).is_some()
+            || self.trunks.accepts(flow.remote).is_some()
+            || self.config.pbx_accepting(flow.remote, &[]).is_some()
+            || self.registrar.users_on_flow(flow).next().is_some()
     }
 
     fn unanswered(&mut self, leg: crate::ua::LegId, client: transaction::ClientId, status: u16) {

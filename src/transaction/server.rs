@@ -44,6 +44,8 @@ pub(super) enum Happening {
     Ack,
     /// A response from above, by its status code.
     Response(u16),
+    /// The same, from 300 on, as the first word to an INVITE from nobody we know.
+    Rebuff(u16),
     Timer(Timer),
 }
 
@@ -63,6 +65,8 @@ pub(super) struct Server<O> {
     pub request: Option<Box<Message>>,
     /// The last response, while it may have to be repeated.
     pub response: Bytes,
+    /// The source address of this INVITE may be forged.
+    pub is_unproven: bool,
     pub keys: Keys,
 }
 
@@ -89,6 +93,7 @@ impl<O: Copy> Server<O> {
             flow,
             request: Some(Box::new(request)),
             response: Bytes::new(),
+            is_unproven: false,
             keys,
         }
     }
@@ -223,6 +228,8 @@ impl Happening {
                 401 | 407 => Event::Challenge,
                 300.. => Event::Failure,
             }),
+            Self::Rebuff(401 | 407) => Some(Event::Challenge),
+            Self::Rebuff(_) => Some(Event::Rebuff),
             Self::Timer(timer) => match timer {
                 Timer::G => Some(Event::TimerG),
                 Timer::H => Some(Event::TimerH),
@@ -240,7 +247,7 @@ impl Happening {
         match self {
             Self::Request => Some(Event::Request),
             Self::Ack => None,
-            Self::Response(code) => match code {
+            Self::Response(code) | Self::Rebuff(code) => match code {
                 ..=100 => Some(Event::Provisional),
                 101..200 => None, // RFC 4320 §4.1
                 408 => Some(Event::Withhold),

@@ -121,7 +121,19 @@ impl<O: Copy> Servers<O> {
     /// A response from above; without effect where the table has no use for it.
     pub fn respond(&mut self, context: &mut Context<'_>, id: ServerId, code: u16, bytes: Bytes) {
         self.expect_old_ack(id, code, &bytes);
-        self.drive(context, id, Happening::Response(code), Given::Response(bytes));
+        let is_rebuff = |server: &Server<O>| server.is_unproven && server.response.is_empty() && code >= 300;
+        let happening = match self.servers.get(id).is_some_and(is_rebuff) {
+            true => Happening::Rebuff(code),
+            false => Happening::Response(code),
+        };
+        self.drive(context, id, happening, Given::Response(bytes));
+    }
+
+    /// Nothing tells that the source of this INVITE is where it says.
+    pub fn distrust(&mut self, id: ServerId) {
+        if let Some(server) = self.servers.get_mut(id) {
+            server.is_unproven = true;
+        }
     }
 
     /// The ACK of a peer of RFC 2543 is known by the To tag of the response it acknowledges (RFC 3261 §17.2.3).

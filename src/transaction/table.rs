@@ -63,6 +63,11 @@ impl<O: Copy> Transactions<O> {
         servers.trying(&mut context, transaction, invite, flow);
     }
 
+    /// Tells that the source of this INVITE has proven nothing: a refusal that is the first word to it is not repeated unasked.
+    pub fn distrust(&mut self, transaction: ServerId) {
+        self.servers.distrust(transaction);
+    }
+
     /// Tells whose request it is; events carry it from now on.
     pub fn set_owner(&mut self, transaction: ServerId, owner: O) {
         self.servers.set_owner(transaction, owner);

@@ -236,6 +236,34 @@ fn au_1_a_challenge_is_not_repeated_unasked() {
     assert_eq!(answers, [401]);
 }
 
+/// Nor is any other refusal to who has proven nothing: it multiplies as much. Each INVITE has its one answer.
+#[test]
+fn au_1_no_refusal_is_repeated_to_strangers_unasked() {
+    let nobody = |invite: Msg| invite.set("From", "<sip:spam@203.0.113.200>;tag=s");
+    let to = |uri: &str| nobody(stranger().invite(uri));
+    let cases = [
+        (to("sip:bob@example.com"), 403),
+        (to("mailto:911@example.com"), 416),
+        (to("sip:bob@example.com").set("Max-Forwards", "0"), 483),
+        (to("sip:bob@example.com").with("Require", "foo"), 420),
+        (to("sip:911@example.com").set("To", "<sip:911@example.com>;tag=none"), 481),
+    ];
+    for (unproven, code) in cases {
+        let mut world = World::with_alice();
+        world.send(&stranger(), &unproven);
+        world.run(10_000);
+        world.send(&stranger(), &unproven);
+        world.run(40_000);
+        let answers: Vec<u16> = world.take_all(&stranger(), "*").iter().map(|sent| sent.msg.code()).collect();
+        assert_eq!(answers, [code, code]);
+    }
+    // A phone that is registered has no less than before (RFC 3261 §17.2.1).
+    let mut world = World::with_alice();
+    world.send(&alice(), &alice().invite("sip:nobody@example.com"));
+    world.run(40_000);
+    assert_eq!(world.take_all(&alice(), "404").len(), 11);
+}
+
 /// And one that is lost is asked for again: nothing before it made the phone wait (RFC 3261 §17.1.1.2).
 #[test]
 fn au_1_a_lost_challenge_comes_again() {

@@ -86,6 +86,34 @@ fn a_non_2xx_final_is_repeated_until_its_ack() {
     bench.finish();
 }
 
+/// Who may not be where it says gets no more than it asked for, unless a 100 has made it wait.
+#[test]
+fn a_refusal_to_who_is_not_trusted_is_not_repeated_unasked() {
+    let invite = request("INVITE", "z9hG4bKa", "");
+    let mut bench = Bench::new();
+    bench.receive(&invite, udp());
+    bench.table.distrust(bench.opened[0]);
+    bench.respond(0, &invite, 404);
+    bench.run_until(1_000);
+    assert_eq!(bench.log(), ["0 Request INVITE", "0 send 100", "0 send 404", "500 send 404"]);
+
+    let (mut bench, mut out) = (Bench::new(), Outbox::new());
+    let Some(Event::Request { transaction, .. }) = bench.table.receive(bench.now, parse(&invite), udp(), &mut out)
+    else {
+        panic!("an INVITE is a request");
+    };
+    bench.opened.push(transaction);
+    bench.table.distrust(transaction);
+    bench.respond(0, &invite, 404);
+    bench.run_until(1_000);
+    bench.receive(&invite, udp());
+    bench.receive(&request("ACK", "z9hG4bKa", ""), udp());
+    bench.receive(&invite, udp());
+    bench.run_until(1_000 + 5_000);
+    assert_eq!(bench.log(), ["0 send 404", "1000 send 404"]);
+    assert!(bench.table.is_empty());
+}
+
 #[test]
 fn a_non_2xx_final_never_acknowledged() {
     let mut bench = Bench::new();
