@@ -28,6 +28,7 @@ mod other_calls;
 mod outside;
 mod overflow;
 mod pbx;
+mod races;
 mod records;
 mod refused;
 mod registering;
