@@ -50,7 +50,7 @@ impl Call {
             alignment: super::align::Alignment::default(),
             transfer: None,
             invite: None,
-            joined: Vec::new(),
+            joined: None,
             without_trunk: false,
             silent: None,
             branches: SmallVec::new(),

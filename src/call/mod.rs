@@ -196,9 +196,9 @@ struct Call {
     transfer: Option<Box<transfer::Transfer>>,
     /// The caller's INVITE, where it told more than who and with which media: for whom the call is transferred to.
     invite: Option<Box<[u8]>>,
-    /// Leased numbers of calls that were joined to this one.
-    joined: Vec<E164>,
-    /// Its trunk has joined it to another user.
+    /// The leased number of the call that was joined to this one.
+    joined: Option<E164>,
+    /// Its trunk has joined it to another user, and is in it no more: nobody can transfer it again.
     without_trunk: bool,
     /// The leg whose peer did not answer when it was asked.
     silent: Option<LegId>,

@@ -113,7 +113,7 @@ impl Calls {
         if let (Some(number), Some(call)) = (number, self.calls.get_mut(id)) {
             // Its holder is still in a call.
             parts.leases.call_up(number);
-            call.joined.push(number);
+            call.joined = Some(number);
         }
         parts.ua.adopt(leg, id);
         self.move_media(leg, id);
