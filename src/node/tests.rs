@@ -165,6 +165,17 @@ impl World {
         self.sent(PHONE, "SIP/2.0 100");
         self.sent(TRUNK, "INVITE ")
     }
+
+    fn acknowledge(&mut self, ok: &str) {
+        self.receive(
+            PHONE,
+            &format!(
+                "ACK sip:911@127.0.0.1:5060 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5071;branch=z9hG4bKk1;rport\n\
+             From: <sip:alice@example.com>;tag=a\nTo: {}\nCall-ID: secret-call-id\nCSeq: 1 ACK\nContent-Length: 0\n\n",
+                header(ok, "To")
+            ),
+        );
+    }
 }
 
 const PHONE: &str = "127.0.0.1:5071";
@@ -214,14 +225,7 @@ fn emergency_call_and_callback() {
     assert!(ok.contains("m=audio 6000"), "{ok}");
     let ack = world.sent(TRUNK, "ACK ");
     assert!(ack.starts_with("ACK sip:agent@127.0.0.1:5080 "), "{ack}");
-    world.receive(
-        PHONE,
-        &format!(
-            "ACK sip:911@127.0.0.1:5060 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5071;branch=z9hG4bKk1;rport\n\
-         From: <sip:alice@example.com>;tag=a\nTo: {}\nCall-ID: secret-call-id\nCSeq: 1 ACK\nContent-Length: 0\n\n",
-            header(&ok, "To")
-        ),
-    );
+    world.acknowledge(&ok);
 
     // The PSAP calls back while the first leg is still up.
     world.receive(
@@ -377,4 +381,35 @@ fn the_bound_of_calls_stops_no_emergency() {
     world.node.calls.set_bound(3);
     world.receive(TRUNK, &ordinary("3"));
     world.sent(PHONE, "INVITE");
+}
+
+/// What a refresh makes untrue does not heap up, and what is true is not lost with it.
+#[test]
+fn a_peer_that_refreshes_without_end_leaves_no_alarms_behind() {
+    let mut world = World::new();
+    world.register();
+    let invite = world.dial_911();
+    world.receive(TRUNK, &respond(&invite, "200 OK", SDP));
+    let ok = world.sent(PHONE, "SIP/2.0 200");
+    world.acknowledge(&ok);
+    for cseq in 1..=1000 {
+        world.run_for(1);
+        world.receive(
+            TRUNK,
+            &format!(
+                "UPDATE sip:+14255551000@127.0.0.1:5060 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bKu{cseq}\n\
+                 From: {};tag=peer\nTo: {}\nCall-ID: {}\nCSeq: {cseq} UPDATE\nContact: <sip:agent@127.0.0.1:5080>\n\
+                 Supported: timer\nSession-Expires: 1800;refresher=uac\nContent-Length: 0\n\n",
+                header(&invite, "To"),
+                header(&invite, "From"),
+                header(&invite, "Call-ID"),
+            ),
+        );
+        let ok = world.sent(TRUNK, "SIP/2.0 200");
+        assert_eq!(header(&ok, "Session-Expires"), "1800;refresher=uac");
+    }
+    assert!(world.node.ua.alarms() <= 2 * limits::ALARMS_PER_LEG + 65, "{}", world.node.ua.alarms());
+    world.sent.clear();
+    world.run_for(1_800_000);
+    world.sent(TRUNK, "OPTIONS ");
 }

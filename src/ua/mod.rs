@@ -181,6 +181,11 @@ impl Ua {
         self.legs.len()
     }
 
+    #[cfg(test)]
+    pub fn alarms(&self) -> usize {
+        self.alarms.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.legs.is_empty()
     }
