@@ -1,6 +1,6 @@
 //! OA-4 to OA-6 and DI-12 with UPDATE and PRACK (RFC 3311, RFC 6337 §3.2 and §4), and what races leave behind.
 
-use crate::world::{Call, Dialog, Msg, World, alice, description, media, param, psap};
+use crate::world::{Agent, Call, Dialog, Msg, World, alice, description, media, param, psap};
 
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, PRACK";
 
@@ -211,6 +211,38 @@ fn info_that_nobody_can_be_told_yet_ends_no_dialog() {
     world.take(&psap(), "180");
     world.send(&psap(), &back.request("INFO").body("text/plain", "anybody?"));
     world.take(&alice(), "INFO");
+}
+
+#[test]
+fn info_while_several_phones_ring_reaches_none_and_ends_nothing() {
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    world.take_all(&alice(), "*");
+    let desk = Agent::new("alice", "198.51.100.79:5079");
+    world.register(&desk);
+    let invite = world.call_back(&psap(), "+14255551000");
+    let rung = world.take(&alice(), "INVITE");
+    world.send(&alice(), &alice().reply(&rung, 180));
+    world.run(20_000);
+    let beside = world.take(&desk, "INVITE");
+    world.send(&desk, &desk.reply(&beside, 180));
+    let shown = world.take_all(&psap(), "180").remove(0).msg;
+    let mut back = Dialog::caller(psap(), &invite, &shown);
+    for method in ["INFO", "MESSAGE"] {
+        assert_eq!(world.ask(&psap(), &back.request(method).body("text/plain", "who is there?")).code(), 500);
+    }
+    world.none(&alice(), "*");
+    world.none(&desk, "*");
+    // One answers: now it crosses, to that one.
+    world.send(&desk, &desk.reply(&beside, 200).sdp(&desk.offer()));
+    world.take(&desk, "ACK");
+    world.take(&alice(), "CANCEL");
+    world.take(&psap(), "200 INVITE");
+    world.send(&psap(), &back.request("ACK"));
+    world.send(&psap(), &back.request("INFO").body("text/plain", "who is there?"));
+    world.take(&desk, "INFO");
+    world.none(&alice(), "INFO");
 }
 
 #[test]
