@@ -1,9 +1,10 @@
 //! Rules of SPEC §1 to §7 that need a test of their own: dialling before all else, refusals in the log, times to the
 //! millisecond, what is hidden.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use sosbridge::admin::LeaseState;
 use sosbridge::node::{Hook, Input, Row};
@@ -60,13 +61,16 @@ fn an_emergency_number_comes_before_whatever_else_it_could_mean() {
     }
 }
 
-/// What is logged in this thread.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What is logged in this thread.
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LINES.with_borrow_mut(|lines| lines.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -74,13 +78,13 @@ impl Write for Lines {
     }
 }
 
+/// One subscriber for all threads: tests beside this one log too, and what is of interest is remembered for the whole process.
 fn logged(act: impl FnOnce()) -> String {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, act);
-    let bytes = lines.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap()
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| Lines).init());
+    LINES.take();
+    act();
+    String::from_utf8(LINES.take()).unwrap()
 }
 
 /// Rules 1.6a, 1.6b, 1.6c.
