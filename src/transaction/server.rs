@@ -225,10 +225,8 @@ impl Happening {
             Self::Response(code) => Some(match code {
                 ..200 => Event::Provisional,
                 200..300 => Event::Success,
-                401 | 407 => Event::Challenge,
                 300.. => Event::Failure,
             }),
-            Self::Rebuff(401 | 407) => Some(Event::Challenge),
             Self::Rebuff(_) => Some(Event::Rebuff),
             Self::Timer(timer) => match timer {
                 Timer::G => Some(Event::TimerG),

@@ -25,9 +25,7 @@ pub enum Event {
     Success,
     /// 3xx to 6xx from the layers above, other than the next.
     Failure,
-    /// 401 or 407 from the layers above: who asks has proven nothing, its address included.
-    Challenge,
-    /// Any other of 3xx to 6xx to such an INVITE, when nothing has been sent before it.
+    /// 3xx to 6xx, a challenge mostly, to who has proven nothing, its address included, when nothing has been sent before it.
     Rebuff,
     TimerG,
     TimerH,
@@ -37,9 +35,9 @@ pub enum Event {
 
 /// The table. The transaction opens in `Proceeding`, without a response.
 ///
-/// A challenge is never repeated by us, which would multiply what a forged source address is sent (RFC 3261 §26.3.2.4). Its
-/// transaction is over with it, as that of a stateless server (§8.2.7): the INVITE again is an INVITE to challenge. Nor is a
-/// rebuff, which multiplies as much: who has heard nothing sends the INVITE again, and is answered again.
+/// A rebuff is never repeated by us, which would multiply what a forged source address is sent (RFC 3261 §26.3.2.4): who has
+/// heard nothing sends the INVITE again, and is answered again. Its transaction stays, so that a copy of the INVITE which comes
+/// late is no new call: by then its sender may have registered.
 pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
     match state {
         State::Proceeding => match event {
@@ -47,7 +45,6 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             Event::Provisional => (state, &[Send]),
             Event::Success => (State::Accepted, &[Send, Start(Timer::L)]),
             Event::Failure => (State::Completed, &[Send, Start(Timer::G), Start(Timer::H)]),
-            Event::Challenge => (State::Terminated, &[Send]),
             Event::Rebuff => (State::Completed, &[Send, Start(Timer::H)]),
             Event::Ack | Event::TimerG | Event::TimerH | Event::TimerI | Event::TimerL => (state, &[]),
         },
@@ -56,7 +53,7 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             Event::Ack => (state, &[DeliverAck]),
             Event::Success => (state, &[Send]),
             Event::TimerL => (State::Terminated, &[]),
-            Event::Request | Event::Provisional | Event::Failure | Event::Challenge | Event::Rebuff => (state, &[]),
+            Event::Request | Event::Provisional | Event::Failure | Event::Rebuff => (state, &[]),
             Event::TimerG | Event::TimerH | Event::TimerI => (state, &[]),
         },
         State::Completed => match event {
@@ -64,18 +61,18 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             Event::Ack => (State::Confirmed, &[Stop, Start(Timer::I)]),
             Event::TimerG => (state, &[Repeat, Start(Timer::G)]),
             Event::TimerH => (State::Terminated, &[AckMissing]),
-            Event::Provisional | Event::Success | Event::Failure | Event::Challenge | Event::Rebuff => (state, &[]),
+            Event::Provisional | Event::Success | Event::Failure | Event::Rebuff => (state, &[]),
             Event::TimerI | Event::TimerL => (state, &[]),
         },
         State::Confirmed => match event {
             Event::TimerI => (State::Terminated, &[]),
             Event::Request | Event::Ack | Event::Provisional => (state, &[]),
-            Event::Success | Event::Failure | Event::Challenge | Event::Rebuff => (state, &[]),
+            Event::Success | Event::Failure | Event::Rebuff => (state, &[]),
             Event::TimerG | Event::TimerH | Event::TimerL => (state, &[]),
         },
         State::Terminated => match event {
             Event::Request | Event::Ack | Event::Provisional => (state, &[]),
-            Event::Success | Event::Failure | Event::Challenge | Event::Rebuff => (state, &[]),
+            Event::Success | Event::Failure | Event::Rebuff => (state, &[]),
             Event::TimerG | Event::TimerH | Event::TimerI | Event::TimerL => (state, &[]),
         },
     }
@@ -93,7 +90,6 @@ mod tests {
         Event::Provisional,
         Event::Success,
         Event::Failure,
-        Event::Challenge,
         Event::Rebuff,
         Event::TimerG,
         Event::TimerH,
@@ -105,21 +101,20 @@ Proceeding + Request -> Proceeding: Repeat
 Proceeding + Provisional -> Proceeding: Send
 Proceeding + Success -> Accepted: Send Start(L)
 Proceeding + Failure -> Completed: Send Start(G) Start(H)
-Proceeding + Challenge -> Terminated: Send
 Proceeding + Rebuff -> Completed: Send Start(H)
 Proceeding ignores Ack TimerG TimerH TimerI TimerL
 Accepted + Ack -> Accepted: DeliverAck
 Accepted + Success -> Accepted: Send
 Accepted + TimerL -> Terminated
-Accepted ignores Request Provisional Failure Challenge Rebuff TimerG TimerH TimerI
+Accepted ignores Request Provisional Failure Rebuff TimerG TimerH TimerI
 Completed + Request -> Completed: Repeat
 Completed + Ack -> Confirmed: Stop Start(I)
 Completed + TimerG -> Completed: Repeat Start(G)
 Completed + TimerH -> Terminated: AckMissing
-Completed ignores Provisional Success Failure Challenge Rebuff TimerI TimerL
+Completed ignores Provisional Success Failure Rebuff TimerI TimerL
 Confirmed + TimerI -> Terminated
-Confirmed ignores Request Ack Provisional Success Failure Challenge Rebuff TimerG TimerH TimerL
-Terminated ignores Request Ack Provisional Success Failure Challenge Rebuff TimerG TimerH TimerI TimerL
+Confirmed ignores Request Ack Provisional Success Failure Rebuff TimerG TimerH TimerL
+Terminated ignores Request Ack Provisional Success Failure Rebuff TimerG TimerH TimerI TimerL
 ";
 
     #[test]

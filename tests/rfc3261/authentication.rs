@@ -275,3 +275,19 @@ fn au_1_a_lost_challenge_comes_again() {
     world.take(&stranger(), "401");
     world.none(&stranger(), "*");
 }
+
+/// A copy of the INVITE that comes late, when the phone has registered meanwhile, calls nobody a second time.
+#[test]
+fn au_1_a_late_copy_of_a_challenged_invite_is_no_call() {
+    let mut world = World::new();
+    let unproven = alice().invite("sip:911@example.com");
+    world.send(&alice(), &unproven);
+    let challenge = world.take(&alice(), "401");
+    world.register(&alice());
+    world.send(&alice(), &unproven);
+    world.take(&alice(), "401");
+    world.send(&alice(), &unproven.ack_of(&challenge));
+    world.send(&alice(), &unproven);
+    world.none(&psap(), "INVITE");
+    world.none(&alice(), "*");
+}
