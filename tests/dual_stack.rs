@@ -50,6 +50,7 @@ fn main_story(phone_ip: &str, trunk_ip: &str, transport: &str) {
     let ring = phone.take("INVITE");
     assert_eq!(ring.header("Priority"), "psap-callback");
     assert!(ring.header("Via").contains(&format!(" {toward_phone};")), "{ring}");
+    phone.send(&phone.agent.reply(&ring, 180));
     phone.send(&phone.agent.reply(&ring, 486));
     psap.take("486 INVITE");
     let leases = daemon.ask("leases");
