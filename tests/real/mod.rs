@@ -122,6 +122,15 @@ impl Daemon {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Waits until the log has `text`: a thread of its own writes it.
+    pub fn says(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < end, "no {text} in\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn id(&self) -> u32 {
         self.process.id()
     }
