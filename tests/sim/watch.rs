@@ -78,6 +78,8 @@ pub struct Ring {
 pub struct Watch {
     /// INVITEs without a final response, by branch.
     open: BTreeMap<String, (Instant, Option<u64>, String)>,
+    /// Call-IDs of INVITEs that ring, by branch.
+    ringing: BTreeMap<String, String>,
     /// Those that have one: the network may bring them once more.
     done: BTreeSet<String>,
     /// By token: the end of the Call-ID; of trunks the user in From, of phones what X-Sim says.
@@ -134,6 +136,15 @@ impl Watch {
         self.undisturbed.clear();
     }
 
+    /// A caller has heard nothing and gone. Where the node rings for it no CANCEL says so, and it goes on as long as a trunk may
+    /// ring.
+    fn given_up(&mut self, call_id: &str) {
+        for (branch, _) in self.ringing.iter().filter(|(_, of)| *of == call_id) {
+            self.open.remove(branch);
+            self.done.insert(branch.clone());
+        }
+    }
+
     pub fn overdue(&self, now: Instant) {
         if let Some((branch, (at, _, invite))) = self.open.iter().find(|(_, (at, ..))| now.since(*at) > FINAL_BY) {
             panic!("no final response to {invite}, which came at {} ms, branch {branch}", at.as_millis());
@@ -159,6 +170,9 @@ impl World {
         if message.code() >= 200 && message.method() == "INVITE" {
             self.watch.open.remove(message.branch());
             self.watch.done.insert(message.branch().to_owned());
+        }
+        if (180..200).contains(&message.code()) {
+            self.watch.ringing.insert(message.branch().to_owned(), message.get("Call-ID").to_owned());
         }
         if let Err(sin) = self.watch.manners.check(&message) {
             panic!("{sin}");
@@ -285,6 +299,9 @@ impl World {
     pub fn outcome(&mut self, party: usize, call_id: &str, code: u16) {
         trace::note(self.now, &self.parties[party].name, &format!("{call_id} comes to {code}"));
         self.watch.outcomes.insert(call_id.to_owned(), code);
+        if code == 408 {
+            self.watch.given_up(call_id);
+        }
         let token = call_id.rsplit('-').next().unwrap_or_default();
         let made = self.watch.made.get(token).cloned();
         let Some(made) = made else { return };
