@@ -4,15 +4,6 @@ use crate::world::{Agent, Dialog, Msg, Toml, World, alice, backup, bob, outsider
 
 const NUMBER: &str = "+14255551000";
 
-/// Alice has called 911 and hung up; her other phone is registered too.
-fn after_a_call(toml: &Toml) -> World {
-    let mut world = World::of(toml);
-    world.register(&alice());
-    let mut call = world.talking();
-    world.hang_up(&mut call);
-    world
-}
-
 fn other_phone() -> Agent {
     Agent::new("alice", "198.51.100.79:5079")
 }
@@ -20,7 +11,7 @@ fn other_phone() -> Agent {
 /// Rules 6.1a, 6.2a, 6.2c, 6.3a.
 #[test]
 fn rings_the_phone_that_called_though_inbound_is_off() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     let invite = world.call_back(&psap(), NUMBER);
     world.take(&psap(), "100");
     let ring = world.take(&alice(), "INVITE");
@@ -60,7 +51,7 @@ fn the_number_in_every_way_a_trunk_dials_it() {
         "sip:%2B14255551000@example.com",
     ];
     for way in ways {
-        let mut world = after_a_call(&Toml::default());
+        let mut world = World::after_a_call(&Toml::default());
         world.send(&psap(), &psap().invite(way));
         world.take(&alice(), "INVITE");
     }
@@ -75,7 +66,7 @@ fn from_any_trunk_and_any_number() {
         (backup(), "<sip:+442079460999@203.0.113.81>;tag=b"),
         (Agent::new("neighbour", "203.0.113.81:6066"), "\"Dispatch\" <tel:+12065551234>;tag=c"),
     ] {
-        let mut world = after_a_call(&Toml::default());
+        let mut world = World::after_a_call(&Toml::default());
         let invite = trunk.invite(&format!("sip:{NUMBER}@192.0.2.1")).set("From", from);
         world.send(&trunk, &invite);
         assert_eq!(world.take(&alice(), "INVITE").header("Priority"), "psap-callback", "{from}");
@@ -85,7 +76,7 @@ fn from_any_trunk_and_any_number() {
 /// Rules 6.2a, 6.2b.
 #[test]
 fn the_origin_first_then_the_others() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     world.register(&other_phone());
     world.call_back(&psap(), NUMBER);
     let first = world.take(&alice(), "INVITE");
@@ -112,7 +103,7 @@ fn the_others_join_at_once_when_the_origin_cannot() {
         |world, _| world.run(2_100),
     ];
     for fails in cases {
-        let mut world = after_a_call(&Toml::default());
+        let mut world = World::after_a_call(&Toml::default());
         world.register(&other_phone());
         world.call_back(&psap(), NUMBER);
         let ring = world.take(&alice(), "INVITE");
@@ -123,7 +114,7 @@ fn the_others_join_at_once_when_the_origin_cannot() {
 
 #[test]
 fn all_at_once_where_configured() {
-    let mut world = after_a_call(&Toml::default().change("ring = \"origin-first\"", "ring = \"all\""));
+    let mut world = World::after_a_call(&Toml::default().change("ring = \"origin-first\"", "ring = \"all\""));
     world.register(&other_phone());
     world.call_back(&psap(), NUMBER);
     world.take(&alice(), "INVITE");
@@ -132,7 +123,7 @@ fn all_at_once_where_configured() {
 
 #[test]
 fn a_person_who_declines() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     let invite = world.call_back(&psap(), NUMBER);
     let ring = world.take(&alice(), "INVITE");
     world.send(&alice(), &alice().reply(&ring, 180));
@@ -145,7 +136,7 @@ fn a_person_who_declines() {
 /// Rules 6.4a, 6.4c, 6.4e.
 #[test]
 fn held_for_a_phone_that_is_offline_until_it_registers() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     // Gone without a word.
     world.run(3_600_000);
     world.register(&bob());
@@ -171,7 +162,7 @@ fn held_for_a_phone_that_is_offline_until_it_registers() {
 /// Rule 6.4c.
 #[test]
 fn rings_the_moment_the_same_phone_registers() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     world.call_back(&psap(), NUMBER);
     world.run(10_000);
     world.take_all(&alice(), "*");
@@ -185,7 +176,7 @@ fn rings_the_moment_the_same_phone_registers() {
 #[test]
 fn not_held_for_ever() {
     for (hold, seconds) in [("60s", 60), ("15s", 15)] {
-        let mut world = after_a_call(&Toml::default().change("hold = \"60s\"", &format!("hold = \"{hold}\"")));
+        let mut world = World::after_a_call(&Toml::default().change("hold = \"60s\"", &format!("hold = \"{hold}\"")));
         let invite = world.call_back(&psap(), NUMBER);
         world.run(seconds * 1000 - 1);
         world.none(&psap(), "480");
@@ -202,7 +193,7 @@ fn not_held_for_ever() {
 
 #[test]
 fn the_call_taker_gives_up_while_it_holds() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     let invite = world.call_back(&psap(), NUMBER);
     world.run(8_000);
     world.wire.clear();
@@ -245,7 +236,7 @@ fn while_the_first_leg_is_still_up() {
 /// Rules 6.6a, 6.6b.
 #[test]
 fn refused_from_anybody_but_a_trunk() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     world.register(&bob());
     let target = format!("sip:{NUMBER}@192.0.2.1:5060");
     let from_outside = world.ask(&outsider(), &outsider().invite(&target).set("From", "<sip:psap@203.0.113.80>;tag=x"));
@@ -261,7 +252,7 @@ fn refused_from_anybody_but_a_trunk() {
 /// Rule 6.6d.
 #[test]
 fn a_number_never_leased() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     world.call_back(&psap(), "+14255551009");
     world.take(&psap(), "404");
     world.call_back(&psap(), "+12125550000");
@@ -286,7 +277,7 @@ fn the_mark_is_removed_from_every_other_call() {
 
 #[test]
 fn a_callback_survives_a_new_configuration_without_the_user() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     let gone = Toml::default().change("sip:alice@example.com", "sip:alison@example.com");
     world.reload(&gone);
     world.call_back(&psap(), NUMBER);
@@ -327,7 +318,7 @@ fn the_reason_of_the_phone_does_not_name_it() {
     world.send(&alice(), &invite.cancel().with("Reason", named));
     assert_eq!(world.take(&psap(), "CANCEL").header("Reason"), "SIP;cause=200");
 
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     world.call_back(&psap(), NUMBER);
     let ring = world.take(&alice(), "INVITE");
     world.send(&alice(), &alice().reply(&ring, 180));

@@ -121,15 +121,7 @@ fn section_4_a_caller_who_cancels() {
         let mut world = world();
         let (invite, offered) = world.dialled();
         world.send(&psap(), &psap().reply(&offered, 180));
-        let cancel = Msg::request("CANCEL", invite.uri())
-            .with("Via", invite.header("Via"))
-            .with("Max-Forwards", "70")
-            .with("From", invite.header("From"))
-            .with("To", invite.header("To"))
-            .with("Call-ID", invite.header("Call-ID"))
-            .with("CSeq", "1 CANCEL")
-            .with("Reason", reason);
-        world.send(&alice(), &cancel);
+        world.send(&alice(), &invite.cancel().with("Reason", reason));
         world.take(&psap(), "CANCEL");
     }
 }

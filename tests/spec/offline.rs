@@ -6,15 +6,6 @@ use crate::world::{Agent, Dialog, Msg, Posted, Toml, World, alice, bob, carrier,
 
 const NUMBER: &str = "+14255551000";
 
-/// Alice has called 911 and hung up, and her phone has gone without a word.
-fn after_a_call(toml: &Toml) -> World {
-    let mut world = World::of(toml);
-    world.register(&alice());
-    let mut call = world.talking();
-    world.hang_up(&mut call);
-    world
-}
-
 fn desk() -> Agent {
     Agent::new("desk", "198.51.100.99:5060")
 }
@@ -38,7 +29,7 @@ fn returns(world: &mut World) -> bool {
 #[test]
 fn a_phone_that_returns_after_5_20_or_50_seconds_is_rung_and_after_61_the_desk_was() {
     for seconds in [5, 20, 50] {
-        let mut world = after_a_call(&at_the_desk());
+        let mut world = World::after_a_call(&at_the_desk());
         world.call_back(&psap(), NUMBER);
         world.run(seconds * 1000);
         world.take(&psap(), "182");
@@ -48,7 +39,7 @@ fn a_phone_that_returns_after_5_20_or_50_seconds_is_rung_and_after_61_the_desk_w
         world.send(&alice(), &alice().reply(&ring, 200).sdp(&alice().offer()));
         world.take(&psap(), "200 INVITE");
     }
-    let mut world = after_a_call(&at_the_desk());
+    let mut world = World::after_a_call(&at_the_desk());
     let invite = world.call_back(&psap(), NUMBER);
     world.run(59_900);
     world.none(&desk(), "INVITE");
@@ -77,7 +68,7 @@ fn a_phone_that_returns_after_5_20_or_50_seconds_is_rung_and_after_61_the_desk_w
 fn the_hold_is_as_long_as_configured() {
     let toml = Toml::default().change("hold = \"60s\"", "hold = \"20s\"");
     for (seconds, is_rung) in [(19, true), (21, false)] {
-        let mut world = after_a_call(&toml);
+        let mut world = World::after_a_call(&toml);
         world.call_back(&psap(), NUMBER);
         world.run(seconds * 1000);
         assert_eq!(world.on_wire(&psap(), "480").is_empty(), is_rung);
@@ -87,7 +78,7 @@ fn the_hold_is_as_long_as_configured() {
 
 #[test]
 fn a_long_hold_does_not_run_out_of_attempts() {
-    let mut world = after_a_call(&Toml::default().change("hold = \"60s\"", "hold = \"600s\""));
+    let mut world = World::after_a_call(&Toml::default().change("hold = \"60s\"", "hold = \"600s\""));
     let listener = crate::world::UDP;
     world.call_back(&psap(), NUMBER);
     // The host of the phone says at once that nobody is there.
@@ -140,7 +131,7 @@ fn section_6_in_a_long_hold_the_phone_is_woken_to_the_end_and_a_desk_given_by_nu
 
 #[test]
 fn the_desk_takes_what_a_person_refuses_and_rings_beside_a_phone_that_nobody_answers() {
-    let mut world = after_a_call(&at_the_desk());
+    let mut world = World::after_a_call(&at_the_desk());
     world.call_back(&psap(), NUMBER);
     let ring = world.take(&alice(), "INVITE");
     world.send(&alice(), &alice().reply(&ring, 603));
@@ -148,7 +139,7 @@ fn the_desk_takes_what_a_person_refuses_and_rings_beside_a_phone_that_nobody_ans
     world.send(&desk(), &desk().reply(&ring, 486));
     world.take(&psap(), "603");
 
-    let mut world = after_a_call(&at_the_desk());
+    let mut world = World::after_a_call(&at_the_desk());
     world.call_back(&psap(), NUMBER);
     let ring = world.take(&alice(), "INVITE");
     world.send(&alice(), &alice().reply(&ring, 180));
@@ -162,7 +153,7 @@ fn the_desk_takes_what_a_person_refuses_and_rings_beside_a_phone_that_nobody_ans
 
 #[test]
 fn a_desk_that_is_not_there_ends_it() {
-    let mut world = after_a_call(&at_the_desk());
+    let mut world = World::after_a_call(&at_the_desk());
     let invite = world.call_back(&psap(), NUMBER);
     world.run(64_000);
     assert!(!world.take_all(&desk(), "INVITE").is_empty());
@@ -175,7 +166,7 @@ fn a_desk_that_is_not_there_ends_it() {
 #[test]
 fn the_desk_is_a_user_or_a_number_behind_the_trunk_of_other_calls() {
     for named in ["sip:bob@example.com", "+14255550124"] {
-        let mut world = after_a_call(&with(&format!("desk = \"{named}\"")));
+        let mut world = World::after_a_call(&with(&format!("desk = \"{named}\"")));
         world.register(&bob());
         world.call_back(&psap(), NUMBER);
         world.run(61_000);
@@ -185,7 +176,7 @@ fn the_desk_is_a_user_or_a_number_behind_the_trunk_of_other_calls() {
         world.take(&psap(), "200 INVITE");
     }
     let outward = with("desk = \"+12065550190\"").add("[other_calls]\ntrunk = \"carrier\"\n");
-    let mut world = after_a_call(&outward);
+    let mut world = World::after_a_call(&outward);
     let invite = world.call_back(&psap(), NUMBER);
     world.run(61_000);
     let offered = world.take(&carrier(), "INVITE");
@@ -265,7 +256,7 @@ fn how_it_is_woken_outlives_its_registration_and_a_restart() {
 
 #[test]
 fn who_gave_no_parameters_is_not_woken_and_nothing_is_without_a_webhook() {
-    let mut world = after_a_call(&waking());
+    let mut world = World::after_a_call(&waking());
     world.call_back(&psap(), NUMBER);
     world.run(30_000);
     assert!(wakes(&mut world).is_empty());

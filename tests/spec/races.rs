@@ -4,14 +4,6 @@ use crate::world::{Agent, Dialog, Msg, Toml, World, alice, backup, psap, registe
 
 const NUMBER: &str = "+14255551000";
 
-fn after_a_call(toml: &Toml) -> World {
-    let mut world = World::of(toml);
-    world.register(&alice());
-    let mut call = world.talking();
-    world.hang_up(&mut call);
-    world
-}
-
 fn picks_up(world: &mut World, phone: &Agent, ring: &Msg, trunk: &Agent, invite: &Msg) -> (Dialog, Dialog) {
     let answer = phone.reply(ring, 200).sdp(&phone.offer());
     world.send(phone, &answer);
@@ -35,7 +27,7 @@ fn calls(world: &World) -> u32 {
 
 #[test]
 fn section_6_two_call_takers_call_the_same_number_back() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     let first = world.call_back(&psap(), NUMBER);
     let ring = world.take(&alice(), "INVITE");
     let second = world.call_back(&backup(), NUMBER);
@@ -53,7 +45,7 @@ fn section_6_two_call_takers_call_the_same_number_back() {
 
 #[test]
 fn section_6_a_callback_while_the_caller_dials_again() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     let invite = world.dial(&alice(), "sip:911@example.com");
     let callback = world.call_back(&psap(), NUMBER);
     let offered = world.take(&psap(), "INVITE");
@@ -63,13 +55,7 @@ fn section_6_a_callback_while_the_caller_dials_again() {
     world.send(&alice(), &alice().reply(&ring, 486));
     let mut call = world.answer(&alice(), &invite, &psap(), &offered);
     // The call taker gives the callback up.
-    let cancel = Msg::request("CANCEL", callback.uri())
-        .with("Via", callback.header("Via"))
-        .with("From", callback.header("From"))
-        .with("To", callback.header("To"))
-        .with("Call-ID", callback.header("Call-ID"))
-        .with("CSeq", "1 CANCEL");
-    world.send(&psap(), &cancel);
+    world.send(&psap(), &callback.cancel());
     world.take(&psap(), "200 CANCEL");
     let ended = world.take(&psap(), "487");
     world.send(&psap(), &callback.ack_of(&ended));
@@ -83,17 +69,11 @@ fn section_6_a_callback_while_the_caller_dials_again() {
 
 #[test]
 fn section_6_an_answer_that_crosses_the_cancel_of_the_call_taker() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     let callback = world.call_back(&psap(), NUMBER);
     let ring = world.take(&alice(), "INVITE");
     world.send(&alice(), &alice().reply(&ring, 180));
-    let cancel = Msg::request("CANCEL", callback.uri())
-        .with("Via", callback.header("Via"))
-        .with("From", callback.header("From"))
-        .with("To", callback.header("To"))
-        .with("Call-ID", callback.header("Call-ID"))
-        .with("CSeq", "1 CANCEL");
-    world.send(&psap(), &cancel);
+    world.send(&psap(), &callback.cancel());
     world.take(&alice(), "CANCEL");
     world.send(&alice(), &alice().reply(&ring, 200).sdp(&alice().offer()));
     world.take(&alice(), "ACK");
@@ -109,7 +89,7 @@ fn section_6_an_answer_that_crosses_the_cancel_of_the_call_taker() {
 #[test]
 fn section_6_a_phone_that_is_back_as_the_hold_ends() {
     for late in [59_999, 60_000, 60_001] {
-        let mut world = after_a_call(&Toml::default());
+        let mut world = World::after_a_call(&Toml::default());
         world.register_as(&alice(), &register(&alice()).set("Expires", "0"));
         let callback = world.call_back(&psap(), NUMBER);
         let begun = world.clock();
@@ -138,7 +118,7 @@ fn section_6_a_phone_that_is_back_as_the_hold_ends() {
 /// Two callbacks wait for one phone; each has its own tries, and both end with it.
 #[test]
 fn section_6_two_callbacks_wait_for_one_phone() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     world.register_as(&alice(), &register(&alice()).set("Expires", "0"));
     let callbacks = [(psap(), world.call_back(&psap(), NUMBER)), (backup(), world.call_back(&backup(), NUMBER))];
     world.run(10_000);

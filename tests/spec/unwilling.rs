@@ -5,14 +5,6 @@ use crate::world::{Agent, Dialog, Msg, Toml, World, alice, psap};
 
 const NUMBER: &str = "+14255551000";
 
-fn after_a_call(toml: &Toml) -> World {
-    let mut world = World::of(toml);
-    world.register(&alice());
-    let mut call = world.talking();
-    world.hang_up(&mut call);
-    world
-}
-
 fn softphone() -> Agent {
     Agent::new("alice", "198.51.100.74:5074")
 }
@@ -35,7 +27,7 @@ fn refuses(world: &mut World, phone: &Agent, status: u16) -> Msg {
 #[test]
 fn section_6_a_phone_that_is_not_to_be_disturbed_is_looked_for_on() {
     for status in [486, 600, 603] {
-        let mut world = after_a_call(&Toml::default());
+        let mut world = World::after_a_call(&Toml::default());
         world.register(&softphone());
         let invite = world.call_back(&psap(), NUMBER);
         refuses(&mut world, &alice(), status);
@@ -56,7 +48,7 @@ fn section_6_a_phone_that_is_not_to_be_disturbed_is_looked_for_on() {
 #[test]
 fn section_6_another_phone_that_is_not_to_be_disturbed_does_not_end_the_search_for_the_one_that_called() {
     for status in [486, 603] {
-        let mut world = after_a_call(&Toml::default());
+        let mut world = World::after_a_call(&Toml::default());
         world.register_as(&alice(), &crate::world::register(&alice()).set("Expires", "0"));
         world.register(&softphone());
         world.call_back(&psap(), NUMBER);
@@ -75,7 +67,7 @@ fn section_6_another_phone_that_is_not_to_be_disturbed_does_not_end_the_search_f
 /// While her other phone rings and nobody is there, the phone that called is tried all the same.
 #[test]
 fn section_6_the_phone_that_called_is_tried_beside_one_that_rings() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     world.register(&softphone());
     world.call_back(&psap(), NUMBER);
     refuses(&mut world, &alice(), 486);
@@ -93,7 +85,7 @@ fn section_6_the_phone_that_called_is_tried_beside_one_that_rings() {
 
 #[test]
 fn section_6_who_is_busy_to_the_end_is_busy() {
-    let mut world = after_a_call(&Toml::default());
+    let mut world = World::after_a_call(&Toml::default());
     let invite = world.call_back(&psap(), NUMBER);
     refuses(&mut world, &alice(), 486);
     let mut tries = 1;
@@ -115,7 +107,7 @@ fn section_6_who_is_busy_to_the_end_is_busy() {
 #[test]
 fn section_6_a_person_who_declines_is_believed() {
     for status in [486, 603] {
-        let mut world = after_a_call(&Toml::default());
+        let mut world = World::after_a_call(&Toml::default());
         world.call_back(&psap(), NUMBER);
         let ring = world.take(&alice(), "INVITE");
         world.send(&alice(), &alice().reply(&ring, 180));
@@ -128,7 +120,7 @@ fn section_6_a_person_who_declines_is_believed() {
 /// The desk need not wait for the end of the hold: nobody comes back who has not left.
 #[test]
 fn section_6_the_desk_rings_at_once_for_a_phone_that_will_not() {
-    let mut world = after_a_call(&with_desk());
+    let mut world = World::after_a_call(&with_desk());
     world.call_back(&psap(), NUMBER);
     refuses(&mut world, &alice(), 603);
     refuses(&mut world, &desk(), 486);
@@ -137,7 +129,7 @@ fn section_6_the_desk_rings_at_once_for_a_phone_that_will_not() {
 
 #[test]
 fn section_6_what_the_desk_says_is_not_what_the_caller_says() {
-    let mut world = after_a_call(&with_desk());
+    let mut world = World::after_a_call(&with_desk());
     world.register_as(&alice(), &crate::world::register(&alice()).set("Expires", "0"));
     world.call_back(&psap(), NUMBER);
     let begun = world.clock();

@@ -1,6 +1,6 @@
 //! What most tests begin with: a registered phone, a call that rings, a call that is up.
 
-use super::{Agent, Dialog, Msg, World, alice, psap};
+use super::{Agent, Dialog, Msg, Toml, World, alice, psap};
 
 /// A call that is up, seen from its two ends.
 pub struct Call {
@@ -19,6 +19,15 @@ impl World {
     pub fn with_alice() -> Self {
         let mut world = Self::new();
         world.register(&alice());
+        world
+    }
+
+    /// Alice has called 911 and hung up.
+    pub fn after_a_call(toml: &Toml) -> Self {
+        let mut world = Self::of(toml);
+        world.register(&alice());
+        let mut call = world.talking();
+        world.hang_up(&mut call);
         world
     }
 
