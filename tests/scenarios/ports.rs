@@ -17,21 +17,24 @@ pub const PBX: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 24);
 
 static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
 
-/// A port of `ip` that is free on UDP and TCP, as is the one after it, and was not given to anybody else in this run.
+/// What a party takes from its port on: SIP, RTP, RTCP, and the RTP of a video that SIPp opens whether or not it is asked to.
+const BLOCK: u16 = 4;
+
+/// A port of `ip` that is free on UDP and TCP, as is the block after it, and was not given to anybody else in this run.
 pub fn free(ip: Ipv4Addr) -> Outcome<SocketAddr> {
     let mut given = GIVEN.lock().map_err(|_| "a story died while it took a port")?;
     for _ in 0..200 {
         let probe = UdpSocket::bind((ip, 0)).map_err(|error| format!("no free port on {ip}: {error}"))?;
         let port = probe.local_addr().map_err(|error| error.to_string())?.port();
-        let Some(next) = port.checked_add(1) else { continue };
-        let pair = [port, next].map(|port| SocketAddr::V4(SocketAddrV4::new(ip, port)));
-        let is_free = TcpListener::bind(pair[0]).is_ok() && UdpSocket::bind(pair[1]).is_ok();
-        if is_free && pair.iter().all(|address| !given.contains(address)) {
-            given.extend(pair);
-            return Ok(pair[0]);
+        let Some(end) = port.checked_add(BLOCK) else { continue };
+        let block: Vec<SocketAddr> = (port..end).map(|port| SocketAddr::V4(SocketAddrV4::new(ip, port))).collect();
+        let is_free = TcpListener::bind(block[0]).is_ok() && block[1..].iter().all(|at| UdpSocket::bind(at).is_ok());
+        if is_free && block.iter().all(|address| !given.contains(address)) {
+            given.extend(&block);
+            return Ok(block[0]);
         }
     }
-    Err(format!("no free pair of ports on {ip}"))
+    Err(format!("no free block of ports on {ip}"))
 }
 
 /// A block of ports for RTP that belongs to one phone of this run; below the ports of the relay, since some phones take a port of
