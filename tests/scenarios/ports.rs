@@ -27,11 +27,12 @@ pub fn free(ip: Ipv4Addr) -> Outcome<SocketAddr> {
         let probe = UdpSocket::bind((ip, 0)).map_err(|error| format!("no free port on {ip}: {error}"))?;
         let port = probe.local_addr().map_err(|error| error.to_string())?.port();
         let Some(end) = port.checked_add(BLOCK) else { continue };
-        let block: Vec<SocketAddr> = (port..end).map(|port| SocketAddr::V4(SocketAddrV4::new(ip, port))).collect();
-        let is_free = TcpListener::bind(block[0]).is_ok() && block[1..].iter().all(|at| UdpSocket::bind(at).is_ok());
-        if is_free && block.iter().all(|address| !given.contains(address)) {
-            given.extend(&block);
-            return Ok(block[0]);
+        let at = |port| SocketAddr::V4(SocketAddrV4::new(ip, port));
+        let is_free =
+            TcpListener::bind(at(port)).is_ok() && (port + 1..end).all(|port| UdpSocket::bind(at(port)).is_ok());
+        if is_free && (port..end).all(|port| !given.contains(&at(port))) {
+            given.extend((port..end).map(at));
+            return Ok(at(port));
         }
     }
     Err(format!("no free block of ports on {ip}"))
