@@ -1,5 +1,8 @@
-//! `kill -9` at any moment loses no lease the store has answered for (SPEC §3, "Durable").
+//! `kill -9` at any moment loses no lease the store has answered for, and a store that fails says so and when it is back
+//! (SPEC §3, "Durable").
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod real;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,6 +15,8 @@ use sosbridge::lease;
 use sosbridge::node::rows::{Row, WriteId};
 use sosbridge::shell::store::Store;
 use tokio::sync::mpsc;
+
+use real::{CONFIG, Daemon, Party, admin, free, hang_up, listen, talk, trunk};
 
 /// Names the store to a child that this test starts and kills.
 const STORE: &str = "SOSBRIDGE_TEST_STORE";
@@ -76,4 +81,23 @@ fn no_answered_lease_is_lost() {
     let lost: Vec<_> = answered.difference(&stored).collect();
     assert!(lost.is_empty(), "{} of {} answered leases lost: {lost:?}", lost.len(), answered.len());
     println!("{} leases answered for in {LIVES} lives, none lost", answered.len());
+}
+
+/// Rules 3.8f, 3.8g: the alarm ends when what waited is written, although nobody calls again.
+#[test]
+fn a_store_that_comes_back_says_so_without_another_call() {
+    let [phone, place, center] = ["127.0.0.1", "127.0.0.1", "127.0.0.2"].map(free);
+    let config = [CONFIG, &listen("udp", place), &trunk(center, "udp"), &admin(free("127.0.0.1"))];
+    let daemon = Daemon::serve(&config.concat());
+    let [mut phone, mut center] = [("alice", phone), ("psap", center)].map(|(name, own)| Party::udp(name, own, place));
+    phone.register();
+    let other = rusqlite::Connection::open(daemon.file("real.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (mut call, _) = talk(&mut phone, &mut center);
+    hang_up(&mut call, &mut phone, &mut center);
+    daemon.says("the store is failing");
+    // The record of the call has been refused as well: nothing waits for an answer any more.
+    std::thread::sleep(Duration::from_secs(1));
+    other.execute_batch("ROLLBACK").unwrap();
+    daemon.says("the store is back");
 }

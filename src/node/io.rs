@@ -64,6 +64,8 @@ pub enum Input {
         write: WriteId,
         result: Result<(), StoreFault>,
     },
+    /// How the store fares, when no write waits to hear it.
+    Store(Result<(), StoreFault>),
     Resolved {
         query: QueryId,
         found: Found,

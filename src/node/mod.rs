@@ -168,7 +168,8 @@ impl Node {
                 let events = self.transactions.unreachable(self.now, listener, remote);
                 events.into_iter().for_each(|event| self.transaction_event(event));
             }
-            Input::Stored { write, result } => self.stored(write, result),
+            Input::Stored { write, result } => self.stored(write, &result),
+            Input::Store(result) => self.store_fares(&result),
             Input::Resolved { query, found } => {
                 self.trunks.resolved(crate::trunk::QueryId(query.0), &found, self.now);
                 self.tell_places();

@@ -60,8 +60,22 @@ impl Node {
         }
     }
 
-    pub(super) fn stored(&mut self, write: WriteId, result: Result<(), StoreFault>) {
-        match (&result, self.store_fails) {
+    pub(super) fn stored(&mut self, write: WriteId, result: &Result<(), StoreFault>) {
+        self.store_fares(result);
+        self.confirm_stored(write);
+        let Some((since, grants)) = self.writes.remove(&write) else { return };
+        if result.is_ok() {
+            self.metrics.store_write_seconds(self.now.since(since));
+        }
+        for grant in grants {
+            let (calls, mut parts) = self.parts();
+            calls.stored(&mut parts, grant, result.is_ok());
+        }
+    }
+
+    /// Raises the alarm, or takes it back.
+    pub(super) fn store_fares(&mut self, result: &Result<(), StoreFault>) {
+        match (result, self.store_fails) {
             (Err(fault), None) => {
                 tracing::error!(%fault, "the store is failing: emergency calls go on, on leases held in memory");
                 self.store_fails = Some(self.now);
@@ -76,15 +90,6 @@ impl Node {
         }
         if result.is_err() {
             self.metrics.store_error();
-        }
-        self.confirm_stored(write);
-        let Some((since, grants)) = self.writes.remove(&write) else { return };
-        if result.is_ok() {
-            self.metrics.store_write_seconds(self.now.since(since));
-        }
-        for grant in grants {
-            let (calls, mut parts) = self.parts();
-            calls.stored(&mut parts, grant, result.is_ok());
         }
     }
 }

@@ -363,6 +363,9 @@ impl Loop {
     }
 
     fn written(&mut self, running: &mut Running, done: Done) {
+        if done.writes.is_empty() {
+            return self.handle(running, Input::Store(done.result));
+        }
         for write in done.writes {
             self.handle(running, Input::Stored { write, result: done.result.clone() });
         }

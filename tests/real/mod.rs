@@ -14,6 +14,7 @@ pub mod world;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -118,8 +119,13 @@ impl Daemon {
         }
     }
 
+    /// A file of its own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
     /// Waits until the log has `text`: a thread of its own writes it.
@@ -137,7 +143,7 @@ impl Daemon {
 
     /// `sosbridge COMMAND --json`, which asks it over its admin address.
     pub fn ask(&self, command: &str) -> serde_json::Value {
-        let config = self.folder.path().join("config.toml");
+        let config = self.file("config.toml");
         let mut asking = Command::new(env!("CARGO_BIN_EXE_sosbridge"));
         let Output { status, stdout, stderr } =
             asking.arg(command).arg("--json").arg("--config").arg(config).output().unwrap();
