@@ -148,7 +148,7 @@ pub struct Challenge<'a> {
     /// MD5 when not given. `None` when it is one we do not know: pass over this challenge.
     pub algorithm: Option<Algorithm>,
     pub stale: bool,
-    /// `auth` is among the offered qualities of protection.
+    /// `auth` is among the offered qualities of protection; else none is offered (RFC 2069).
     pub qop: bool,
 }
 
@@ -252,15 +252,24 @@ impl<'a> Challenge<'a> {
     pub fn parse(value: &'a [u8]) -> Result<Self, DigestFault> {
         let fields = Fields::read(["realm", "nonce", "opaque", "algorithm", "stale", "qop"], value)?;
         let [realm, nonce, opaque, algorithm, stale, qop] = fields.found;
-        let auth = |list: &[u8]| list.split(|&byte| byte == b',').any(|one| trim(one).eq_ignore_ascii_case(b"auth"));
+        let is_auth = |one: &[u8]| trim(one).eq_ignore_ascii_case(b"auth");
+        let qop = qop.filter(|list| !list.is_empty());
+        if qop.as_ref().is_some_and(|list| !list.split(|&byte| byte == b',').any(is_auth)) {
+            return Err(DigestFault::Qop);
+        }
         Ok(Self {
             realm: needed("realm", realm)?,
             nonce: needed("nonce", nonce)?,
             opaque,
             algorithm: algorithm_of(algorithm.as_deref()),
             stale: stale.is_some_and(|stale| stale.eq_ignore_ascii_case(b"true")),
-            qop: qop.is_some_and(|list| auth(&list)),
+            qop: qop.is_some(),
         })
+    }
+
+    /// What answering it takes along, in bytes.
+    pub fn kept_bytes(&self) -> usize {
+        self.realm.len() + self.nonce.len() + self.opaque.as_ref().map_or(0, |opaque| opaque.len())
     }
 }
 

@@ -37,7 +37,7 @@ struct Account {
 
 /// A challenge that can be answered again without being asked (RFC 7616 §3.3: until it is stale).
 struct Known {
-    /// 407 and Proxy-Authorization, else 401 and Authorization.
+    /// Proxy-Authenticate and Proxy-Authorization, else WWW-Authenticate and Authorization.
     is_proxy: bool,
     realm: Box<[u8]>,
     nonce: Box<[u8]>,
@@ -115,27 +115,31 @@ impl Accounts {
             return None;
         }
         let account = self.accounts.get_mut(id)?;
-        let is_proxy = response.code() == 407;
-        let name = if is_proxy { Name::ProxyAuthenticate } else { Name::WwwAuthenticate };
         let is_home = account.places.contains(&remote);
-        let values: Vec<Cow<'_, [u8]>> =
-            response.headers().filter(|header| header.name == name).map(|header| unfold(header.value)).collect();
-        let mut offers: Vec<(Algorithm, Challenge<'_>)> = values
+        // A forking proxy passes on what several have asked for: both kinds, in a 401 and in a 407 (RFC 3261 §16.7).
+        let kind = |name| match name {
+            Name::WwwAuthenticate => Some(false),
+            Name::ProxyAuthenticate => Some(true),
+            _ => None,
+        };
+        let values: Vec<(bool, Cow<'_, [u8]>)> =
+            response.headers().filter_map(|header| Some((kind(header.name)?, unfold(header.value)))).collect();
+        let mut offers: Vec<(Algorithm, bool, Challenge<'_>)> = values
             .iter()
-            .filter_map(|value| Challenge::parse(value).ok())
-            .filter_map(|challenge| Some((challenge.algorithm?, challenge)))
-            .filter(|(_, challenge)| is_home || account.knows(&challenge.realm, is_proxy))
-            .filter(|(_, challenge)| challenge.nonce.len() + challenge.realm.len() <= limits::KEPT_VALUE_BYTES)
+            .filter_map(|(is_proxy, value)| Some((*is_proxy, Challenge::parse(value).ok()?)))
+            .filter_map(|(is_proxy, challenge)| Some((challenge.algorithm?, is_proxy, challenge)))
+            .filter(|(_, is_proxy, challenge)| is_home || account.knows(&challenge.realm, *is_proxy))
+            .filter(|(_, _, challenge)| challenge.kept_bytes() <= limits::KEPT_VALUE_BYTES)
             .collect();
         // RFC 8760 §2.4: the strongest of a realm that we know.
-        offers.sort_by_key(|(algorithm, _)| std::cmp::Reverse(*algorithm));
+        offers.sort_by_key(|(algorithm, ..)| std::cmp::Reverse(*algorithm));
         let mut learnt = None;
-        let mut realms: Vec<Box<[u8]>> = Vec::new();
-        for (algorithm, challenge) in offers {
-            if realms.iter().any(|realm| **realm == *challenge.realm) {
+        let mut realms: Vec<(bool, Box<[u8]>)> = Vec::new();
+        for (algorithm, is_proxy, challenge) in offers {
+            if realms.iter().any(|(of, realm)| *of == is_proxy && **realm == *challenge.realm) {
                 continue;
             }
-            realms.push(challenge.realm.as_ref().into());
+            realms.push((is_proxy, challenge.realm.as_ref().into()));
             let is_news = challenge.stale || !account.knows(&challenge.realm, is_proxy);
             account.learn(is_proxy, algorithm, &challenge)?;
             let before = learnt.is_some_and(|learnt: Learnt| learnt.is_news);

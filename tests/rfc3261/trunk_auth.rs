@@ -343,3 +343,85 @@ fn au_3_a_reload_changes_the_password_and_keeps_the_call() {
     world.send(&psap(), &psap().reply(&bye, 200));
     world.over();
 }
+
+#[test]
+fn au_3_a_challenge_that_cannot_be_answered_is_passed_over() {
+    // Another quality of protection alone (RFC 7616 §3.4: the response would be of another form), or more than is kept.
+    let strong = md5("n2").replace("MD5", "SHA-256");
+    let long = "x".repeat(2_000);
+    for value in [
+        strong.replace("qop=\"auth\"", "qop=\"auth-int\""),
+        strong.replace("opaque=\"o\"", &format!("opaque=\"{long}\"")),
+        strong.replace("nonce=\"n2\"", &format!("nonce=\"{long}\"")),
+        strong.replace("trunk.example", &long),
+        strong.replace("SHA-256", "SHA-256-sess"),
+        strong.replace("SHA-256", "SHA-512-256"),
+    ] {
+        let mut world = world();
+        let (_, first) = world.dialled();
+        world.send(&psap(), &challenge(&first, 401, &value));
+        world.take(&psap(), "ACK");
+        world.none(&psap(), "INVITE");
+        world.take(&backup(), "INVITE");
+        // One beside it is answered.
+        let mut world = self::world();
+        let (_, first) = world.dialled();
+        world.send(&psap(), &challenge(&first, 401, &value).with("WWW-Authenticate", &md5("n1")));
+        world.take(&psap(), "ACK");
+        let again = world.take(&psap(), "INVITE");
+        check(&again, "Authorization", &md5("n1"));
+    }
+    for fine in ["qop=\"auth-int, AUTH\"", "qop=auth", "qop=\"\"", "qop=\"auth,auth-int,something\""] {
+        let mut world = world();
+        let (_, first) = world.dialled();
+        let value = md5("n1").replace("qop=\"auth\"", fine);
+        let again = challenged(&mut world, &first, 401, &value);
+        let is_old = fine == "qop=\"\"";
+        check(&again, "Authorization", &if is_old { md5("n1").replace("qop=\"auth\", ", "") } else { md5("n1") });
+        assert_eq!(again.header("Authorization").contains("cnonce"), !is_old, "{fine}");
+    }
+}
+
+#[test]
+fn au_3_a_forking_proxy_passes_on_the_challenges_of_both_kinds_at_once() {
+    // RFC 3261 §22.3, §16.7: a 401 or 407 may have those of other branches too.
+    let mut world = world();
+    let (_, first) = world.dialled();
+    let outer = md5("p1").replace("trunk.example", "proxy.example");
+    world.send(&psap(), &challenge(&first, 401, &md5("u1")).with("Proxy-Authenticate", &outer));
+    world.take(&psap(), "ACK");
+    let again = world.take(&psap(), "INVITE");
+    check(&again, "Proxy-Authorization", &outer);
+    check(&again, "Authorization", &md5("u1"));
+}
+
+#[test]
+fn au_3_what_a_challenge_says_is_said_back_as_it_was() {
+    // Quotes, backslashes, commas, an empty opaque; folded lines.
+    for value in [
+        r#"Digest realm="a \"b\", c=d \\", nonce="n\"1, nonce=2", opaque="", qop="auth", algorithm=MD5"#,
+        "Digest realm=\"trunk.example\",\r\n nonce=\"n1\",\r\n\topaque=\"o\",   qop=\"auth\"",
+        "DIGEST REALM=\"trunk.example\",NONCE=\"n1\",QOP=\"AUTH\",ALGORITHM=md5,charset=UTF-8,userhash=true,domain=\"sip:x\"",
+    ] {
+        let mut world = world();
+        let (_, first) = world.dialled();
+        world.send(&psap(), &challenge(&first, 401, value));
+        world.take(&psap(), "ACK");
+        let again = world.take(&psap(), "INVITE");
+        let answer = again.header("Authorization");
+        assert_eq!(again.values("Authorization").len(), 1);
+        for (name, said) in [("realm", r#"realm="a \"b\", c=d \\""#), ("nonce", r#"nonce="n\"1, nonce=2""#)] {
+            assert!(!value.contains("c=d") || answer.contains(said), "{name}: {answer}");
+        }
+    }
+    // No challenge at all, or none that can be read.
+    for value in ["", "Digest", "Basic realm=\"x\"", "Digest realm=\"x", "Digest realm=\"x\", nonce=\"n\", nonce=\"m\""]
+    {
+        let mut world = world();
+        let (_, first) = world.dialled();
+        world.send(&psap(), &challenge(&first, 401, value));
+        world.take(&psap(), "ACK");
+        world.none(&psap(), "INVITE");
+        world.take(&backup(), "INVITE");
+    }
+}
