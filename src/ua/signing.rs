@@ -10,6 +10,7 @@ use super::account::{AccountId, Accounts};
 use super::leg::{Leg, Stage};
 use super::sending::{Outgoing, send};
 use super::{Context, LegId, Owner, Ua};
+use crate::dialog::Dialog;
 use crate::sip::{Lines, Message, Method, Name, Writer};
 use crate::transaction::ClientId;
 use crate::transport::Flow;
@@ -177,12 +178,17 @@ impl Ua {
         let credentials =
             accounts.credentials(account, context.rng, flow.remote, pending.method.as_str(), request.request_uri());
         let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
-        let cseq = leg.dialog.next_cseq();
-        let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
-        let bytes = again(writer, &request, &credentials, Some((via, cseq)));
         (pending.current, pending.flow, pending.answers) = (client, flow, pending.answers + 1);
         let (method, first) = (pending.method, pending.first);
-        if method == Method::Invite {
+        // Each branch of a fork counts for itself (§12.2.1.1); one that was only hung up is not kept.
+        let dialog = match request.to_tag() {
+            None => Some(&mut leg.dialog),
+            Some(tag) => leg.dialog_with(tag),
+        };
+        let cseq = dialog.map_or(request.cseq().saturating_add(1), Dialog::next_cseq);
+        let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
+        let bytes = again(writer, &request, &credentials, Some((via, cseq)));
+        if let (Method::Invite, Some(signing)) = (method, &mut leg.signing) {
             signing.credentials = credentials;
             leg.uac.iter_mut().filter(|uac| uac.client == first).for_each(|uac| uac.cseq = cseq);
         }

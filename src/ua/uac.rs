@@ -329,7 +329,7 @@ impl Ua {
 
     /// ACK and BYE to an answer that came from another branch of a forking trunk.
     fn end_fork(&mut self, context: &mut Context<'_>, id: LegId, response: &Message) {
-        let Some(leg) = self.legs.get(id) else { return };
+        let Some(leg) = self.legs.get_mut(id) else { return };
         let mut fork = leg.dialog.fork(response.cseq(), false);
         fork.establish(response);
         // One that sent reliable provisional responses has seen more requests of ours.
@@ -342,12 +342,19 @@ impl Ua {
         let branch = Branch::of_ack(context.rng);
         let via = format_args!("SIP/2.0/{token} {sent_by};branch={branch};rport");
         fork.print_request(&mut self.writer, "ACK", response.cseq(), via);
+        if let Some(signing) = &leg.signing {
+            self.writer.lines(&signing.credentials);
+        }
         context.out.push(crate::transport::Transmit { flow, bytes: self.writer.finish() });
         let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
         let cseq = fork.next_cseq();
         let via = format_args!("SIP/2.0/{token} {sent_by};branch={branch};rport");
         fork.print_request(&mut self.writer, "BYE", cseq, via);
-        let bytes = self.writer.finish();
+        let mut bytes = self.writer.finish();
+        if let Some(signing) = &mut leg.signing {
+            let bye = (client, Method::Bye, flow);
+            bytes = signed(context, &mut self.accounts, &mut self.writer, signing, bye, bytes);
+        }
         let request = Outgoing { client, method: Method::Bye, flow, bytes };
         send(context, &self.settings, leg.follows_target, request);
     }

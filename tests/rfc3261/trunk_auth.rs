@@ -425,3 +425,41 @@ fn au_3_what_a_challenge_says_is_said_back_as_it_was() {
         world.take(&backup(), "INVITE");
     }
 }
+
+#[test]
+fn au_3_a_prack_that_is_challenged_keeps_to_the_numbers_of_its_own_dialog() {
+    // RFC 3261 §12.2.1.1, CONFORMANCE PR-5.
+    let mut world = world();
+    let (_, first) = world.dialled();
+    let offered = challenged(&mut world, &first, 401, &md5("n1"));
+    let to = |tag: &str| format!("{};tag={tag}", offered.header("To"));
+    let mut numbers = Vec::new();
+    for (tag, rseq) in [("a", 7), ("b", 5000), ("b", 5001)] {
+        let rings = psap().reply(&offered, 180).set("To", &to(tag)).with("Require", "100rel");
+        world.send(&psap(), &rings.with("RSeq", &rseq.to_string()));
+        let prack = world.take(&psap(), "PRACK");
+        let stale = format!("{}, stale=true", md5("n2"));
+        let again = challenged(&mut world, &prack, 401, &stale);
+        numbers.extend([(tag, prack.cseq()), (tag, again.cseq())]);
+        world.send(&psap(), &psap().reply(&again, 200));
+    }
+    assert_eq!(numbers, [("a", 3), ("a", 4), ("b", 3), ("b", 4), ("b", 5), ("b", 6)]);
+}
+
+#[test]
+fn au_3_another_branch_that_answers_is_hung_up_with_credentials() {
+    // CONFORMANCE TX-14.
+    let mut world = world();
+    let (invite, first) = world.dialled();
+    let offered = challenged(&mut world, &first, 401, &md5("n1"));
+    let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+    let other = psap().reply(&offered, 200).sdp(&psap().offer());
+    world.send(&psap(), &other.set("To", &format!("{};tag=second-fork", offered.header("To"))));
+    let (ack, bye) = (world.take(&psap(), "ACK"), world.take(&psap(), "BYE"));
+    assert_eq!(ack.header("Authorization"), offered.header("Authorization"), "RFC 3261 §22.1");
+    check(&bye, "Authorization", &md5("n1"));
+    let again = challenged(&mut world, &bye, 401, &format!("{}, stale=true", md5("n2")));
+    world.send(&psap(), &psap().reply(&again, 200));
+    world.silent();
+    world.hang_up(&mut call);
+}
