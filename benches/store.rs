@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant as Monotonic};
 
 use sosbridge::base::{E164, Instant, Protocol};
-use sosbridge::config::{Country, Overflow};
+use sosbridge::config::{Country, Overflow, StorePlace};
 use sosbridge::lease::{self, Ask, Device, Leases, Pool, Settings};
 use sosbridge::node::rows::{Row, WriteId};
 use sosbridge::registrar;
@@ -77,7 +77,8 @@ fn wait(done: &mut mpsc::Receiver<Done>, mut writes: usize) {
 fn a_thousand_grants_a_second() {
     let directory = tempfile::tempdir_in(".").unwrap();
     let (answers, mut done) = mpsc::channel(1024);
-    let (store, clock, _) = Store::open(&directory.path().join("store.db"), answers).unwrap();
+    let (store, clock, _) =
+        Store::open(&StorePlace::Sqlite(directory.path().join("store.db")), "node-1", answers).unwrap();
     let mut leases = leases();
     let reader = std::thread::spawn(move || {
         let mut answered = Vec::new();
@@ -117,9 +118,9 @@ fn a_thousand_grants_a_second() {
 
 fn a_hundred_thousand_leases_and_bindings_at_start() {
     let directory = tempfile::tempdir_in(".").unwrap();
-    let path = directory.path().join("store.db");
+    let place = StorePlace::Sqlite(directory.path().join("store.db"));
     let (answers, mut done) = mpsc::channel(1024);
-    let (store, clock, _) = Store::open(&path, answers.clone()).unwrap();
+    let (store, clock, _) = Store::open(&place, "node-1", answers.clone()).unwrap();
     let mut before = leases();
     let begun = Monotonic::now();
     let rows: Vec<_> = (0..MANY).map(|at| Row::Lease(grant(&mut before, clock.now(), at))).collect();
@@ -131,7 +132,7 @@ fn a_hundred_thousand_leases_and_bindings_at_start() {
     println!("{MANY} leases and bindings written in {:?}", begun.elapsed());
     drop(store);
     let begun = Monotonic::now();
-    let (_store, clock, loaded) = Store::open(&path, answers).unwrap();
+    let (_store, clock, loaded) = Store::open(&place, "node-1", answers).unwrap();
     let read = begun.elapsed();
     assert_eq!((loaded.leases.len() as u64, loaded.bindings.len() as u64), (MANY, MANY));
     let mut after = leases();

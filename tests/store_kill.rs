@@ -1,16 +1,18 @@
-//! `kill -9` at any moment loses no lease the store has answered for, and a store that fails says so and when it is back
-//! (SPEC §3, "Durable").
+//! `kill -9` at any moment loses no lease the store has answered for, on a file and in a database, and a store that fails says so
+//! and when it is back (SPEC §3, "Durable").
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+#[path = "real/postgres.rs"]
+mod postgres;
 mod real;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sosbridge::base::{E164, Instant};
+use sosbridge::config::{self, StorePlace};
 use sosbridge::lease;
 use sosbridge::node::rows::{Row, WriteId};
 use sosbridge::shell::store::Store;
@@ -27,13 +29,18 @@ fn row(digits: u64) -> Row {
     Row::Lease(lease::Row::Rested { number, since: Instant::from_millis(digits) })
 }
 
+fn place(url: &str) -> StorePlace {
+    let text = include_str!("../config.toml").replace("sqlite:data/sosbridge.db", url);
+    config::load(&text, std::path::Path::new("/")).unwrap().config.store.place
+}
+
 /// The child: writes leases as fast as it can and prints each number once the store has answered for it.
 #[test]
 fn child_that_writes_until_it_is_killed() {
-    let (Ok(path), Ok(first)) = (std::env::var(STORE), std::env::var("FIRST")) else { return };
+    let (Ok(url), Ok(first)) = (std::env::var(STORE), std::env::var("FIRST")) else { return };
     let first: u64 = first.parse().unwrap();
     let (answers, mut done) = mpsc::channel(1024);
-    let (store, _clock, _loaded) = Store::open(Path::new(&path), answers).unwrap();
+    let (store, _clock, _loaded) = Store::open(&place(&url), "node-1", answers).unwrap();
     let mut out = std::io::stdout().lock();
     let mut next = first;
     loop {
@@ -53,12 +60,21 @@ fn child_that_writes_until_it_is_killed() {
 #[test]
 fn no_answered_lease_is_lost() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
+    live_and_die(&format!("sqlite:{}", directory.path().join("store.db").display()));
+}
+
+/// Rules 3.8b, 3.8c.
+#[test]
+fn no_answered_lease_is_lost_in_a_database() {
+    live_and_die(&postgres::Server::start().url());
+}
+
+fn live_and_die(url: &str) {
     let mut answered = BTreeSet::new();
     for life in 0..LIVES {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
-            .env(STORE, &path)
+            .env(STORE, url)
             .env("FIRST", (14_250_000_000 + life * 1_000_000).to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -69,14 +85,14 @@ fn no_answered_lease_is_lost() {
             let numbers = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("stored ")?.parse().ok());
             numbers.collect::<Vec<u64>>()
         });
-        std::thread::sleep(Duration::from_millis(60 + 17 * life));
+        std::thread::sleep(Duration::from_millis(100 + 17 * life));
         child.kill().unwrap();
         child.wait().unwrap();
         answered.extend(reader.join().unwrap());
     }
     assert!(answered.len() > 1000, "only {} leases were answered for", answered.len());
     let (answers, _done) = mpsc::channel(1);
-    let (_store, _clock, loaded) = Store::open(&path, answers).unwrap();
+    let (_store, _clock, loaded) = Store::open(&place(url), "node-1", answers).unwrap();
     let stored: BTreeSet<_> = loaded.leases.iter().map(|row| row.number().digits()).collect();
     let lost: Vec<_> = answered.difference(&stored).collect();
     assert!(lost.is_empty(), "{} of {} answered leases lost: {lost:?}", lost.len(), answered.len());

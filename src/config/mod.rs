@@ -20,6 +20,7 @@ mod problem;
 mod read;
 mod sections;
 mod security;
+mod store;
 mod tenants;
 mod traffic;
 mod types;
@@ -36,6 +37,7 @@ pub use crossing::never_crosses;
 pub use overflow::Overflow;
 pub use problem::{Problem, Severity, render};
 pub use security::{Certificate, ListenerTls, PeerTls, PemFile};
+pub use store::{PostgresPlace, StorePlace};
 pub use types::*;
 
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and how it is shown: file, line, column, the line itself and a caret.
 
+use super::store::without_passwords;
 use super::types::GeoKeys;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use std::fmt::Write as _;
@@ -66,7 +67,7 @@ pub fn render(problems: &[Problem], file_name: &str, text: &str) -> String {
         .with_links(false)
         .without_syntax_highlighting();
     let mut shown = String::new();
-    let text: Arc<str> = text.into();
+    let text: Arc<str> = without_passwords(text).into();
     for problem in problems.iter().take(SHOWN) {
         let report = report(problem).with_source_code(NamedSource::new(file_name, Arc::clone(&text)));
         if handler.render_report(&mut shown, report.as_ref()).is_err() {

@@ -1,6 +1,7 @@
 //! The sections that stand once in a file: node, store, sip, registrar, geo, lease, routing, callback, media, notify, admin.
 
 use super::read::{Fault, Keys};
+use super::store::StorePlace;
 use super::types::*;
 use super::{limits, security, values};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -32,16 +33,9 @@ pub(super) fn node(mut keys: Keys<'_>) -> NodeKeys {
 }
 
 pub(super) fn store(mut keys: Keys<'_>, base_dir: &Path) -> StoreKeys {
-    let sqlite = keys.parsed("url", |text| match text.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(base_dir.join(path)),
-        Some(_) => Err(Fault::helped("names no file", r#"as in "sqlite:data/sosbridge.db""#)),
-        None if text.starts_with("postgres:") || text.starts_with("postgresql:") => {
-            Err("is a PostgreSQL address, which is not available in this build: sqlite is".into())
-        }
-        None => Err(Fault::helped("is not the address of a store", r#"as in "sqlite:data/sosbridge.db""#)),
-    });
+    let place = keys.parsed("url", |text| StorePlace::parse(text, base_dir));
     let store = StoreKeys {
-        sqlite: sqlite.map_or_else(|| base_dir.join("data/sosbridge.db"), |at| at.value),
+        place: place.map_or_else(|| StorePlace::Sqlite(base_dir.join("data/sosbridge.db")), |at| at.value),
         write_deadline: keys.duration("write_deadline", millis(200), millis(1)..=seconds(10)),
         keep_records: keys.duration("keep_records", Duration::ZERO, Duration::ZERO..=limits::LONGEST * 10),
     };

@@ -80,7 +80,7 @@ fn the_sample_runs_as_it_is_without_a_warning() {
     let config = loaded.config;
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.listeners[1].protocol, Protocol::Tcp);
-    assert_eq!(config.store.sqlite, Path::new("/etc/sosbridge/data/sosbridge.db"));
+    assert_eq!(config.store.place, StorePlace::Sqlite("/etc/sosbridge/data/sosbridge.db".into()));
     assert_eq!(config.pools[0].len(), 100);
     assert_eq!(config.media.mode, MediaMode::Relay);
     let alice = config.user(&"sip:alice@example.com".parse().unwrap()).unwrap();
@@ -183,7 +183,12 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     ("[lease]\nquarantine = \"1 moon\"\n", "2:14 `lease.quarantine` is not a duration | a duration is"),
     ("[lease]\ntests_per_hour = -1\n", "2:18 `lease.tests_per_hour` must be from 0 to"),
-    ("[store]\nurl = \"postgres://h/db\"\n", "2:7 `store.url` is a PostgreSQL address, which is not available"),
+    ("[store]\nurl = \"postgres://h/db\"\n", "2:7 `store.url` names no user | as in"),
+    ("[store]\nurl = \"postgres://u:p@/db\"\n", "2:7 `store.url` names no host | as in"),
+    ("[store]\nurl = \"postgres://u:p@h:0/db\"\n", "2:7 `store.url` has a port that is none: 0 | as in"),
+    ("[store]\nurl = \"postgres://u:p@h/db?sslmode=require\"\n", "2:7 `store.url` wants sslmode=require, and this"),
+    ("[store]\nurl = \"postgres://u:p@h/db?a=b\"\n", "2:7 `store.url` has a parameter that is not known: a |"),
+    ("[store]\nurl = \"postgres://u:%00@h/db\"\n", "2:7 `store.url` has a password that is not UTF-8 text"),
     ("[store]\nurl = \"oracle:x\"\n", "2:7 `store.url` is not the address of a store"),
     (
         "[[sip.listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\nkey = \"a.pem\"\n",

@@ -7,6 +7,7 @@ use super::civic::Civic;
 use super::country::{Country, CountryRow};
 use super::index::Index;
 use super::security::{ListenerTls, PeerTls, PemFile};
+use super::store::StorePlace;
 use crate::base::{E164, Protocol};
 use compact_str::CompactString;
 use ipnet::IpNet;
@@ -72,8 +73,8 @@ pub struct NodeKeys {
 /// `[store]`
 #[derive(Clone, Debug)]
 pub struct StoreKeys {
-    /// Absolute path of the SQLite file. Default `data/sosbridge.db` beside the configuration.
-    pub sqlite: PathBuf,
+    /// Default the SQLite file `data/sosbridge.db` beside the configuration.
+    pub place: StorePlace,
     /// Past it an emergency call goes out on a lease held in memory. Default 200 ms.
     pub write_deadline: Duration,
     /// Records are deleted this long after their call. Default zero: never.

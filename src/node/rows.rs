@@ -41,14 +41,18 @@ pub struct StoreFault {
 pub enum StoreSin {
     #[error("no space is left on the disk")]
     Full,
-    #[error("the file or its directory is read-only")]
+    #[error("it is read-only")]
     ReadOnly,
-    #[error("another program holds the file locked")]
+    #[error("another program holds it locked")]
     Locked,
-    #[error("the file is damaged")]
+    #[error("it is damaged")]
     Corrupt,
-    #[error("the file was removed or replaced")]
+    #[error("it was removed or replaced")]
     Missing,
+    #[error("the database does not answer")]
+    Away,
+    #[error("another daemon has taken the place of this one in the database")]
+    Fenced,
     #[error("the disk reports an error")]
     Disk,
     #[error("too many rows wait for it")]

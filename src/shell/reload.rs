@@ -64,9 +64,9 @@ pub fn adopt(running: &Config, new: Configuration) -> Configuration {
         tracing::warn!("[sip] dns has changed: restart for it");
         new.sip.dns.clone_from(&running.sip.dns);
     }
-    if running.store.sqlite != new.store.sqlite {
+    if running.store.place != new.store.place {
         tracing::warn!("[store] url has changed: restart for it");
-        new.store.sqlite.clone_from(&running.store.sqlite);
+        new.store.place.clone_from(&running.store.place);
     }
     Configuration { config: new, tls, geography }
 }

@@ -54,7 +54,7 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
     )?;
 
     let (answers, written) = mpsc::channel(STORE_ANSWERS);
-    let (store, clock, loaded) = Store::open(&config.store.sqlite, answers)?;
+    let (store, clock, loaded) = Store::open(&config.store.place, &config.node.name, answers)?;
     store.keep_records(config.store.keep_records);
     for unreadable in &loaded.unreadable {
         tracing::error!("a row of the store cannot be read and stays there: {unreadable}");

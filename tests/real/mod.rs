@@ -297,11 +297,17 @@ fn whole(read: &mut Vec<u8>) -> Option<Msg> {
 
 /// `phone` calls 911 and `trunk` answers; the call, and how long the INVITE was on its way.
 pub fn talk(phone: &mut Party, trunk: &mut Party) -> (Call, Duration) {
+    talk_seen(phone, trunk, |_| ())
+}
+
+/// As `talk`; `seen` looks at the INVITE when it has come to the trunk, and nothing has been answered.
+pub fn talk_seen(phone: &mut Party, trunk: &mut Party, seen: impl FnOnce(&Msg)) -> (Call, Duration) {
     let invite = phone.agent.invite("sip:911@example.com");
     let began = Instant::now();
     phone.send(&invite);
     let offered = trunk.take("INVITE");
     let took = began.elapsed();
+    seen(&offered);
     let answer = trunk.agent.reply(&offered, 200).sdp(&trunk.agent.offer());
     trunk.send(&answer);
     let ok = phone.take("200 INVITE");

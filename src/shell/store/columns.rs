@@ -1,13 +1,10 @@
-//! The tables, and rows to columns and back. Times are milliseconds: of the node clock, in records of the wall clock.
+//! The tables of the SQLite file, and rows to columns and back. Times are milliseconds: of the node clock, in records of the wall clock.
 
-use compact_str::CompactString;
 use rusqlite::{Connection, Row as Columns, params};
 
-use crate::base::{E164, Instant, Protocol};
-use crate::config::Country;
-use crate::lease::{Device, Kind, Lease, Row, State};
+use super::lease_columns::{LeaseColumns, signed, unsigned};
+use crate::lease::Row;
 use crate::shell::clock::{Reading, Stored};
-use crate::transport::{Flow, ListenerId};
 use crate::{admin, registrar};
 
 /// `PRAGMA user_version` of this schema.
@@ -63,83 +60,51 @@ pub(super) const LEASES: &str = "SELECT number, state, kind, resource, country, 
 pub(super) fn put_lease(to: &Connection, row: &Row) -> rusqlite::Result<usize> {
     const PUT: &str =
         "INSERT OR REPLACE INTO leases VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
-    match row {
-        Row::Forget { number } => {
-            to.prepare_cached("DELETE FROM leases WHERE number = ?1")?.execute([signed(number.digits())])
-        }
-        Row::Rested { number, since } => to.prepare_cached(PUT)?.execute(params![
-            signed(number.digits()),
-            State::Free.as_str(),
-            "",
-            "",
-            "",
-            "",
-            "",
-            "",
-            "",
-            0,
-            "",
-            0,
-            millis(*since),
-            0,
-            false,
-            ""
-        ]),
-        Row::Lease(lease) => to.prepare_cached(PUT)?.execute(params![
-            signed(lease.number.digits()),
-            lease.state.as_str(),
-            lease.kind.as_str(),
-            lease.resource.as_str(),
-            lease.country.as_str(),
-            lease.user.as_str(),
-            lease.device.key.as_str(),
-            lease.device.contact.as_str(),
-            lease.device.flow.protocol.uri_token(),
-            lease.device.flow.listener.0,
-            compact_str::format_compact!("{}", lease.device.flow.remote).as_str(),
-            millis(lease.dialled),
-            millis(lease.expires),
-            lease.calls,
-            lease.test,
-            lease.device.push.as_str()
-        ]),
-    }
+    let Some(columns) = LeaseColumns::of(row) else {
+        return to.prepare_cached("DELETE FROM leases WHERE number = ?1")?.execute([signed(row.number().digits())]);
+    };
+    to.prepare_cached(PUT)?.execute(params![
+        columns.number,
+        columns.state,
+        columns.kind,
+        columns.resource,
+        columns.country,
+        columns.user,
+        columns.device,
+        columns.contact,
+        columns.protocol,
+        columns.listener,
+        columns.remote.as_str(),
+        columns.dialled_at,
+        columns.expires_at,
+        columns.calls,
+        columns.test,
+        columns.push
+    ])
 }
 
 /// Reads one lease row of `LEASES`; the outer error is the file's, the inner one names a row that makes no sense.
 pub(super) fn lease(from: &Columns<'_>) -> rusqlite::Result<Result<Row, String>> {
     let text = |at: usize| -> rusqlite::Result<&str> { Ok(from.get_ref(at)?.as_str()?) };
-    let (digits, state, expires) = (from.get::<_, i64>(0)?, text(1)?, instant(from.get(12)?));
-    let unreadable = |what: &str| Ok(Err(format!("leases: number {digits}: {what} makes no sense")));
-    let Some(number) = u64::try_from(digits).ok().and_then(E164::from_digits) else { return unreadable("the number") };
-    let Some(state) = State::from_name(state) else { return unreadable("state") };
-    if state == State::Free {
-        return Ok(Ok(Row::Rested { number, since: expires }));
-    }
-    let Some(kind) = Kind::from_name(text(2)?) else { return unreadable("kind") };
-    let Some(country) = Country::parse(text(4)?.as_bytes()) else { return unreadable("country") };
-    let Some(protocol) = Protocol::from_token(text(8)?.as_bytes()) else { return unreadable("protocol") };
-    let Ok(remote) = text(10)?.parse() else { return unreadable("remote") };
-    let flow = Flow { protocol, listener: ListenerId(from.get(9)?), remote, connection: None };
-    let device = Device {
-        key: CompactString::from(text(6)?),
-        contact: CompactString::from(text(7)?),
-        push: CompactString::from(text(15)?),
-        flow,
-    };
-    Ok(Ok(Row::Lease(Lease {
-        number,
-        kind,
-        state,
-        resource: CompactString::from(text(3)?),
-        country,
-        user: CompactString::from(text(5)?),
-        device,
-        dialled: instant(from.get(11)?),
-        expires,
+    let columns = LeaseColumns {
+        number: from.get(0)?,
+        state: text(1)?,
+        kind: text(2)?,
+        resource: text(3)?,
+        country: text(4)?,
+        user: text(5)?,
+        device: text(6)?,
+        contact: text(7)?,
+        protocol: text(8)?,
+        listener: from.get(9)?,
+        remote: text(10)?.into(),
+        dialled_at: from.get(11)?,
+        expires_at: from.get(12)?,
         calls: from.get(13)?,
         test: from.get(14)?,
-    })))
+        push: text(15)?,
+    };
+    Ok(columns.row())
 }
 
 pub(super) fn put_binding(to: &Connection, row: &registrar::Row) -> rusqlite::Result<usize> {
@@ -213,20 +178,4 @@ pub(super) fn clock(from: &Columns<'_>) -> rusqlite::Result<Stored> {
     let reading =
         Reading { wall_ms: unsigned(from.get(1)?), boot_id: from.get(2)?, boottime_ms: unsigned(from.get(3)?) };
     Ok(Stored { node_ms: unsigned(from.get(0)?), reading })
-}
-
-fn millis(instant: Instant) -> i64 {
-    signed(instant.as_millis())
-}
-
-fn instant(millis: i64) -> Instant {
-    Instant::from_millis(unsigned(millis))
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn unsigned(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
 }

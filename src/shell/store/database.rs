@@ -102,13 +102,12 @@ impl Database {
         Ok(())
     }
 
-    /// Deletes the oldest `at_most` of the records that ended more than `keep` before `now_ms`, and says how many those were.
-    pub(super) fn delete_records(&mut self, now_ms: u64, keep: Duration, at_most: usize) -> Result<usize, StoreFault> {
+    /// `ended_before`: of the wall clock.
+    pub(super) fn delete_records(&self, ended_before: u64, at_most: usize) -> Result<usize, StoreFault> {
         let Some(connection) = self.connection.as_ref().filter(|_| Files::of(&self.path) == self.opened) else {
             return Ok(0);
         };
-        let before = now_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
-        columns::delete_records(connection, before, at_most).map_err(|error| while_running(&error))
+        columns::delete_records(connection, ended_before, at_most).map_err(|error| while_running(&error))
     }
 
     /// The names no longer bear the files we have open, which still hold everything: writes them out under the old name.

@@ -1,23 +1,25 @@
-//! What can be wrong with the file: said at start with the file's name and what to do, while running as a `StoreFault`.
+//! What can be wrong with the store: said at start with its name and what to do, while running as a `StoreFault`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::ErrorCode;
 
+use crate::config::PostgresPlace;
 use crate::node::rows::{StoreFault, StoreSin};
 
 /// Why the store cannot be opened. The daemon does not start without it.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {what}", file.display())]
+#[error("{place}: {what}")]
 pub struct OpenFault {
-    pub file: PathBuf,
+    /// The file, or the address of the database without its password.
+    pub place: String,
     /// What is wrong, and what to do about it.
     pub what: String,
 }
 
 impl OpenFault {
     pub(super) fn new(file: &Path, what: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), what: what.into() }
+        Self { place: file.display().to_string(), what: what.into() }
     }
 
     pub(super) fn sqlite(file: &Path, error: &rusqlite::Error) -> Self {
@@ -29,9 +31,22 @@ impl OpenFault {
                 "it is no sosbridge store or it is damaged: move it away and restore a backup, or start without one"
             }
             StoreSin::Missing => "check the path, and that the user that runs sosbridge may read and write it",
-            StoreSin::Disk | StoreSin::Backlog | StoreSin::Other => "check the disk and the system log",
+            _ => "check the disk and the system log",
         };
         Self::new(file, format!("{error}; {remedy}"))
+    }
+
+    pub(super) fn postgres(place: &PostgresPlace, fault: StoreFault) -> Self {
+        let remedy = match fault.sin {
+            StoreSin::Away => "; see that PostgreSQL runs there and lets this machine in",
+            StoreSin::Full => "; free some space on its disk",
+            StoreSin::ReadOnly => "; name the server that takes writes, and a user who may write and make tables",
+            StoreSin::Locked | StoreSin::Fenced | StoreSin::Missing => "",
+            StoreSin::Corrupt | StoreSin::Disk | StoreSin::Backlog | StoreSin::Other => {
+                "; check [store] url, and the log of the database"
+            }
+        };
+        Self { place: place.to_string(), what: format!("{}{remedy}", fault.detail) }
     }
 }
 
@@ -50,4 +65,28 @@ pub(super) fn sin(error: &rusqlite::Error) -> StoreSin {
 
 pub(super) fn while_running(error: &rusqlite::Error) -> StoreFault {
     StoreFault { sin: sin(error), detail: error.to_string() }
+}
+
+/// What PostgreSQL or the way to it says. The details of the server are left out: they name the values of rows.
+pub(super) fn of_postgres(error: &tokio_postgres::Error) -> StoreFault {
+    let Some(said) = error.as_db_error() else {
+        let cause = std::error::Error::source(error);
+        let is_away = error.is_closed() || cause.is_some_and(|cause| cause.is::<std::io::Error>());
+        let cause = cause.map(ToString::to_string).filter(|cause| !error.to_string().contains(cause.as_str()));
+        let detail = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        return StoreFault { sin: if is_away { StoreSin::Away } else { StoreSin::Other }, detail };
+    };
+    // PostgreSQL, Appendix A: classes and codes.
+    let sin = match said.code().code() {
+        "53100" => StoreSin::Full,
+        "25006" | "42501" => StoreSin::ReadOnly,
+        "55P03" | "57014" => StoreSin::Locked,
+        "53300" | "57P01" | "57P02" | "57P03" => StoreSin::Away,
+        "3F000" | "42P01" => StoreSin::Missing,
+        code if code.starts_with("08") => StoreSin::Away,
+        code if code.starts_with("XX") => StoreSin::Corrupt,
+        code if code.starts_with("58") => StoreSin::Disk,
+        _ => StoreSin::Other,
+    };
+    StoreFault { sin, detail: format!("{} ({})", said.message(), said.code().code()) }
 }

@@ -1,17 +1,19 @@
-//! The store: one SQLite file, written by one thread, many rows to a commit (SPEC §3, "Durable").
+//! The store: an SQLite file or a PostgreSQL database, written by one thread, many rows to a commit (SPEC §3, "Durable").
 //!
-//! Rows not yet written wait in memory, the newest of each key only, also while the disk is full or broken: what the store
-//! could not write, it writes when it can again. Every answer says truly whether the rows of a write are on disk.
+//! Rows not yet written wait in memory, the newest of each key only, also while the disk is full or the database away: what
+//! the store could not write, it writes when it can again. Every answer says truly whether the rows of a write are durable.
 
 mod batch;
 mod columns;
 mod database;
+mod engine;
 mod fault;
+mod lease_columns;
+mod postgres;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,8 +21,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use self::batch::Batch;
-use self::database::Database;
+use self::engine::Engine;
 pub use self::fault::OpenFault;
+use crate::config::StorePlace;
 use crate::node::rows::{Row, StoreFault, StoreSin, WriteId};
 use crate::shell::clock::NodeClock;
 use crate::{admin, lease, registrar};
@@ -65,18 +68,23 @@ struct Waiting {
 }
 
 impl Store {
-    /// Opens or creates the file, reads it all, starts the node clock from it and the writer thread after it.
+    /// Opens or creates the store, reads all that is the node's, starts the node clock from it and the writer thread after it.
     /// The answers to `submit` come through `answers`; an answer the receiver has no room for makes the writer wait.
-    pub fn open(path: &Path, answers: mpsc::Sender<Done>) -> Result<(Self, NodeClock, Loaded), OpenFault> {
-        let mut database = Database::open(path)?;
-        let loaded = database.load()?;
-        let clock = NodeClock::start(database.load_clock()?.as_ref());
-        database.prove_writable(&clock.to_store())?;
+    pub fn open(
+        place: &StorePlace,
+        node: &str,
+        answers: mpsc::Sender<Done>,
+    ) -> Result<(Self, NodeClock, Loaded), OpenFault> {
+        let mut engine = Engine::open(place, node)?;
+        let (loaded, stored) = engine.load()?;
+        let clock = NodeClock::start(stored.as_ref());
+        engine.prove_writable(&clock.to_store())?;
         let shared = Arc::new(Shared { waiting: Mutex::default(), news: Condvar::new() });
         let theirs = Arc::clone(&shared);
-        let run = move || writer::run(database, clock, &theirs, &answers);
+        let run = move || writer::run(engine, clock, &theirs, &answers);
         let thread = std::thread::Builder::new().name("store".to_owned());
-        let writer = thread.spawn(run).map_err(|error| OpenFault::new(path, format!("no thread for it: {error}")))?;
+        let no_thread = |error| OpenFault { place: "the store".to_owned(), what: format!("no thread for it: {error}") };
+        let writer = thread.spawn(run).map_err(no_thread)?;
         Ok((Self { shared, writer: Some(writer) }, clock, loaded))
     }
 

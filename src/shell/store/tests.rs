@@ -7,39 +7,78 @@ use std::time::{Duration, Instant as Monotonic};
 
 use rusqlite::Connection;
 
+#[path = "../../../tests/real/postgres.rs"]
+pub(super) mod server;
+
+use self::server::Server;
+use super::database::Database;
 use super::*;
 use crate::base::{E164, Instant, Protocol};
 use crate::config::Country;
 use crate::lease::{Device, Kind, Lease, State};
 use crate::transport::{Flow, ListenerId};
 
-struct Bench {
-    directory: tempfile::TempDir,
+/// A store of one engine, opened again and again.
+pub(super) struct Bench {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) server: Option<Server>,
+    pub(super) node: &'static str,
     next: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), next: 0 }
+    pub(super) fn sqlite() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), server: None, node: "node-1", next: 0 }
+    }
+
+    pub(super) fn postgres() -> Self {
+        Self { server: Some(Server::start()), ..Self::sqlite() }
     }
 
     fn path(&self) -> PathBuf {
         self.directory.path().join("data/sosbridge.db")
     }
 
-    fn open(&self) -> (Store, mpsc::Receiver<Done>, Loaded) {
+    fn place(&self) -> StorePlace {
+        match &self.server {
+            None => StorePlace::Sqlite(self.path()),
+            Some(server) => place(&server.url()),
+        }
+    }
+
+    pub(super) fn server(&mut self) -> &mut Server {
+        self.server.as_mut().unwrap()
+    }
+
+    pub(super) fn open(&self) -> (Store, mpsc::Receiver<Done>, Loaded) {
         let (answers, done) = mpsc::channel(64);
-        let (store, _clock, loaded) = Store::open(&self.path(), answers).unwrap();
+        let (store, _clock, loaded) = Store::open(&self.place(), self.node, answers).unwrap();
         (store, done, loaded)
     }
 
-    fn refused(&self) -> String {
+    pub(super) fn refused(&self) -> String {
         let (answers, _done) = mpsc::channel(64);
-        Store::open(&self.path(), answers).err().expect("a fault").to_string()
+        Store::open(&self.place(), self.node, answers).err().expect("a fault").to_string()
+    }
+
+    /// Behind the back of the store.
+    fn execute(&self, sql: &str) {
+        match &self.server {
+            None => Connection::open(self.path()).unwrap().execute_batch(sql).unwrap(),
+            Some(server) => drop(server.query(sql)),
+        }
+    }
+
+    pub(super) fn count(&self, of: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {of}");
+        match &self.server {
+            None => Connection::open(self.path()).unwrap().query_row(&sql, [], |row| row.get(0)).unwrap(),
+            Some(server) => server.query(&sql).parse().unwrap(),
+        }
     }
 
     /// Writes one urgent row and waits for the answer.
-    fn write(&mut self, store: &Store, done: &mut mpsc::Receiver<Done>, row: Row) -> Result<(), StoreFault> {
+    pub(super) fn write(&mut self, store: &Store, done: &mut mpsc::Receiver<Done>, row: Row) -> Result<(), StoreFault> {
         self.next += 1;
         store.submit(WriteId(self.next), vec![row], true).unwrap();
         loop {
@@ -51,7 +90,13 @@ impl Bench {
     }
 }
 
-fn lease(at: u64, state: State) -> lease::Row {
+/// The address of a store, as a configuration has it.
+pub(super) fn place(url: &str) -> StorePlace {
+    let text = include_str!("../../../config.toml").replace("sqlite:data/sosbridge.db", url);
+    crate::config::load(&text, std::path::Path::new("/")).unwrap().config.store.place
+}
+
+pub(super) fn lease(at: u64, state: State) -> lease::Row {
     let flow = Flow {
         protocol: Protocol::Tcp,
         listener: ListenerId(1),
@@ -78,7 +123,7 @@ fn lease(at: u64, state: State) -> lease::Row {
     })
 }
 
-fn number(at: u64) -> E164 {
+pub(super) fn number(at: u64) -> E164 {
     E164::from_digits(14_255_551_000 + at).unwrap()
 }
 
@@ -89,15 +134,13 @@ pub(super) fn record(id: u64) -> admin::Record {
     serde_json::from_str(&json.replace("ID", &id.to_string()).replace("END", &format!("{:02}", id % 60))).unwrap()
 }
 
-fn binding(slot: u8) -> registrar::Row {
+pub(super) fn binding(slot: u8) -> registrar::Row {
     let json = r#"{"user": "sip:alice@example.com", "slot": SLOT, "uri": "sip:alice@127.0.0.1:5062", "cid": "c", "cseq": 7, "via": "udp",
         "on": 0, "from": "127.0.0.1:5062", "until": 99, "seen": 5, "q": 1000}"#;
     serde_json::from_str(&json.replace("SLOT", &slot.to_string())).unwrap()
 }
 
-#[test]
-fn all_rows_come_back_after_a_restart() {
-    let mut bench = Bench::new();
+fn all_rows_come_back_after_a_restart(mut bench: Bench) {
     let (store, mut done, loaded) = bench.open();
     assert!(loaded.leases.is_empty() && loaded.bindings.is_empty() && loaded.records.is_empty());
     let rested = lease::Row::Rested { number: number(2), since: Instant::from_millis(77) };
@@ -132,14 +175,14 @@ fn without_push(row: lease::Row) -> lease::Row {
     }
 }
 
-fn notice(seq: u64, state: admin::NoticeState) -> admin::Notice {
+pub(super) fn notice(seq: u64, state: admin::NoticeState) -> admin::Notice {
     let (event, body) = (admin::NoticeEvent::EmergencyCall, format!("{{\"n\":{seq}}}"));
     admin::Notice { seq, event, about: "call-1".into(), at_ms: 5, state, attempts: 1, delivered_at: None, body }
 }
 
 #[test]
 fn a_file_of_version_2_keeps_all_and_takes_notices() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::sqlite();
     let (store, mut done, _) = bench.open();
     bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
     bench.write(&store, &mut done, Row::Binding(binding(0))).unwrap();
@@ -158,10 +201,8 @@ fn a_file_of_version_2_keeps_all_and_takes_notices() {
     assert_eq!((loaded.leases, loaded.notices), (vec![lease(0, State::Held)], vec![notice(1)]));
 }
 
-#[test]
-fn of_a_notice_the_newest_word_stays() {
+fn of_a_notice_the_newest_word_stays(mut bench: Bench) {
     use admin::NoticeState::{Delivered, Pending};
-    let mut bench = Bench::new();
     let (store, mut done, _) = bench.open();
     for seq in 1..=3 {
         bench.write(&store, &mut done, Row::Notice(notice(seq, Pending).into())).unwrap();
@@ -170,14 +211,12 @@ fn of_a_notice_the_newest_word_stays() {
     bench.write(&store, &mut done, Row::Unnotice(1)).unwrap();
     drop(store);
     assert_eq!(bench.open().2.notices, [notice(2, Delivered), notice(3, Pending)]);
-    let listed = "SELECT count(*) FROM notice_list WHERE state = 'pending' AND about = 'call-1'";
-    let file = Connection::open(bench.path()).unwrap();
-    assert_eq!(file.query_row(listed, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    assert_eq!(bench.count("notice_list WHERE state = 'pending' AND about = 'call-1'"), 1);
 }
 
 #[test]
 fn a_file_of_version_1_keeps_its_leases_and_its_records_in_order() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::sqlite();
     let (store, mut done, _) = bench.open();
     bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
     drop(store);
@@ -206,26 +245,22 @@ fn a_file_of_version_1_keeps_its_leases_and_its_records_in_order() {
     assert_eq!(file.query_row(listed, [], |row| row.get::<_, i64>(0)).unwrap(), 4);
 }
 
-#[test]
-fn old_records_are_deleted_a_few_at_a_time_and_leases_do_not_wait_for_it() {
-    let mut bench = Bench::new();
+fn old_records_are_deleted_a_few_at_a_time_and_leases_do_not_wait_for_it(mut bench: Bench) {
     let (store, mut done, _) = bench.open();
     let of_year = |id: u64, year: &str| {
         let mut record = record(id);
         record.ended_at = serde_json::from_str(&format!("\"{year}-11-22T15:04:05Z\"")).unwrap();
         Row::Record(record.into())
     };
-    let rows = (0..120).map(|id| of_year(id, "2020")).chain((120..125).map(|id| of_year(id, "2099")));
+    let rows = (0..320).map(|id| of_year(id, "2020")).chain((320..325).map(|id| of_year(id, "2099")));
     store.submit(WriteId(100), rows.collect(), true).unwrap();
     assert_eq!(done.blocking_recv().unwrap().writes, [WriteId(100)]);
-    let reader = Connection::open(bench.path()).unwrap();
-    let count = || reader.query_row("SELECT count(*) FROM records", [], |row| row.get::<_, i64>(0)).unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(count(), 125, "nothing is deleted unasked");
+    assert_eq!(bench.count("records"), 325, "nothing is deleted unasked");
     store.keep_records(Duration::from_secs(90 * 24 * 3600));
     let (begun, mut seen) = (Monotonic::now(), std::collections::BTreeSet::new());
-    while count() > 5 {
-        seen.insert(count());
+    while bench.count("records") > 5 {
+        seen.insert(bench.count("records"));
         assert!(begun.elapsed() < Duration::from_secs(10));
         let asked = Monotonic::now();
         bench.write(&store, &mut done, Row::Lease(lease(0, State::Active))).unwrap();
@@ -234,12 +269,10 @@ fn old_records_are_deleted_a_few_at_a_time_and_leases_do_not_wait_for_it() {
     }
     assert!(seen.len() >= 2, "by and by: {seen:?}");
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(count(), 5);
+    assert_eq!(bench.count("records"), 5);
 }
 
-#[test]
-fn rows_that_are_not_urgent_wait_for_company_but_not_long() {
-    let bench = Bench::new();
+fn rows_that_are_not_urgent_wait_for_company_but_not_long(bench: Bench) {
     let (store, mut done, _) = bench.open();
     let begun = Monotonic::now();
     for id in 0..10 {
@@ -252,7 +285,7 @@ fn rows_that_are_not_urgent_wait_for_company_but_not_long() {
 
 #[test]
 fn a_file_that_is_not_ours_is_refused_by_name_and_with_advice() {
-    let bench = Bench::new();
+    let bench = Bench::sqlite();
     let (store, _done, _) = bench.open();
     let busy = bench.refused();
     assert!(busy.contains("sosbridge.db") && busy.contains("another sosbridge is running"), "{busy}");
@@ -260,7 +293,7 @@ fn a_file_that_is_not_ours_is_refused_by_name_and_with_advice() {
     Connection::open(bench.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     assert!(bench.refused().contains("version 99"), "{}", bench.refused());
 
-    let bench = Bench::new();
+    let bench = Bench::sqlite();
     fs::create_dir_all(bench.path().parent().unwrap()).unwrap();
     fs::write(bench.path(), "this is a letter to my mother, and no database at all".repeat(99)).unwrap();
     assert!(bench.refused().contains("not a database"), "{}", bench.refused());
@@ -270,14 +303,14 @@ fn a_file_that_is_not_ours_is_refused_by_name_and_with_advice() {
     fs::remove_file(bench.path()).unwrap();
     fs::create_dir_all(bench.path()).unwrap();
     assert!(bench.refused().contains("unable to open"), "{}", bench.refused());
-    let bench = Bench::new();
+    let bench = Bench::sqlite();
     fs::write(bench.directory.path().join("data"), "").unwrap();
     assert!(bench.refused().contains("directory"), "{}", bench.refused());
 }
 
 #[test]
 fn a_damaged_file_is_refused() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::sqlite();
     let (store, mut done, _) = bench.open();
     for at in 0..300 {
         bench.write(&store, &mut done, Row::Lease(lease(at, State::Held))).unwrap();
@@ -289,14 +322,12 @@ fn a_damaged_file_is_refused() {
     assert!(bench.refused().contains("malformed"), "{}", bench.refused());
 }
 
-#[test]
-fn a_row_that_makes_no_sense_is_named_and_the_others_are_read() {
-    let mut bench = Bench::new();
+fn a_row_that_makes_no_sense_is_named_and_the_others_are_read(mut bench: Bench) {
     let (store, mut done, _) = bench.open();
     bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
     bench.write(&store, &mut done, Row::Lease(lease(1, State::Held))).unwrap();
     drop(store);
-    Connection::open(bench.path()).unwrap().execute("UPDATE leases SET kind = 'odd' WHERE test", []).unwrap();
+    bench.execute("UPDATE leases SET kind = 'odd' WHERE test");
     let (_store, _done, loaded) = bench.open();
     assert_eq!(loaded.leases, [lease(0, State::Held)]);
     assert_eq!(loaded.unreadable, ["leases: number 14255551001: kind makes no sense"]);
@@ -304,7 +335,7 @@ fn a_row_that_makes_no_sense_is_named_and_the_others_are_read() {
 
 #[test]
 fn while_the_file_is_locked_answers_say_so_and_the_rows_are_written_later() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::sqlite();
     let (store, mut done, _) = bench.open();
     bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
     let other = Connection::open(bench.path()).unwrap();
@@ -325,7 +356,7 @@ fn while_the_file_is_locked_answers_say_so_and_the_rows_are_written_later() {
 
 #[test]
 fn a_full_disk_loses_nothing_that_waits() {
-    let bench = Bench::new();
+    let bench = Bench::sqlite();
     let mut database = Database::open(&bench.path()).unwrap();
     let connection = database.connection_for_tests();
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
@@ -341,7 +372,7 @@ fn a_full_disk_loses_nothing_that_waits() {
 
 #[test]
 fn a_file_removed_while_running_is_written_again_whole() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::sqlite();
     let (store, mut done, _) = bench.open();
     let mut at = 0;
     for names in [vec![""], vec!["-wal"], vec!["-wal", "-shm"], vec!["", "-wal", "-shm"]] {
@@ -361,7 +392,7 @@ fn a_file_removed_while_running_is_written_again_whole() {
 
 #[test]
 fn a_file_put_in_its_place_is_left_alone() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::sqlite();
     let (store, mut done, _) = bench.open();
     bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
     let aside = bench.directory.path().join("aside");
@@ -377,17 +408,34 @@ fn a_file_put_in_its_place_is_left_alone() {
     assert_eq!(loaded.leases.len(), 2);
 }
 
-#[test]
-fn the_node_clock_goes_on_where_it_was() {
-    let bench = Bench::new();
+fn the_node_clock_goes_on_where_it_was(bench: Bench) {
     let (answers, _done) = mpsc::channel(1);
-    let (store, clock, _) = Store::open(&bench.path(), answers.clone()).unwrap();
+    let (store, clock, _) = Store::open(&bench.place(), bench.node, answers.clone()).unwrap();
     drop(store);
-    let reader = Connection::open(bench.path()).unwrap();
     // As if the wall clock had been a day ahead when the clock was stored.
-    reader.execute("UPDATE clock SET node_ms = node_ms + 86400000, wall_ms = wall_ms + 86400000", []).unwrap();
-    drop(reader);
-    let (_store, again, _) = Store::open(&bench.path(), answers).unwrap();
+    let table = if bench.server.is_some() { "nodes" } else { "clock" };
+    bench.execute(&format!("UPDATE {table} SET node_ms = node_ms + 86400000, wall_ms = wall_ms + 86400000"));
+    let (_store, again, _) = Store::open(&bench.place(), bench.node, answers).unwrap();
     let ahead = again.now().since(clock.now());
     assert!(ahead > Duration::from_secs(86399) && ahead < Duration::from_secs(86401), "{ahead:?}");
 }
+
+macro_rules! over_both_engines {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[test] fn $test() { super::$test(super::Bench::sqlite()); })*
+        }
+        mod on_postgres {
+            $(#[test] fn $test() { super::$test(super::Bench::postgres()); })*
+        }
+    };
+}
+
+over_both_engines!(
+    all_rows_come_back_after_a_restart,
+    of_a_notice_the_newest_word_stays,
+    old_records_are_deleted_a_few_at_a_time_and_leases_do_not_wait_for_it,
+    rows_that_are_not_urgent_wait_for_company_but_not_long,
+    a_row_that_makes_no_sense_is_named_and_the_others_are_read,
+    the_node_clock_goes_on_where_it_was,
+);

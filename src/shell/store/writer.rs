@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::batch::Batch;
-use super::database::Database;
+use super::engine::Engine;
 use super::{Done, Shared, Waiting};
 use crate::node::rows::{StoreFault, WriteId};
 use crate::shell::clock::NodeClock;
@@ -29,7 +29,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 /// What the thread remembers between commits.
 struct Writer<'a> {
-    database: Database,
+    engine: Engine,
     clock: NodeClock,
     answers: &'a mpsc::Sender<Done>,
     last_commit: Instant,
@@ -41,17 +41,10 @@ struct Writer<'a> {
 }
 
 /// Writes until the store is dropped.
-pub(super) fn run(database: Database, clock: NodeClock, shared: &Shared, answers: &mpsc::Sender<Done>) {
+pub(super) fn run(engine: Engine, clock: NodeClock, shared: &Shared, answers: &mpsc::Sender<Done>) {
     let last_commit = Instant::now();
-    let mut writer = Writer {
-        database,
-        clock,
-        answers,
-        last_commit,
-        last_clock: last_commit,
-        delete_at: last_commit,
-        failing: None,
-    };
+    let mut writer =
+        Writer { engine, clock, answers, last_commit, last_clock: last_commit, delete_at: last_commit, failing: None };
     loop {
         let mut waiting = shared.lock();
         while let Some(pause) = writer.due(&waiting).checked_duration_since(Instant::now()) {
@@ -110,7 +103,7 @@ impl Writer<'_> {
     }
 
     fn delete_records(&mut self, keep: Duration) {
-        let deleted = self.database.delete_records(self.clock.wall_or_earlier_ms(), keep, DELETED_AT_ONCE);
+        let deleted = self.engine.delete_records(self.clock.wall_or_earlier_ms(), keep, DELETED_AT_ONCE);
         if let Err(fault) = &deleted {
             tracing::debug!(%fault, "old records cannot be deleted");
         }
@@ -132,7 +125,7 @@ impl Writer<'_> {
         let clock = self.last_clock.elapsed() >= CLOCK_WITH_COMMIT;
         let stored = clock.then(|| self.clock.to_store());
         self.last_commit = Instant::now();
-        match self.database.write(&batch, stored.as_ref()) {
+        match self.engine.write(&batch, stored.as_ref()) {
             Ok(()) => {
                 if clock {
                     self.last_clock = self.last_commit;
@@ -144,6 +137,7 @@ impl Writer<'_> {
                 None
             }
             Err(fault) => {
+                tracing::debug!(%fault, rows = batch.len(), "nothing is written");
                 let (first, longest) = BACKOFF;
                 let pause = self.failing.as_ref().map_or(first, |(_, pause, _)| longest.min(*pause * 2));
                 let news = self.failing.is_none();

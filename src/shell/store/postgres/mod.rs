@@ -1,0 +1,136 @@
+//! The PostgreSQL database: one session of the store's thread, one statement and one round trip a commit.
+//!
+//! A node has one session, which holds an advisory lock of the node's name: no statement of an earlier one can still run when a
+//! later one writes. Each start of a daemon begins a run, numbered in the row of its node; a commit compares the number, so that a
+//! daemon whose place another has taken writes nothing. A session that is lost is begun anew with the next commit.
+
+mod rows;
+mod session;
+mod sql;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+
+use self::session::{Session, within};
+use super::Loaded;
+use super::batch::Batch;
+use super::fault::OpenFault;
+use super::lease_columns::signed;
+use crate::config::PostgresPlace;
+use crate::node::rows::{StoreFault, StoreSin};
+use crate::shell::clock::Stored;
+
+/// To a session that may write, its server found among those named.
+const CONNECT: Duration = Duration::from_secs(4);
+/// A commit of few rows; every `ROWS` more have a second more.
+const COMMIT: Duration = Duration::from_secs(2);
+const ROWS: usize = 10_000;
+/// Reading everything, and making the tables.
+const LOAD: Duration = Duration::from_secs(60);
+/// At start: how long a database is waited for that is away, or still has the session of a daemon that has just died.
+const PATIENCE: Duration = Duration::from_secs(8);
+const AGAIN: Duration = Duration::from_millis(200);
+
+pub(super) struct Postgres {
+    place: PostgresPlace,
+    node: String,
+    runtime: Runtime,
+    /// `None`: lost.
+    session: Option<Session>,
+    /// The process that served the last session.
+    backend: i32,
+    /// The number of this run.
+    epoch: i64,
+    /// The place of the next record.
+    next_record: i64,
+}
+
+impl Postgres {
+    pub(super) fn open(place: &PostgresPlace, node: &str) -> Result<Self, OpenFault> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| OpenFault { place: place.to_string(), what: error.to_string() })?;
+        let (until, mut is_told) = (Instant::now() + PATIENCE, false);
+        let (session, epoch) = loop {
+            let begun = within(&runtime, CONNECT, Session::open(place, node, None))
+                .and_then(|session| within(&runtime, LOAD, session.begin(node)).map(|epoch| (session, epoch)));
+            match begun {
+                Ok(begun) => break begun,
+                Err(fault) if matches!(fault.sin, StoreSin::Away | StoreSin::Locked) && Instant::now() < until => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(%fault, "waiting for the database, to start");
+                    }
+                    std::thread::sleep(AGAIN);
+                }
+                Err(fault) => return Err(OpenFault::postgres(place, fault)),
+            }
+        };
+        let backend = session.backend();
+        let (place, node) = (place.clone(), node.to_owned());
+        Ok(Self { place, node, runtime, session: Some(session), backend, epoch, next_record: 1 })
+    }
+
+    /// Everything the daemon needs at start.
+    pub(super) fn load(&mut self) -> Result<(Loaded, Option<Stored>), OpenFault> {
+        let Some(session) = &self.session else { return Ok(Default::default()) };
+        let (loaded, clock, last) = within(&self.runtime, LOAD, session.load(&self.node))
+            .map_err(|fault| OpenFault::postgres(&self.place, fault))?;
+        self.next_record = last.saturating_add(1);
+        Ok((loaded, clock))
+    }
+
+    pub(super) fn prove_writable(&mut self, clock: &Stored) -> Result<(), OpenFault> {
+        self.write(&Batch::default(), Some(clock)).map_err(|fault| OpenFault::postgres(&self.place, fault))
+    }
+
+    /// Commits all rows or none.
+    pub(super) fn write(&mut self, batch: &Batch, clock: Option<&Stored>) -> Result<(), StoreFault> {
+        if batch.is_empty() && clock.is_none() {
+            return Ok(());
+        }
+        let rows = rows::json(batch, self.next_record, clock)?;
+        let extra = u64::try_from(batch.len() / ROWS).unwrap_or(0);
+        let limit = COMMIT + Duration::from_secs(extra);
+        let (had_session, begun) = (self.session.is_some(), Instant::now());
+        let mut written = self.commit(&rows, limit);
+        let is_over = |fault: &StoreFault| fault.sin == StoreSin::Away && begun.elapsed() < limit;
+        // The server has begun anew, or ended the session: no reason to keep a call waiting.
+        if had_session && written.as_ref().is_err_and(is_over) {
+            written = self.commit(&rows, limit);
+        }
+        written?;
+        self.next_record = self.next_record.saturating_add_unsigned(batch.records.len() as u64);
+        Ok(())
+    }
+
+    /// After any fault the session is given up: another server may be the one that takes writes now.
+    fn commit(&mut self, rows: &str, limit: Duration) -> Result<(), StoreFault> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.reconnect()?,
+        };
+        within(&self.runtime, limit, session.commit(&self.node, self.epoch, rows))?;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    fn reconnect(&mut self) -> Result<Session, StoreFault> {
+        let open = async {
+            let session = Session::open(&self.place, &self.node, Some(self.backend)).await?;
+            session.go_on(&self.node, self.epoch).await?;
+            Ok(session)
+        };
+        let session = within(&self.runtime, CONNECT, open)?;
+        self.backend = session.backend();
+        Ok(session)
+    }
+
+    /// `ended_before`: of the wall clock. Nothing is deleted while the session is lost.
+    pub(super) fn delete_records(&self, ended_before: u64, at_most: usize) -> Result<usize, StoreFault> {
+        let Some(session) = &self.session else { return Ok(0) };
+        let (before, at_most) = (signed(ended_before), i64::try_from(at_most).unwrap_or(i64::MAX));
+        within(&self.runtime, COMMIT, session.delete_records(&self.node, self.epoch, before, at_most))
+    }
+}
