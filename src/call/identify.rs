@@ -124,7 +124,7 @@ pub(super) fn aor_of(parts: &Parts<'_>, uri: &Uri<'_>) -> Option<Aor> {
 /// The trunk at the other end of a flow: by its certificate, else by its address (RFC 5922 §7.4).
 pub(super) fn trunk_on(parts: &Parts<'_>, flow: &Flow) -> Option<TrunkIdx> {
     let certified = parts.config.trunk_certified(parts.context.streams.identities(flow));
-    certified.or_else(|| parts.trunks.accepts(flow.remote))
+    certified.or_else(|| parts.trunks.accepts(flow.protocol, flow.remote))
 }
 
 /// Somebody who is registered on the flow: whose phone has this Contact, else whose name From has, else anybody.

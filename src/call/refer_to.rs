@@ -132,7 +132,7 @@ fn is_at(parts: &Parts<'_>, trunk: TrunkIdx, uri: &Uri<'_>) -> bool {
         })
     };
     parts.trunks.targets_of(trunk).iter().any(is_target)
-        || address.is_some_and(|address| parts.trunks.accepts(address) == Some(trunk))
+        || address.is_some_and(|address| parts.trunks.accepts(protocol, address) == Some(trunk))
 }
 
 fn port_of(target: &crate::config::Target) -> u16 {

@@ -21,7 +21,7 @@ impl Node {
     ) {
         if let Some(configured) = self.config.listeners.get(usize::from(listener.0)) {
             let flow = Flow { protocol: configured.protocol, listener, remote, connection: Some(connection) };
-            let is_peer = self.trunks.accepts(remote).is_some() || self.trunks.are_at(remote);
+            let is_peer = self.trunks.accepts(flow.protocol, remote).is_some() || self.trunks.are_at(remote);
             self.streams.accepted(flow, is_peer);
             self.streams.certify(connection, identities);
         }

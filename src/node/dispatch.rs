@@ -106,7 +106,7 @@ impl Node {
     /// True when this comes in a dialog of ours, or from where a trunk, a PBX or a registered phone is.
     fn is_acquainted(&self, request: &Message, flow: &Flow) -> bool {
         self.ua.leg_of(request).is_some()
-            || self.trunks.accepts(flow.remote).is_some()
+            || self.trunks.accepts(flow.protocol, flow.remote).is_some()
             || self.config.pbx_accepting(flow.remote, &[]).is_some()
             || self.registrar.users_on_flow(flow).next().is_some()
     }

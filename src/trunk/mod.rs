@@ -274,9 +274,9 @@ impl Trunks {
         std::mem::take(&mut self.changes)
     }
 
-    /// The trunk that may send calls from `source`; `None`: an outsider.
-    pub fn accepts(&self, source: SocketAddr) -> Option<TrunkIdx> {
-        self.config.trunk_accepting(source).or_else(|| self.registered_at(source))
+    /// The trunk that may send calls from `source` over this transport; `None`: an outsider.
+    pub fn accepts(&self, protocol: Protocol, source: SocketAddr) -> Option<TrunkIdx> {
+        self.config.trunk_accepting(source).or_else(|| self.registered_at(protocol, source))
     }
 
     /// When `handle_timeout` and `wants_resolve` want to be called.

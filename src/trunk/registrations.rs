@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::registration::{Outcome, Register, Registration, Standing};
 use super::{TargetId, Trunks};
-use crate::base::{Instant, Rng};
+use crate::base::{Instant, Protocol, Rng};
 use crate::config::{Config, TrunkIdx};
 use crate::transport::{ConnId, Flow, Place};
 
@@ -15,9 +15,16 @@ impl Trunks {
     pub(super) fn reload_registrations(&mut self, was: &Config, now: Instant) {
         let mut old = std::mem::take(&mut self.registrations);
         for trunk in &self.config.trunks {
-            let before =
-                was.trunks.iter().position(|known| known.name == trunk.name && known.username == trunk.username);
-            let kept = before.and_then(|at| old.get_mut(at)?.take());
+            let before = was.trunks.iter().zip(&mut old).find(|(known, _)| known.name == trunk.name);
+            let kept = before.and_then(|(known, registration)| {
+                let mut registration = registration.take()?;
+                let is_same = (&known.username, &known.password, &known.targets)
+                    == (&trunk.username, &trunk.password, &trunk.targets);
+                if !is_same {
+                    registration.begin_anew(now);
+                }
+                Some(registration)
+            });
             self.registrations.push(trunk.register.then(|| kept.unwrap_or_else(|| Registration::new(now))));
         }
     }

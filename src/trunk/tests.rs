@@ -307,9 +307,9 @@ fn a_reload_keeps_what_was_learnt() {
 fn calls_come_only_from_where_the_config_says() {
     let trunks =
         Trunks::new(config(&[("t", "accept_from = [\"10.0.0.1:5080\", \"10.2.0.0/16\"]", &[(A, 1, 1)])]), START);
-    assert_eq!(trunks.accepts(address(A)), Some(TrunkIdx(0)));
-    assert_eq!(trunks.accepts("10.2.3.4:999".parse().unwrap()), Some(TrunkIdx(0)));
-    assert_eq!(trunks.accepts("10.0.0.1:5081".parse().unwrap()), None);
+    assert_eq!(trunks.accepts(crate::base::Protocol::Udp, address(A)), Some(TrunkIdx(0)));
+    assert_eq!(trunks.accepts(crate::base::Protocol::Udp, "10.2.3.4:999".parse().unwrap()), Some(TrunkIdx(0)));
+    assert_eq!(trunks.accepts(crate::base::Protocol::Udp, "10.0.0.1:5081".parse().unwrap()), None);
 }
 
 fn a_sign(kind: u8) -> Sign {

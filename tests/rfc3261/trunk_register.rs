@@ -214,3 +214,25 @@ fn a_dialog_of_a_call_over_the_registration_lives_on_after_it() {
     let bye = trunk.request("BYE");
     assert_eq!(world.ask(&psap(), &bye).code(), 200);
 }
+
+#[test]
+fn a_registration_under_tls_opens_no_door_for_datagrams() {
+    let tls = Toml::secure()
+        .psap("username = \"carrier-user\"\npassword = \"s3cret\"\nregister = true")
+        .change("accept_from = [\"203.0.113.80:5080\"]", "accept_from = []")
+        .change("sip:203.0.113.80:5080", "sip:203.0.113.80:5080;transport=tls");
+    let mut world = World::of(&tls);
+    world.run(0);
+    let trunk = Agent { connection: Some(world.opened[0].connection), ..psap() };
+    let register = world.take(&trunk, "REGISTER");
+    world.send(&trunk, &ok(&register, 3600));
+    assert_eq!(standing(&world), RegistrationState::Registered);
+    world.register(&alice());
+    world.dialled();
+    let uri = format!("sip:{}@192.0.2.1", world.node.leases_view(0).rows[0].number);
+    // The address of a datagram is whatever its sender writes.
+    assert_eq!(world.ask(&psap(), &psap().invite(&uri)).code(), 403);
+    world.none(&alice(), "INVITE");
+    world.send(&trunk, &trunk.invite(&uri));
+    world.take(&alice(), "INVITE");
+}
