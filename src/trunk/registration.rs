@@ -70,6 +70,8 @@ pub(super) struct Registration {
     cseq: u32,
     wanted: Duration,
     failures: u32,
+    /// Connections it was made over and that were lost, one after the other.
+    losses: u32,
     /// When to send the next REGISTER, or give up on the last.
     due: Instant,
     is_leaving: bool,
@@ -85,6 +87,7 @@ impl Registration {
             cseq: 0,
             wanted: WANTED,
             failures: 0,
+            losses: 0,
             due: now,
             is_leaving: false,
         }
@@ -143,12 +146,16 @@ impl Registration {
             Outcome::Granted(expires) => {
                 let expires = expires.clamp(SHORTEST, LONGEST);
                 self.standing = Standing::Registered { expires_at: now + expires };
+                // Renewed over the connection it was made over: that one lasts.
+                self.losses = if self.flow == flow { 0 } else { self.losses };
                 (self.last_status, self.flow, self.failures) = (Some(200), flow, 0);
                 self.due = now + expires * 3 / 4;
             }
             Outcome::TooBrief(least) if least > self.wanted && least <= LONGEST => {
+                let is_first = self.wanted == WANTED;
                 self.wanted = least;
-                self.due = now;
+                // One that wants more each time gets it as slowly as one that refuses.
+                if is_first { self.due = now } else { self.failed(now, rng, 423) }
             }
             Outcome::TooBrief(_) => self.failed(now, rng, 423),
             Outcome::Refused(status) | Outcome::Lost(status) => self.failed(now, rng, status),
@@ -161,16 +168,26 @@ impl Registration {
         if !matches!(self.standing, Standing::Registered { expires_at } if expires_at > now) {
             (self.standing, self.flow) = (Standing::Failed, None);
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LAST_PAUSE);
+        let pause = doubled(FIRST_PAUSE, self.failures);
         self.failures = self.failures.saturating_add(1);
         let half = u64::try_from(pause.as_millis() / 2).unwrap_or(u64::MAX);
         self.due = now + pause / 2 + Duration::from_millis(rng.below(half));
     }
 
-    /// The connection it was made over is gone: it is made anew, and calls find us again.
+    /// The connection it was made over is gone: it is made anew, and calls find us again; not at once for ever, where every
+    /// connection is closed.
     pub fn connection_lost(&mut self, now: Instant, connection: ConnId) {
         if self.flow.is_some_and(|flow| flow.connection == Some(connection)) {
-            self.due = self.due.min(now + FIRST_PAUSE / 5);
+            self.due = self.due.min(now + doubled(FIRST_PAUSE / 5, self.losses));
+            self.losses = self.losses.saturating_add(1);
+        }
+    }
+
+    /// The account, or where it is, has changed: it is made anew at once, and what stands counts until then.
+    pub fn begin_anew(&mut self, now: Instant) {
+        if !self.is_leaving {
+            (self.due, self.failures, self.wanted) = (now, 0, WANTED);
+            self.call_id = CompactString::default();
         }
     }
 
@@ -183,6 +200,11 @@ impl Registration {
             }
         }
     }
+}
+
+/// `first` times two for each one before, up to the last pause.
+fn doubled(first: Duration, before: u32) -> Duration {
+    first.saturating_mul(1 << before.min(10)).min(LAST_PAUSE)
 }
 
 #[cfg(test)]

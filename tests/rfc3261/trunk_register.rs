@@ -236,3 +236,76 @@ fn a_registration_under_tls_opens_no_door_for_datagrams() {
     world.send(&trunk, &trunk.invite(&uri));
     world.take(&alice(), "INVITE");
 }
+
+#[test]
+fn too_brief_without_end_is_asked_again_with_pauses() {
+    let mut world = World::of(&toml());
+    let mut sent = 0;
+    for _ in 0..1_000 {
+        world.run(600);
+        for register in world.take_all(&psap(), "REGISTER") {
+            sent += 1;
+            let least = register.msg.header("Expires").parse::<u32>().unwrap() + 1;
+            world.send(&psap(), &psap().reply(&register.msg, 423).with("Min-Expires", &least.to_string()));
+        }
+    }
+    assert!((2..20).contains(&sent), "{sent} in ten minutes");
+}
+
+#[test]
+fn a_registrar_that_closes_every_connection_is_not_called_without_end() {
+    let mut world = World::of(&toml().change("sip:203.0.113.80:5080", "sip:203.0.113.80:5080;transport=tcp"));
+    let mut sent = 0;
+    for _ in 0..1_000 {
+        world.run(600);
+        for register in world.take_all(&psap(), "REGISTER") {
+            sent += 1;
+            let trunk = Agent { connection: register.connection, ..psap() };
+            world.send(&trunk, &ok(&register.msg, 3600));
+            world.input(Input::Closed { connection: register.connection.unwrap() });
+        }
+    }
+    assert!((8..20).contains(&sent), "{sent} in ten minutes");
+}
+
+#[test]
+fn odd_answers_of_a_registrar() {
+    let ours = "<sip:carrier-user@192.0.2.1:5060>";
+    // Lines of its 200, and seconds until it is renewed.
+    let table: [(&[(&str, &str)], u64); 8] = [
+        (&[], 2_700),
+        (&[("Contact", "<sip:carrier-user@198.51.100.1:5060>;expires=17, <sip:x@192.0.2.1>;expires=9")], 2_700),
+        (&[("Contact", &format!("{ours};expires=0"))], 7),
+        (&[("Contact", &format!("{ours};expires=4294967295"))], 64_800),
+        (&[("Contact", &format!("{ours};expires=99999999999999999999"))], 2_700),
+        (&[("Contact", &format!("{ours};expires=-5")), ("Expires", "100")], 75),
+        (&[("Contact", "*"), ("Expires", "0")], 7),
+        (&[("Service-Route", "<sip:203.0.113.99;lr>"), ("Path", "<sip:203.0.113.99;lr>"), ("Expires", "100")], 75),
+    ];
+    for (lines, seconds) in table {
+        let mut world = World::of(&toml());
+        world.run(0);
+        let register = world.take(&psap(), "REGISTER");
+        let bare = psap().reply(&register, 200).without("Contact");
+        world.send(&psap(), &lines.iter().fold(bare, |answer, (name, value)| answer.with(name, value)));
+        assert_eq!(standing(&world), RegistrationState::Registered, "{lines:?}");
+        world.run(seconds * 1_000 - 1_000);
+        world.none(&psap(), "REGISTER");
+        world.run(2_000);
+        assert!(!world.take_all(&psap(), "REGISTER").is_empty(), "{lines:?}");
+        world.silent();
+    }
+    // It sends us elsewhere, or away for a year: it is asked again, itself, and soon.
+    let away =
+        [(302, ("Contact", "<sip:203.0.113.99:5060>")), (503, ("Retry-After", "31536000")), (305, ("Contact", ours))];
+    for (code, (name, value)) in away {
+        let mut world = World::of(&toml());
+        world.run(0);
+        let register = world.take(&psap(), "REGISTER");
+        world.send(&psap(), &psap().reply(&register, code).set(name, value));
+        assert_eq!(standing(&world), RegistrationState::Failed);
+        world.run(5_000);
+        assert!(!world.take_all(&psap(), "REGISTER").is_empty(), "{code}");
+        world.silent();
+    }
+}
