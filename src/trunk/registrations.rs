@@ -11,7 +11,7 @@ use crate::config::{Config, TrunkIdx};
 use crate::transport::{ConnId, Flow, Place};
 
 impl Trunks {
-    /// Those of the trunks in `config`; one that stays keeps its registration.
+    /// Those of the trunks in the configuration; one that stays keeps its registration.
     pub(super) fn reload_registrations(&mut self, was: &Config, now: Instant) {
         let mut old = std::mem::take(&mut self.registrations);
         for trunk in &self.config.trunks {
@@ -68,11 +68,11 @@ impl Trunks {
     }
 
     /// The trunk that we are registered at over a flow to `source`.
-    pub(super) fn registered_at(&self, source: SocketAddr) -> Option<TrunkIdx> {
+    /// Over its transport: anybody writes any address into a datagram.
+    pub(super) fn registered_at(&self, protocol: Protocol, source: SocketAddr) -> Option<TrunkIdx> {
         let is_there = |registration: &Option<Registration>| {
-            registration
-                .as_ref()
-                .is_some_and(|registration| registration.flow.is_some_and(|flow| flow.remote == source))
+            let flow = registration.as_ref().and_then(|registration| registration.flow);
+            flow.is_some_and(|flow| (flow.protocol, flow.remote) == (protocol, source))
         };
         let at = self.registrations.iter().position(is_there)?;
         u32::try_from(at).ok().map(TrunkIdx)

@@ -309,3 +309,33 @@ fn odd_answers_of_a_registrar() {
         world.silent();
     }
 }
+
+#[test]
+fn a_reload_with_another_password_or_place_registers_at_once() {
+    // Refused for its password, it would wait for minutes.
+    let mut world = World::of(&toml().change("s3cret", "wrong"));
+    for _ in 0..600 {
+        world.run(1_000);
+        for register in world.take_all(&psap(), "REGISTER") {
+            world.send(&psap(), &psap().reply(&register.msg, 403));
+        }
+    }
+    world.reload(&toml());
+    world.run(0);
+    world.take(&psap(), "REGISTER");
+
+    // Elsewhere its calls would not come for the better part of an hour. Those of the old place still may: it stands there.
+    let mut world = registered(&closed_toml(), 3600);
+    let moved = Agent::new("psap", "203.0.113.80:5088");
+    world.reload(&closed_toml().change("sip:203.0.113.80:5080", "sip:203.0.113.80:5088"));
+    world.run(0);
+    let register = world.take(&moved, "REGISTER");
+    let hears = |world: &mut World, trunk: &Agent| world.ask(trunk, &trunk.invite("sip:+14255551000@192.0.2.1")).code();
+    assert_eq!((hears(&mut world, &psap()), hears(&mut world, &moved)), (404, 401));
+    world.send(&moved, &ok(&register, 3600));
+    assert_eq!((hears(&mut world, &psap()), hears(&mut world, &moved)), (401, 404));
+    // What changes nothing for it leaves it alone.
+    world.reload(&closed_toml().change("sip:203.0.113.80:5080", "sip:203.0.113.80:5088").add("[other_calls]\n"));
+    world.run(1_000);
+    world.none(&moved, "REGISTER");
+}
