@@ -361,12 +361,12 @@ fn trunk_of(call: &Call) -> CompactString {
 fn state_of(call: &Call) -> State {
     let is_alerting = call.branches.iter().any(|branch| branch.alerting);
     match &call.stage {
-        Stage::Granting(_) => State::Setup,
+        Stage::Granting(_) | Stage::Refusing(_) => State::Setup,
+        Stage::TestLine if call.answered_at.is_none() => State::Setup,
         Stage::Dialling(_) | Stage::Ringing(_) if is_alerting => State::Ringing,
         Stage::Dialling(_) if call.branches.is_empty() => State::Waiting,
         Stage::Ringing(ringing) if ringing.is_holding() => State::Waiting,
         Stage::Dialling(_) | Stage::Ringing(_) => State::Trying,
-        Stage::Refusing(_) => State::Setup,
         Stage::TestLine | Stage::Bridged => State::Answered,
     }
 }

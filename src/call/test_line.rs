@@ -1,9 +1,11 @@
 //! The built-in test line: answers a test call under its temporary number, states it and hangs up (SPEC §7). The number is told
-//! in the header `X-Emergency-Number` of the 200 too; that is all of it where the caller offers no G.711, or no port is free.
+//! in the header `X-Emergency-Number` of the 200 too; that is all of it where the caller offers no G.711, no port is free, or
+//! a browser calls and no rtpengine stands between.
 
 use std::time::Duration;
 
 use super::history::Outcome;
+use super::media::Speaks;
 use super::voice::{described, refused, spoken_of, wants};
 use super::{Alarm, Calls, Parts, Stage};
 use crate::base::E164;
@@ -22,11 +24,22 @@ const SPEAKS: Duration = Duration::from_secs(90);
 
 impl Calls {
     pub(super) fn answer_test(&mut self, parts: &mut Parts<'_>, id: CallId, shown: Shown, invite: &Message) {
-        let now = parts.context.now;
         let Some(call) = self.calls.get_mut(id) else { return };
         call.stage = Stage::TestLine;
-        call.answered_at = Some(now);
+        call.number = Some(shown.number());
         let caller = call.caller;
+        let speaks = Speaks::Test(Box::new(invite.clone()));
+        if self.ask_voice(parts, id, caller, invite, speaks).is_none() {
+            self.test_answers(parts, id, invite);
+        }
+    }
+
+    /// As it can: with a voice, or without.
+    pub(super) fn test_answers(&mut self, parts: &mut Parts<'_>, id: CallId, invite: &Message) {
+        let now = parts.context.now;
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.answered_at = Some(now);
+        let (caller, number) = (call.caller, call.number);
         let spoken = self.spoken(parts, caller, invite);
         let stays = if spoken.is_some() { SPEAKS } else { STAYS };
         let Some(mut content) = spoken.or_else(|| silence(parts, caller, invite)) else {
@@ -34,7 +47,9 @@ impl Calls {
             self.refuse_caller(parts, id, &refusal, Outcome::Failed);
             return;
         };
-        content.lines.push(b"X-Emergency-Number", shown.number().to_string().as_bytes());
+        if let Some(number) = number {
+            content.lines.push(b"X-Emergency-Number", number.to_string().as_bytes());
+        }
         parts.ua.answer(&mut parts.context, caller, Some(&content));
         self.wake(now + stays, id, Alarm::TestOver);
     }
@@ -74,10 +89,17 @@ impl Calls {
     pub(super) fn speak(&mut self, parts: &Parts<'_>, id: CallId) {
         let Some(call) = self.calls.get(id).filter(|call| matches!(call.stage, Stage::TestLine)) else { return };
         let (caller, number) = (call.caller, call.number);
-        let Some(leg) = parts.ua.leg(caller) else { return };
-        for (at, stream) in Stream::all(leg.theirs()).iter().enumerate() {
+        let Some(theirs) = parts.ua.leg(caller).map(|leg| self.heard_of(caller, leg.theirs())) else { return };
+        for (at, stream) in Stream::all(&theirs).iter().enumerate() {
             let voice = spoken_of(stream).filter(|_| wants(stream)).zip(number);
             self.say(caller, at, voice.map(|((codec, payload_type), number)| message(codec, payload_type, number)));
+        }
+    }
+
+    /// Nobody hears it any more.
+    pub(super) fn test_is_mute(&mut self, parts: &Parts<'_>, id: CallId) {
+        if self.calls.get(id).is_some_and(|call| matches!(call.stage, Stage::TestLine)) {
+            self.wake(parts.context.now + STAYS, id, Alarm::TestOver);
         }
     }
 

@@ -1,7 +1,10 @@
 //! What the daemon says itself: descriptions of a stream of G.711 that ends here, and what is heard on it.
 
+use std::net::IpAddr;
+
 use super::history::Outcome;
-use super::{Alarm, Calls, Parts, Stage};
+use super::media::Speaks;
+use super::{Alarm, Call, Calls, Parts, Stage};
 use crate::base::limits;
 use crate::media::{Codec, Kind, Prompt, Stream, Voice};
 use crate::sip::sdp::{Direction, Sdp};
@@ -15,18 +18,27 @@ impl Calls {
     /// none. `None`: no such stream, or no port.
     pub(super) fn spoken(&mut self, parts: &mut Parts<'_>, leg: LegId, message: &Message) -> Option<Content> {
         let Some(description) = sdp::locate(message).and_then(|place| message.body().get(place)) else {
-            let ports = self.own_ports(parts, leg, 0, false)?;
+            let ports = self.own_ports(parts, leg, 0, None, false)?;
             let media = format!("m=audio {} RTP/AVP 0 8\r\na=ptime:20\r\n", ports.rtp);
             return described(parts, leg, ports.address, &media);
         };
         if !Sdp::new(description).well_formed() {
             return None;
         }
+        if let Some((answer, text)) = self.answer_between(leg, description) {
+            return parts.ua.described(leg, &answer, |_| Some(text.to_vec()));
+        }
+        let answer = self.own_answer_to(parts, leg, description)?;
+        parts.ua.described(leg, answer.as_bytes(), |_| None)
+    }
+
+    /// Our answer to an offer in plain RTP.
+    pub(super) fn own_answer_to(&mut self, parts: &Parts<'_>, leg: LegId, description: &[u8]) -> Option<String> {
         let streams = Stream::all(description);
         let (at, (codec, payload_type)) =
             streams.iter().enumerate().find_map(|(at, stream)| Some((at, spoken_of(stream)?)))?;
-        let mux = streams.get(at).is_some_and(|stream| stream.mux);
-        let ports = self.own_ports(parts, leg, at, mux)?;
+        let taken = streams.get(at)?;
+        let ports = self.own_ports(parts, leg, at, taken.address(), taken.mux)?;
         let mut media = String::new();
         for (this, stream) in streams.iter().enumerate() {
             if this != at {
@@ -40,7 +52,7 @@ impl Calls {
             let protocol = String::from_utf8_lossy(stream.protocol);
             media.push_str(&format!("m=audio {} {protocol} {payload_type}\r\n", ports.rtp));
             media.push_str(&format!("a=rtpmap:{payload_type} {name}/8000\r\na=ptime:20\r\n"));
-            media.push_str(if mux { "a=rtcp-mux\r\n" } else { "" });
+            media.push_str(if stream.mux { "a=rtcp-mux\r\n" } else { "" });
             // RFC 3264 §6.1
             media.push_str(match (stream.direction, wants(stream)) {
                 (Direction::SendRecv, true) => "a=sendrecv\r\n",
@@ -49,7 +61,7 @@ impl Calls {
                 (Direction::RecvOnly | Direction::Inactive, false) => "a=inactive\r\n",
             });
         }
-        described(parts, leg, ports.address, &media)
+        Some(text_of(ports.address, &media))
     }
 
     /// A callback waits for its phone: the call taker is told so by a voice, where the configuration wants it and the offer
@@ -61,12 +73,26 @@ impl Calls {
         if self.is_told(caller) {
             return false;
         }
+        self.ask_voice(parts, id, caller, invite, Speaks::Hold).is_some() || self.say_hold(parts, id, invite)
+    }
+
+    fn say_hold(&mut self, parts: &mut Parts<'_>, id: CallId, invite: &Message) -> bool {
+        let Some(caller) = self.calls.get(id).map(|call| call.caller) else { return false };
         let content = self.say_early(parts, caller, invite, &[Prompt::Hold, Prompt::Pause], true);
         let is_said = content.is_some();
         if let Some(call) = self.calls.get_mut(id) {
             call.announced = content;
         }
         is_said
+    }
+
+    /// rtpengine has said how, or will not: the call taker is told, unless there is more to tell by now.
+    pub(super) fn hold_is_said(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(Call { stage: Stage::Ringing(ringing), caller, .. }) = self.calls.get(id) else { return };
+        let (invite, caller) = (ringing.invite.clone(), *caller);
+        if !self.is_told(caller) && !self.say_hold(parts, id, &invite) {
+            parts.ua.progress(&mut parts.context, caller, 182, None, None);
+        }
     }
 
     /// 183 to the first INVITE of a leg, and a voice; what was described. `None`: the offer has no G.711, or no port is free.
@@ -78,8 +104,9 @@ impl Calls {
         prompts: &[Prompt],
         repeats: bool,
     ) -> Option<Content> {
-        let description = sdp::locate(invite).and_then(|place| invite.body().get(place))?;
-        let streams = Stream::all(description);
+        let description = invite.slice(invite.body().get(sdp::locate(invite)?)?);
+        let description = self.heard_of(leg, &description);
+        let streams = Stream::all(&description);
         let (at, (codec, payload_type)) =
             streams.iter().enumerate().find_map(|(at, stream)| Some((at, spoken_of(stream)?)))?;
         streams.get(at).filter(|stream| wants(stream))?;
@@ -109,11 +136,18 @@ impl Calls {
             call.caller = leg;
         }
         self.open_media(id, leg, None);
+        if self.ask_voice(parts, id, leg, invite, Speaks::Refusal(Box::new(invite.clone()))).is_none() {
+            self.say_refusal(parts, id, invite);
+        }
+        true
+    }
+
+    pub(super) fn say_refusal(&mut self, parts: &mut Parts<'_>, id: CallId, invite: &Message) {
+        let Some(leg) = self.calls.get(id).map(|call| call.caller) else { return };
         match self.say_early(parts, leg, invite, &[Prompt::Pause, Prompt::Refused], false) {
             Some(_) => self.wake(parts.context.now + limits::REFUSAL, id, Alarm::RefusalOver),
             None => self.refusal_over(parts, id),
         }
-        true
     }
 
     /// The refusal has been said, or has taken long enough.
@@ -148,6 +182,11 @@ pub(super) fn spoken_of(stream: &Stream<'_>) -> Option<(Codec, u8)> {
     if takes { stream.g711() } else { None }
 }
 
+/// True for a stream that we could take if it were plain RTP.
+pub(super) fn is_in_need(stream: &Stream<'_>) -> bool {
+    stream.kind == Kind::Audio && stream.port != 0 && stream.is_rtp() && stream.g711().is_some()
+}
+
 /// The m= line of a stream that is not taken.
 pub(super) fn refused(stream: &Stream<'_>) -> String {
     let name = String::from_utf8_lossy(stream.name);
@@ -156,8 +195,11 @@ pub(super) fn refused(stream: &Stream<'_>) -> String {
     format!("m={name} 0 {protocol} {}\r\n", formats.split_whitespace().next().unwrap_or("0"))
 }
 
-pub(super) fn described(parts: &mut Parts<'_>, leg: LegId, address: std::net::IpAddr, media: &str) -> Option<Content> {
+pub(super) fn described(parts: &mut Parts<'_>, leg: LegId, address: IpAddr, media: &str) -> Option<Content> {
+    parts.ua.described(leg, text_of(address, media).as_bytes(), |_| None)
+}
+
+fn text_of(address: IpAddr, media: &str) -> String {
     let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-    let text = format!("v=0\r\no=- 1 1 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n{media}");
-    parts.ua.described(leg, text.as_bytes(), |_| None)
+    format!("v=0\r\no=- 1 1 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n{media}")
 }

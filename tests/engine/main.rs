@@ -5,6 +5,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod own_voice;
 mod refused;
 
 #[path = "../rfc3261/bodies.rs"]

@@ -3,6 +3,7 @@
 //! A story is a folder of `sip-scenarios/`; to add one is to add a folder.
 #![allow(clippy::disallowed_methods)]
 
+mod browser;
 mod certificates;
 mod daemon;
 mod ears;
@@ -46,7 +47,13 @@ fn main() {
     let yardstick = Trial::test("expectations-can-fail", || expect::self_check().map_err(Failed::from));
     let trials = phones::all().into_iter().map(called).chain(parties::all().into_iter().map(met));
     let numbers = Trial::test("test-line::ten-numbers-are-understood", || test_line::play().map_err(Failed::from));
+    let browsers = browser::all().map(|(name, play)| Trial::test(name, move || play().map_err(Failed::from)));
     let behind_nat = Trial::test("nat::two-phones-with-one-address", || nat::play().map_err(Failed::from));
-    let trials = trials.chain([numbers, behind_nat]).chain(names.into_iter().map(told)).chain([yardstick]).collect();
+    let trials = trials
+        .chain(browsers)
+        .chain([numbers, behind_nat])
+        .chain(names.into_iter().map(told))
+        .chain([yardstick])
+        .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -65,3 +65,15 @@ fn nothing_is_told_of_phones_nor_of_browsers_with_an_rtpengine_nor_where_media_p
     world.take(&psap(), "INVITE");
     assert_eq!(told(&world), 0.0);
 }
+
+/// Rule 7.1b: without a voice, the number is in the header.
+#[test]
+fn a_browser_that_dials_933_is_told_of_too() {
+    for (toml, tells) in [(Toml::secure().relay(), 1.0), (Toml::secure(), 0.0)] {
+        let (mut world, browser) = world(toml);
+        world.send(&browser, &browser.request("INVITE", "sip:933@example.com").sdp(&offer()));
+        let ok = world.take(&browser, "200");
+        assert_eq!(ok.header("X-Emergency-Number"), "+14255551000");
+        assert_eq!(told(&world), tells);
+    }
+}

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use compact_str::{CompactString, format_compact};
 
+use super::count::COUNT;
 use super::health::Count;
+use super::own::Speaks;
 use crate::base::{Instant, Protocol};
 use crate::call::ring::Resumed;
 use crate::call::{Calls, Parts};
@@ -17,20 +18,17 @@ use crate::dialog::Exchange;
 use crate::media::Stream;
 use crate::media::ng::{AskId, Client, Command, Heard, Profile, Refused, Reply};
 use crate::media::scrub;
-use crate::ua::{CallId, Event, Leg, LegId, Stage};
+use crate::ua::{CallId, Event, Leg, LegId};
 
 /// Descriptions of a pair of legs that are remembered with what became of them.
 const KNOWN: usize = 8;
-/// How often rtpengine is asked what has arrived.
-const COUNT: Duration = Duration::from_secs(5);
-
 /// A pair of legs, as rtpengine knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::call) struct SessionId(u64);
 
 #[derive(Default)]
 pub(super) struct Engine {
-    client: Client,
+    pub(super) client: Client,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     last: u64,
     pub(super) asks: BTreeMap<AskId, Purpose>,
@@ -53,25 +51,25 @@ pub(super) struct Parked {
 }
 
 pub(super) struct Session {
-    name: CompactString,
+    pub(super) name: CompactString,
     pub(super) call: CallId,
-    instance: Option<SocketAddr>,
+    pub(super) instance: Option<SocketAddr>,
     pub(super) hub: LegId,
-    /// `None`: it is not called yet.
+    /// `None`: it is not called yet. [`own_voice`]: we speak ourselves.
     pub(super) spoke: Option<LegId>,
     /// Who made the last offer: the hub?
     pub(super) offered_by_hub: bool,
     pub(super) is_answered: bool,
-    known: VecDeque<Known>,
+    pub(super) known: VecDeque<Known>,
     /// Of hub and spoke.
     pub(super) counts: [Vec<Count>; 2],
     wants: Profile,
 }
 
-struct Known {
-    by_hub: bool,
-    original: Bytes,
-    text: Bytes,
+pub(super) struct Known {
+    pub(super) by_hub: bool,
+    pub(super) original: Bytes,
+    pub(super) text: Bytes,
 }
 
 /// What was asked, and what for.
@@ -96,15 +94,27 @@ pub(super) enum Purpose {
         asked: Bytes,
         resume: Resume,
     },
+    /// Between a leg and our own voice: its offer, then our answer.
+    Voice {
+        session: SessionId,
+        name: CompactString,
+        call: CallId,
+        by_hub: bool,
+        original: Bytes,
+        speaks: Speaks,
+    },
     Count {
         session: SessionId,
     },
 }
 
 impl Purpose {
-    const fn session(&self) -> SessionId {
+    pub(super) const fn session(&self) -> SessionId {
         match self {
-            Self::Crossing { session, .. } | Self::First { session, .. } | Self::Count { session } => *session,
+            Self::Crossing { session, .. }
+            | Self::First { session, .. }
+            | Self::Voice { session, .. }
+            | Self::Count { session } => *session,
         }
     }
 }
@@ -155,7 +165,7 @@ pub(super) struct Crossing {
 }
 
 impl Engine {
-    fn session(&self, one: LegId, other: LegId) -> Option<(SessionId, &Session)> {
+    pub(super) fn session(&self, one: LegId, other: LegId) -> Option<(SessionId, &Session)> {
         let is_it = |session: &Session| {
             let legs = [Some(session.hub), session.spoke];
             legs == [Some(one), Some(other)] || legs == [Some(other), Some(one)]
@@ -163,7 +173,14 @@ impl Engine {
         self.sessions.iter().find(|(_, session)| is_it(session)).map(|(id, session)| (*id, session))
     }
 
-    fn open(&mut self, call: CallId, hub: LegId, spoke: Option<LegId>, name: u64, wants: Profile) -> SessionId {
+    pub(super) fn open(
+        &mut self,
+        call: CallId,
+        hub: LegId,
+        spoke: Option<LegId>,
+        name: u64,
+        wants: Profile,
+    ) -> SessionId {
         self.last += 1;
         let session = Session {
             name: format_compact!("sosbridge-{name:016x}-{:x}", self.last),
@@ -181,7 +198,7 @@ impl Engine {
         SessionId(self.last)
     }
 
-    fn is_lost(&self, session: SessionId) -> bool {
+    pub(super) fn is_lost(&self, session: SessionId) -> bool {
         let instance = self.sessions.get(&session).and_then(|session| session.instance);
         instance.is_some_and(|instance| !self.client.is_up(instance))
     }
@@ -234,7 +251,7 @@ impl Session {
         self.hub == leg || self.spoke == Some(leg)
     }
 
-    fn learn(&mut self, by_hub: bool, original: Bytes, text: Bytes) {
+    pub(super) fn learn(&mut self, by_hub: bool, original: Bytes, text: Bytes) {
         if let Some(counts) = self.counts.get_mut(usize::from(!by_hub)) {
             Count::describe(counts, &original);
         }
@@ -244,12 +261,12 @@ impl Session {
     }
 }
 
-const fn tag(is_hub: bool) -> &'static str {
+pub(super) const fn tag(is_hub: bool) -> &'static str {
     if is_hub { "hub" } else { "spoke" }
 }
 
 /// What a leg takes: as its own description says, else as what it speaks over.
-fn profile_of(leg: &Leg) -> Profile {
+pub(super) fn profile_of(leg: &Leg) -> Profile {
     let said = leg.offer().unwrap_or(leg.theirs());
     match Stream::all(said).first().map(|stream| stream.protocol) {
         Some(protocol) if protocol.starts_with(b"UDP/TLS/") => Profile::Browser,
@@ -312,6 +329,7 @@ impl Calls {
             Purpose::Crossing { session, name, asked, .. } | Purpose::First { session, name, asked, .. } => {
                 (*session, name, asked)
             }
+            Purpose::Voice { session, name, original, .. } => (*session, name, original),
             Purpose::Count { session } => return self.engine_counted(parts, *session, heard.reply),
         };
         let text = described(heard.reply, asked);
@@ -359,6 +377,12 @@ impl Calls {
                 };
                 self.resume(parts, id.ok(), heard.ask, resume);
             }
+            Purpose::Voice { call, by_hub, original, speaks, .. } => {
+                if let (Some(known), Ok(text)) = (self.media.engine.sessions.get_mut(&session), text) {
+                    known.learn(by_hub, original, text);
+                }
+                self.voice_said(parts, (call, session), heard.ask, by_hub, speaks);
+            }
             Purpose::Count { .. } => {}
         }
     }
@@ -405,7 +429,7 @@ impl Calls {
             Purpose::First { session, resume: other, .. } => {
                 engine.sessions.get(session).is_some_and(|session| session.call == id) && resume.is_same(other)
             }
-            Purpose::Crossing { .. } | Purpose::Count { .. } => false,
+            Purpose::Crossing { .. } | Purpose::Voice { .. } | Purpose::Count { .. } => false,
         };
         if engine.asks.values().any(is_same) {
             return Start::Later;
@@ -493,7 +517,7 @@ impl Calls {
 
     /// The one who answered has an offer of an instance that nobody joins with his answer: he is offered the other one's own
     /// description when the call is up.
-    fn gone_astray(&mut self, parts: &mut Parts<'_>, id: CallId, answerer: Option<LegId>) {
+    pub(super) fn gone_astray(&mut self, parts: &mut Parts<'_>, id: CallId, answerer: Option<LegId>) {
         let (Some(answerer), Some(call)) = (answerer, self.calls.get_mut(id)) else { return };
         call.alignment.expect_too(answerer);
         if self.other(id, answerer).is_some() {
@@ -507,79 +531,6 @@ impl Calls {
             let command = Command::Delete { call: &name };
             self.media.engine.client.ask(parts.context.now, parts.context.rng, Some(instance), &command);
         }
-    }
-
-    /// How the calls fare; those of an instance that is gone go on without it.
-    fn ask_counts(&mut self, parts: &mut Parts<'_>) {
-        let mut lost = Vec::new();
-        let engine = &mut self.media.engine;
-        for (id, session) in engine.sessions.iter().filter(|(_, session)| session.is_answered) {
-            if engine.is_lost(*id) {
-                lost.push(*id);
-                continue;
-            }
-            let command = Command::Query { call: &session.name };
-            let (now, rng) = (parts.context.now, &mut *parts.context.rng);
-            let ask = session.instance.and_then(|instance| engine.client.ask(now, rng, Some(instance), &command));
-            if let Some(ask) = ask {
-                engine.asks.insert(ask, Purpose::Count { session: *id });
-            }
-        }
-        for session in lost {
-            self.go_on_without(parts, session);
-        }
-        self.tell_refused(parts);
-    }
-
-    /// An offer that came to nothing has changed what rtpengine believes of its side: it is told again what holds.
-    fn tell_refused(&mut self, parts: &mut Parts<'_>) {
-        let engine = &self.media.engine;
-        let open = engine.sessions.iter().filter(|(_, session)| !session.is_answered);
-        let open: Vec<_> =
-            open.filter_map(|(id, session)| Some((*id, session.call, session.hub, session.spoke?))).collect();
-        for (id, call, hub, spoke) in open {
-            let is_quiet = |leg: LegId| {
-                parts
-                    .ua
-                    .leg(leg)
-                    .is_some_and(|leg| leg.stage() == Stage::Confirmed && leg.exchange() == Exchange::Stable)
-            };
-            let engine = &self.media.engine;
-            let is_asked = engine.asks.values().any(|purpose| purpose.session() == id);
-            let is_settled = self.other(call, hub) == Some(spoke)
-                && self.calls.get(call).is_some_and(|call| !call.alignment.is_expected());
-            let Some(session) = self.media.engine.sessions.get_mut(&id) else { continue };
-            if is_asked || !is_settled || ![hub, spoke].into_iter().all(is_quiet) {
-                continue;
-            }
-            let (by_hub, to) = (session.offered_by_hub, if session.offered_by_hub { spoke } else { hub });
-            session.known.retain(|known| known.by_hub != by_hub);
-            self.unsettle(parts, call, to);
-        }
-    }
-
-    /// Nobody joins the two legs any more: each is offered what the other one says.
-    fn go_on_without(&mut self, parts: &mut Parts<'_>, id: SessionId) {
-        let Some(session) = self.media.engine.sessions.get(&id) else { return };
-        let (call, spoke) = (session.call, session.spoke);
-        self.media.engine.close(|session, _| session == id);
-        self.gone_astray(parts, call, spoke);
-    }
-
-    fn engine_counted(&mut self, parts: &mut Parts<'_>, id: SessionId, reply: Option<Result<Reply, Refused>>) {
-        // It has begun anew, or has given the call up.
-        if let Some(Err(Refused::Error(reason))) = &reply {
-            tracing::warn!(%reason, "rtpengine has lost a call, which goes on without it");
-            return self.go_on_without(parts, id);
-        }
-        let Some(session) = self.media.engine.sessions.get_mut(&id) else { return };
-        let Some(Ok(Reply::Counted(sides))) = reply else { return };
-        for side in sides {
-            if let Some(counts) = session.counts.get_mut(usize::from(side.tag != tag(true))) {
-                Count::renew(counts, &side.streams, parts.context.now);
-            }
-        }
-        self.tell_silence(parts, id);
     }
 }
 

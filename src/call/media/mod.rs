@@ -5,8 +5,10 @@
 //! A pair is taken when the first description that names it is written, and given back when the leg is no longer of its
 //! call, or names it no more. It is never in two legs.
 
+mod count;
 mod engine;
 mod health;
+mod own;
 mod park;
 mod passage;
 mod settle;
@@ -26,6 +28,7 @@ use crate::ua::{CallId, LegId};
 
 pub(super) use engine::{Opening, Resume, Start};
 pub use health::MediaHealth;
+pub(super) use own::Speaks;
 pub(super) use passage::Passage;
 
 /// The pairs, and whose they are.
@@ -271,9 +274,16 @@ impl Calls {
         }
     }
 
-    /// The pair of one stream of a leg that talks to nobody but us; `None`: the bank is empty.
-    pub(super) fn own_ports(&mut self, parts: &Parts<'_>, leg: LegId, at: usize, mux: bool) -> Option<Ports> {
-        let is_ipv4 = self.is_ipv4(parts, leg, None);
+    /// The pair of one stream of a leg that talks to nobody but us; `says`: where its peer is. `None`: the bank is empty.
+    pub(super) fn own_ports(
+        &mut self,
+        parts: &Parts<'_>,
+        leg: LegId,
+        at: usize,
+        says: Option<IpAddr>,
+        mux: bool,
+    ) -> Option<Ports> {
+        let is_ipv4 = self.is_ipv4(parts, leg, says);
         // We speak on behalf of emergency calls only.
         let ports = self.media.ensure(leg, at, is_ipv4, Claim::Emergency);
         let media = self.media.legs.get_mut(&leg)?;

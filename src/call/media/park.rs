@@ -53,8 +53,11 @@ impl Calls {
             self.media.engine.parked.insert(id, parked);
             return None;
         }
-        let Some(crossing) = self.crossing(parts, id, leg, &event) else { return Some(event) };
-        let Some(ask) = self.ask_crossing(parts, id, crossing) else { return Some(event) };
+        let ask = match self.crossing(parts, id, leg, &event) {
+            Some(crossing) => self.ask_crossing(parts, id, crossing),
+            None => self.ask_for_test_line(parts, id, leg, &event),
+        };
+        let Some(ask) = ask else { return Some(event) };
         if let Some(branch) = self.branch(id, leg) {
             branch.heard = true;
         }

@@ -135,14 +135,14 @@ impl Calls {
     }
 
     /// True when a browser makes this offer, or is to take it: it speaks DTLS-SRTP with ICE and nothing else (RFC 8834).
-    fn is_of_browser(&self, parts: &Parts<'_>, to: LegId, offer: &[u8]) -> bool {
+    pub(super) fn is_of_browser(&self, parts: &Parts<'_>, to: LegId, offer: &[u8]) -> bool {
         let is_web = |protocol: Protocol| matches!(protocol, Protocol::Ws | Protocol::Wss);
         let is_dtls = Stream::all(offer).iter().any(|stream| stream.protocol.starts_with(b"UDP/TLS/"));
         is_dtls || parts.ua.leg(to).is_some_and(|leg| is_web(leg.flow().protocol))
     }
 
     /// The relay carries what it cannot convert: nobody will hear anything, and the operator is told.
-    fn not_converted(&mut self, leg: LegId) {
+    pub(super) fn not_converted(&mut self, leg: LegId) {
         let Some(id) = self.media.legs.get(&leg).map(|media| media.call) else { return };
         let Some(call) = self.calls.get_mut(id) else { return };
         let before = call.note.take().unwrap_or_default();
@@ -158,7 +158,7 @@ impl Calls {
 
     /// True when the two are joined by the relay and not by each other's address: a trunk that says `pass` gets the description
     /// as it is.
-    fn relays(&self, parts: &Parts<'_>, from: LegId, to: LegId) -> bool {
+    pub(super) fn relays(&self, parts: &Parts<'_>, from: LegId, to: LegId) -> bool {
         let named = |leg: LegId| self.media.legs.get(&leg).and_then(|media| media.mode);
         mode_of(parts, [named(from), named(to)]) != MediaMode::Pass
     }
@@ -245,6 +245,6 @@ pub(super) fn mode_of(parts: &Parts<'_>, named: [Option<MediaMode>; 2]) -> Media
     }
 }
 
-fn address_of(parts: &Parts<'_>, is_ipv4: bool) -> Option<IpAddr> {
+pub(super) fn address_of(parts: &Parts<'_>, is_ipv4: bool) -> Option<IpAddr> {
     parts.config.media.addresses.iter().copied().find(|address| address.is_ipv4() == is_ipv4)
 }

@@ -56,6 +56,7 @@ impl Calls {
         let slots = present.iter().filter_map(|leg| self.media.legs.get(leg)).flat_map(|media| media.slots.iter());
         let own = slots.flatten().map(|slot| slot.ports).collect();
         for leg in &present {
+            self.end_own(parts, *leg);
             self.settle_leg(parts, *leg, &own);
         }
         self.join(caller, callee.or(early));
@@ -70,13 +71,16 @@ impl Calls {
         let Some(media) = self.media.legs.get_mut(&id).filter(|media| !media.slots.is_empty()) else { return };
         let Some(leg) = parts.ua.leg(id) else { return };
         let is_open = leg.is_early() || leg.exchange() != Exchange::Stable;
-        let ours = Stream::all(leg.ours());
         let theirs: Bytes = match leg.theirs() {
             theirs if !theirs.is_empty() => theirs.clone(),
             _ if !media.preview.is_empty() => media.preview.clone(),
             _ => leg.offer().cloned().unwrap_or_default(),
         };
-        let theirs = Stream::all(&theirs);
+        // Where rtpengine stands between, it is the peer.
+        let (own_ours, own_theirs) = self.media.engine.between(id, &theirs).unzip();
+        let is_between = own_ours.is_some();
+        let (ours, theirs) = (own_ours.unwrap_or_else(|| leg.ours().clone()), own_theirs.unwrap_or(theirs));
+        let (ours, theirs) = (Stream::all(&ours), Stream::all(&theirs));
         let mut unneeded: SmallVec<[usize; 4]> = SmallVec::new();
         for (at, slot) in media.slots.iter_mut().enumerate() {
             let Some(slot) = slot else { continue };
@@ -91,16 +95,17 @@ impl Calls {
                 false => ours.get(at).map(|stream| stream.mux),
             };
             let from = leg.flow().remote.ip().to_canonical();
+            let from = stream.address().filter(|_| is_between).unwrap_or(from);
             let mut peer = stream.peer(from, stream.mux && told_mux.unwrap_or(false));
-            let is_barred = |place: &SocketAddr| is_barred(parts.config, own, leg.is_server(), *place);
-            let is_inner = stream.is_inner(from, leg.is_behind_proxy());
+            let is_barred = |place: &SocketAddr| !is_between && is_barred(parts.config, own, leg.is_server(), *place);
+            let is_inner = !is_between && stream.is_inner(from, leg.is_behind_proxy());
             let is_far = leg.is_behind_proxy() || stream.address().is_some_and(|own| own.is_ipv4() != from.is_ipv4());
             // Nobody is taken for a peer that does not know the port yet.
             peer.is_anywhere = is_inner && is_far && media.told_of.is_some();
             peer.rtcp = peer.rtcp.filter(|place| !is_barred(place));
             peer.reach = match peer.rtp {
                 Some(place) if is_barred(&place) => Reach::Hidden,
-                _ if leg.is_server() => Reach::Trusted,
+                _ if leg.is_server() || is_between => Reach::Trusted,
                 _ if is_inner => Reach::Hidden,
                 _ if is_urgent => Reach::Trusted,
                 _ => Reach::Described,

@@ -4,6 +4,7 @@ The argument is the folder that `install` has made. The page is jssip.html; this
 over a pair of pipes (--remote-debugging-pipe), each message ended by a zero byte.
 """
 
+import base64
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import wave
 
 BROWSER = "/usr/bin/chromium-headless-shell"
 FLAGS = [
@@ -105,9 +107,21 @@ class Browser:
         """What the page tells goes out; what goes wrong in it goes to the log."""
         method, params = message.get("method"), message.get("params", {})
         if method == "Runtime.bindingCalled":
-            print(params["payload"], flush=True)
+            print(json.dumps(kept(json.loads(params["payload"]))), flush=True)
         elif method == "Runtime.exceptionThrown" or message.get("result", {}).get("exceptionDetails"):
             print(json.dumps(message), file=sys.stderr, flush=True)
+
+
+def kept(event):
+    """What it tells, with a recording in a file."""
+    if event["event"] == "recording":
+        event["file"] = os.path.abspath("recording.wav")
+        with wave.open(event["file"], "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(event["rate"])
+            file.writeframes(base64.b64decode(event.pop("sound")))
+    return event
 
 
 def main():

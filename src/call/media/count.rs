@@ -1,0 +1,101 @@
+//! How calls fare that go through rtpengine, asked every few seconds: what has arrived, whether it still knows them, and whether it
+//! still believes an offer that came to nothing.
+
+use std::time::Duration;
+
+use super::engine::{Purpose, SessionId, tag};
+use super::health::Count;
+use crate::call::{Calls, Parts};
+use crate::dialog::Exchange;
+use crate::media::ng::{Command, Refused, Reply};
+use crate::ua::{LegId, Stage};
+
+/// How often rtpengine is asked what has arrived.
+pub(super) const COUNT: Duration = Duration::from_secs(5);
+
+impl Calls {
+    /// How the calls fare; those of an instance that is gone go on without it.
+    pub(super) fn ask_counts(&mut self, parts: &mut Parts<'_>) {
+        let mut lost = Vec::new();
+        let engine = &mut self.media.engine;
+        for (id, session) in engine.sessions.iter().filter(|(_, session)| session.is_answered) {
+            if engine.is_lost(*id) {
+                lost.push(*id);
+                continue;
+            }
+            // What reaches us of it is counted here.
+            if session.is_own() {
+                continue;
+            }
+            let command = Command::Query { call: &session.name };
+            let (now, rng) = (parts.context.now, &mut *parts.context.rng);
+            let ask = session.instance.and_then(|instance| engine.client.ask(now, rng, Some(instance), &command));
+            if let Some(ask) = ask {
+                engine.asks.insert(ask, Purpose::Count { session: *id });
+            }
+        }
+        for session in lost {
+            self.go_on_without(parts, session);
+        }
+        self.tell_refused(parts);
+    }
+
+    /// An offer that came to nothing has changed what rtpengine believes of its side: it is told again what holds.
+    fn tell_refused(&mut self, parts: &mut Parts<'_>) {
+        let engine = &self.media.engine;
+        let open = engine.sessions.iter().filter(|(_, session)| !session.is_answered);
+        let open: Vec<_> =
+            open.filter_map(|(id, session)| Some((*id, session.call, session.hub, session.spoke?))).collect();
+        for (id, call, hub, spoke) in open {
+            let is_quiet = |leg: LegId| {
+                parts
+                    .ua
+                    .leg(leg)
+                    .is_some_and(|leg| leg.stage() == Stage::Confirmed && leg.exchange() == Exchange::Stable)
+            };
+            let engine = &self.media.engine;
+            let is_asked = engine.asks.values().any(|purpose| purpose.session() == id);
+            let is_settled = self.other(call, hub) == Some(spoke)
+                && self.calls.get(call).is_some_and(|call| !call.alignment.is_expected());
+            let Some(session) = self.media.engine.sessions.get_mut(&id) else { continue };
+            if is_asked || !is_settled || ![hub, spoke].into_iter().all(is_quiet) {
+                continue;
+            }
+            let (by_hub, to) = (session.offered_by_hub, if session.offered_by_hub { spoke } else { hub });
+            session.known.retain(|known| known.by_hub != by_hub);
+            self.unsettle(parts, call, to);
+        }
+    }
+
+    /// Nobody joins the two legs any more: each is offered what the other one says.
+    fn go_on_without(&mut self, parts: &mut Parts<'_>, id: SessionId) {
+        let Some(session) = self.media.engine.sessions.get(&id) else { return };
+        let (call, hub, spoke, is_own) = (session.call, session.hub, session.spoke, session.is_own());
+        if is_own {
+            return self.voice_lost(parts, id, call, hub);
+        }
+        self.media.engine.close(|session, _| session == id);
+        self.gone_astray(parts, call, spoke);
+    }
+
+    pub(super) fn engine_counted(
+        &mut self,
+        parts: &mut Parts<'_>,
+        id: SessionId,
+        reply: Option<Result<Reply, Refused>>,
+    ) {
+        // It has begun anew, or has given the call up.
+        if let Some(Err(Refused::Error(reason))) = &reply {
+            tracing::warn!(%reason, "rtpengine has lost a call, which goes on without it");
+            return self.go_on_without(parts, id);
+        }
+        let Some(session) = self.media.engine.sessions.get_mut(&id) else { return };
+        let Some(Ok(Reply::Counted(sides))) = reply else { return };
+        for side in sides {
+            if let Some(counts) = session.counts.get_mut(usize::from(side.tag != tag(true))) {
+                Count::renew(counts, &side.streams, parts.context.now);
+            }
+        }
+        self.tell_silence(parts, id);
+    }
+}
