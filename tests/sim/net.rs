@@ -94,7 +94,10 @@ impl World {
         let id = self.insert_connection(ConnId(ConnId::ACCEPTED | serial), party);
         let port = 40_000 + u16::try_from(serial % 20_000).unwrap_or(0);
         let remote = SocketAddr::new(self.parties[party].address.ip(), port);
-        self.parties[party].connection = Some(id);
+        // Its own is gone, which it has not heard yet: a phone registers anew over another (RFC 5626 §4.5).
+        if self.parties[party].connection.replace(id).is_some() {
+            self.lost_registration(party);
+        }
         let after = self.delay();
         let at = self.now + after;
         if let Some(connection) = self.connections.get_mut(&id) {
