@@ -25,8 +25,11 @@ impl Calls {
         let status = message.code();
         let Some(branch) = self.branch(id, leg) else { return };
         branch.heard = true;
-        // CONFORMANCE TX-7: the 100 of one leg is not for the other.
-        if status == 100 {
+        // CONFORMANCE TX-7: the 100 of one leg is not for the other. Nor is a 199: the dialog of the caller goes on (RFC 6228 §6).
+        if matches!(status, 100 | 199) {
+            if reliable {
+                self.confirm_alone(parts, id, Box::new((leg, message.clone())));
+            }
             return;
         }
         let is_first = !std::mem::replace(&mut branch.alerting, true);

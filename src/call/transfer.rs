@@ -248,12 +248,14 @@ impl Calls {
     fn target_rings(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, status: u16) {
         let Some(branch) = self.branch(id, leg) else { return };
         branch.heard = true;
-        branch.alerting |= status > 100;
+        // RFC 6228 §6: where one early dialog ends another may ring.
+        let rings = !matches!(status, 100 | 199);
+        branch.alerting |= rings;
         if let Some((target, remote)) = branch.target {
             parts.trunks.report(parts.context.now, target, remote, Sign::Answered(status));
         }
         let agent = self.calls.get(id).and_then(|call| call.transfer.as_deref()).map(|transfer| transfer.agent);
-        if let Some(agent) = agent.filter(|_| status > 100) {
+        if let Some(agent) = agent.filter(|_| rings) {
             parts.ua.notify(&mut parts.context, agent, status);
         }
     }

@@ -330,3 +330,22 @@ fn di_15_max_forwards() {
     assert_eq!(refused.code(), 483);
     assert_eq!(uri_of(refused.header("To")), "sip:bob@example.com");
 }
+
+/// RFC 6228: one branch of a forking trunk is over, the call is not. A reliable one gets its PRACK.
+#[test]
+fn di_10_the_end_of_one_early_dialog_is_not_for_the_caller() {
+    let mut world = World::with_alice();
+    let (_, offered) = world.dialled();
+    world.send(&psap(), &psap().reply(&offered, 180));
+    world.take(&alice(), "180");
+    let ended = offered
+        .respond(199)
+        .set("To", &format!("{};tag=other", offered.header("To")))
+        .set("Contact", &psap().contact());
+    world.send(&psap(), &ended);
+    world.send(&psap(), &ended.clone().with("Require", "100rel").with("RSeq", "3"));
+    world.none(&alice(), "*");
+    assert_eq!(world.take(&psap(), "PRACK").header("RAck"), "3 1 INVITE");
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&psap().offer()));
+    world.take(&alice(), "200");
+}
