@@ -251,7 +251,8 @@ impl Leg {
         let protocol = named.unwrap_or(if ip == self.flow.remote.ip() { self.flow.protocol } else { Protocol::Udp });
         if protocol.is_reliable() && protocol == self.flow.protocol && ip == self.flow.remote.ip() {
             // Once its connection is gone it listens where it says, not on the port it called from (RFC 3261 §18.1.1).
-            if uri.port.is_none() || streams.existing(self.flow).is_some() {
+            let listens = uri.port.is_none() && self.side == Side::Callee;
+            if listens || streams.existing(self.flow).is_some() {
                 return self.flow;
             }
         }

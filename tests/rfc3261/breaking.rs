@@ -139,6 +139,25 @@ fn na_2_bye_to_a_trunk_that_closed_its_connection() {
     world.take(&psap(), "BYE");
 }
 
+/// A trunk that called from a port of the moment listens on that of its Contact, 5060 where that names none (§19.1.2).
+#[test]
+fn na_2_bye_to_a_trunk_that_closed_its_connection_and_names_no_port() {
+    let toml = Toml::default().change("accept_from = [\"203.0.113.80:5080\"]", "accept_from = [\"203.0.113.80/32\"]");
+    let mut world = World::after_a_call(&toml);
+    let trunk = world.connect(Agent { address: "203.0.113.80:41000".parse().unwrap(), ..psap() });
+    let invite = trunk.invite("sip:+14255551000@192.0.2.1").set("Contact", "<sip:psap@203.0.113.80;transport=tcp>");
+    world.send(&trunk, &invite);
+    let ring = world.take(&alice(), "INVITE");
+    let answer = alice().reply(&ring, 200).sdp(&alice().offer());
+    world.send(&alice(), &answer);
+    let ok = world.take(&trunk, "200 INVITE");
+    world.send(&trunk, &Dialog::caller(trunk, &invite, &ok).request("ACK"));
+    world.input(Input::Closed { connection: trunk.connection.unwrap() });
+    let bye = Dialog::callee(alice(), &ring, &answer).request("BYE");
+    assert_eq!(world.ask(&alice(), &bye).code(), 200);
+    world.take(&Agent::new("psap", "203.0.113.80:5060"), "BYE");
+}
+
 /// A phone on TCP is called where it registered from, never at a place of its choosing: a Contact that names a trunk would make
 /// calls of ours of the calls to it.
 #[test]
