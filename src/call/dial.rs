@@ -235,6 +235,10 @@ impl Calls {
         parts.trunks.report(parts.context.now, target, place, Sign::Silent);
         parts.context.streams.silent(place.remote);
         let branch = self.close_branch(parts, id, leg, 408);
+        let started = branch.as_ref().and_then(|branch| self.calls.get(id)?.attempts.get(branch.attempt));
+        if let (Some(attempt), Some(flow)) = (started, parts.ua.leg(leg).map(crate::ua::Leg::flow)) {
+            parts.context.streams.leave(parts.context.now, flow, parts.context.now.since(attempt.started_at));
+        }
         parts.ua.hang_up(&mut parts.context, leg, None);
         self.tried(parts, id, branch, &Refusal::new(408));
     }

@@ -33,7 +33,7 @@ impl Node {
     }
 
     pub(super) fn stream(&mut self, connection: ConnId, bytes: &[u8]) {
-        self.streams.push(connection, bytes);
+        self.streams.push(self.now, connection, bytes);
         while let Some(arrival) = self.streams.next(self.now, connection) {
             match arrival {
                 Arrival::Message(flow, bytes) => self.message(flow, bytes),
@@ -102,10 +102,11 @@ impl Node {
     }
 
     pub(super) fn closed(&mut self, connection: ConnId) {
-        self.streams.closed(self.now, connection);
+        let anew = self.streams.closed(self.now, connection);
         self.registrar.connection_closed(connection);
         self.trunks.connection_lost(self.now, connection);
-        let events = self.transactions.closed(self.now, connection, &mut self.outbox);
+        let reopened = || anew.map(|flow| self.streams.settle(flow));
+        let events = self.transactions.closed(self.now, connection, reopened, &mut self.outbox);
         events.into_iter().for_each(|event| self.transaction_event(event));
     }
 }

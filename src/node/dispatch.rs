@@ -8,7 +8,7 @@ use super::{Node, Output, QueryId};
 use crate::admin::Direction;
 use crate::sip::{self, Lines, Malformed, Message, Method, Name, Scheme, Uri};
 use crate::transaction::{self, ServerId};
-use crate::transport::{Flow, ListenerId, Transmit, response_flow, stun};
+use crate::transport::{ConnId, Flow, ListenerId, Transmit, response_flow, stun};
 use crate::trunk::Sign;
 use crate::ua::{Owner, Refusal};
 
@@ -79,10 +79,10 @@ impl Node {
                 self.events();
                 self.transactions.trying(self.now, transaction, &message, flow, &mut self.outbox);
             }
-            Event::Ack { message, .. } => {
+            Event::Ack { message, flow } => {
                 if let Some(leg) = self.ua.leg_of(&message) {
                     let (_, mut parts) = self.parts();
-                    parts.ua.acknowledged(&mut parts.context, leg, &message);
+                    parts.ua.acknowledged(&mut parts.context, leg, &message, flow);
                 }
             }
             Event::Cancel { invite, owner: Some(Owner::Leg(leg)), message } => {
@@ -236,14 +236,25 @@ impl Node {
         self.outbox = outbox;
     }
 
-    /// A new connection for a response whose own is gone: to where the request came from, at the port of its sent-by
-    /// (RFC 3261 §18.2.2). Only to trunks: what is not one listens to nobody behind its NAT, or is a stranger who would have us
-    /// open connections.
+    /// A new connection for what was meant for one that is gone: for a response to where the request came from, at the port of its
+    /// sent-by (RFC 3261 §18.2.2), for a CANCEL or an ACK to where its INVITE went (§9.1, §17.1.1.3). Only to trunks and PBXs: what
+    /// is neither listens to nobody behind its NAT, or is a stranger who would have us open connections.
     fn way_back(&mut self, flow: Flow, bytes: &Bytes) -> Option<Flow> {
-        let is_response = bytes.starts_with(b"SIP/2.0 ") && self.config.trunk_accepting(flow.remote).is_some();
-        let response = Message::parse(bytes.clone()).ok().filter(|_| is_response)?;
-        let port = response.top_via().port.unwrap_or(flow.protocol.default_port());
-        Some(self.streams.settle(Flow { remote: SocketAddr::new(flow.remote.ip(), port), connection: None, ..flow }))
+        let is_ours = flow.connection.is_some_and(|connection| connection.0 & ConnId::ACCEPTED == 0);
+        let mut there = flow;
+        let is_known = if bytes.starts_with(b"SIP/2.0 ") {
+            let response = Message::parse(bytes.clone()).ok()?;
+            there.remote.set_port(response.top_via().port.unwrap_or(flow.protocol.default_port()));
+            there.connection = None;
+            self.trunks.accepts(flow.protocol, flow.remote).is_some()
+                || self.config.pbx_accepting(flow.remote, &[]).is_some()
+                || (flow.protocol.is_secure() && self.trunks.peer_at(flow.protocol, there.remote).is_some())
+        } else {
+            is_ours && [&b"CANCEL "[..], b"ACK "].iter().any(|method| bytes.starts_with(method))
+        };
+        let there = is_known.then(|| self.streams.settle(there))?;
+        self.connect();
+        self.streams.existing(there)
     }
 
     fn count_out(&self, flow: &Flow, bytes: &[u8]) {

@@ -209,6 +209,9 @@ impl Node {
     pub(super) fn errand_lost(&mut self, number: u32, sign: Sign) {
         let Some(errand) = self.errands.sent.remove(&number) else { return };
         self.trunks.report(self.now, errand.target, errand.place, sign);
+        if sign == Sign::Silent {
+            self.streams.leave(self.now, errand.flow, self.config.timers.t1 * 64);
+        }
         if let Purpose::Register(_) = errand.purpose {
             let status = if sign == Sign::Silent { 408 } else { 503 };
             self.register_over(&errand, Outcome::Lost(status));

@@ -82,6 +82,8 @@ pub(super) struct Client<O> {
     pub kept: Bytes,
     /// The datagram in whose place it went over a connection.
     pub otherwise: Option<Box<(Flow, Bytes)>>,
+    /// It was sent again over another connection.
+    pub is_repeated: bool,
 }
 
 impl<O: Copy> Client<O> {
@@ -98,6 +100,7 @@ impl<O: Copy> Client<O> {
             flow: None,
             kept: Bytes::new(),
             otherwise: None,
+            is_repeated: false,
         }
     }
 
@@ -111,9 +114,6 @@ impl<O: Copy> Client<O> {
         (self.machine, self.method, self.flow, self.kept) = (machine, method, Some(flow), bytes);
         for &action in actions {
             self.act(context, id, action, None);
-        }
-        if flow.protocol.is_reliable() && method != Method::Invite {
-            self.kept = Bytes::new(); // nothing repeats it
         }
     }
 

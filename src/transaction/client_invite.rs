@@ -18,7 +18,7 @@ pub enum Event {
     TimerB,
     TimerD,
     TimerM,
-    /// 64*T1 after our CANCEL.
+    /// 64*T1 after our CANCEL, or the loss of the connection.
     TimerCancelled,
     /// 1xx.
     Provisional,
@@ -50,8 +50,8 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             // by now must not ring any more.
             Event::Cancel => (state, &[HoldCancel, Stop, Start(Timer::B)]),
             // Of this datagram or of one before it: a repetition may have been heard, and what comes of that has to be ended.
-            Event::Unreachable => (state, &[Unreachable]),
-            Event::Closed => (State::Terminated, &[Unreachable]),
+            // The same of a connection that is gone: what was written may have arrived (RFC 3261 §18.2.2).
+            Event::Unreachable | Event::Closed => (state, &[Unreachable]),
             Event::TimerD | Event::TimerM | Event::TimerCancelled => (state, &[]),
         },
         State::Proceeding => match event {
@@ -60,7 +60,8 @@ pub fn step(state: State, event: Event) -> (State, &'static [Action]) {
             Event::Failure => (State::Completed, &[Ack, Deliver, Stop, Start(Timer::D)]),
             Event::Cancel => (state, &[SendCancel, Start(Timer::Cancelled)]),
             Event::TimerCancelled => (State::Terminated, &[Timeout]),
-            Event::Closed => (State::Terminated, &[Unreachable]),
+            // It has arrived, and what comes of it has to be ended.
+            Event::Closed => (state, &[Unreachable, Start(Timer::Cancelled)]),
             // Somebody answered, so an ICMP error now is of a retransmission, or forged.
             Event::Unreachable => (state, &[]),
             Event::TimerA | Event::TimerB | Event::TimerD | Event::TimerM => (state, &[]),
@@ -113,14 +114,14 @@ Calling + Success -> Accepted: Deliver Stop Start(M)
 Calling + Failure -> Completed: Ack Deliver Stop Start(D)
 Calling + Cancel -> Calling: HoldCancel Stop Start(B)
 Calling + Unreachable -> Calling: Unreachable
-Calling + Closed -> Terminated: Unreachable
+Calling + Closed -> Calling: Unreachable
 Calling ignores TimerD TimerM TimerCancelled
 Proceeding + TimerCancelled -> Terminated: Timeout
 Proceeding + Provisional -> Proceeding: Deliver
 Proceeding + Success -> Accepted: Deliver Stop Start(M)
 Proceeding + Failure -> Completed: Ack Deliver Stop Start(D)
 Proceeding + Cancel -> Proceeding: SendCancel Start(Cancelled)
-Proceeding + Closed -> Terminated: Unreachable
+Proceeding + Closed -> Proceeding: Unreachable Start(Cancelled)
 Proceeding ignores TimerA TimerB TimerD TimerM Unreachable
 Accepted + TimerM -> Terminated
 Accepted + Success -> Accepted: Deliver

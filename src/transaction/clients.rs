@@ -126,18 +126,29 @@ impl<O: Copy> Clients<O> {
         listener: ListenerId,
         remote: SocketAddr,
     ) -> Vec<Event<O>> {
-        self.lose(context, Peer::Datagram(listener, remote), Happening::Unreachable)
+        self.lose(context, Peer::Datagram(listener, remote), Happening::Unreachable, || None)
     }
 
-    pub fn closed(&mut self, context: &mut Context<'_>, connection: ConnId) -> Vec<Event<O>> {
-        self.lose(context, Peer::Stream(connection), Happening::Closed)
+    pub fn closed(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: ConnId,
+        reopened: impl FnMut() -> Option<Flow>,
+    ) -> Vec<Event<O>> {
+        self.lose(context, Peer::Stream(connection), Happening::Closed, reopened)
     }
 
-    fn lose(&mut self, context: &mut Context<'_>, peer: Peer, happening: Happening) -> Vec<Event<O>> {
+    fn lose(
+        &mut self,
+        context: &mut Context<'_>,
+        peer: Peer,
+        happening: Happening,
+        mut reopened: impl FnMut() -> Option<Flow>,
+    ) -> Vec<Event<O>> {
         let first = ClientId::from(KeyData::from_ffi(1 << 32));
         let lost: Vec<ClientId> =
             self.unanswered.range((peer, first)..).take_while(|(at, _)| *at == peer).map(|&(_, id)| id).collect();
-        let mut befall = |id| match happening == Happening::Closed && self.send_otherwise(context, id) {
+        let mut befall = |id| match happening == Happening::Closed && self.send_otherwise(context, id, &mut reopened) {
             true => None,
             false => {
                 // It is said once.
@@ -148,13 +159,23 @@ impl<O: Copy> Clients<O> {
         lost.into_iter().filter_map(&mut befall).collect()
     }
 
-    /// The connection that stood for datagrams is gone: the request begins again as one, under the branch it has. False when it
-    /// has been answered, or nobody wants it any more.
-    fn send_otherwise(&mut self, context: &mut Context<'_>, id: ClientId) -> bool {
-        let is_wanted = |client: &&mut Client<O>| client.machine.is_unheard() && matches!(client.cancel, Cancel::None);
+    /// The connection is gone. Where it stood for datagrams the request begins again as one; where another can be had, once over
+    /// that: under the branch it has, so that whoever has heard it hears a repetition. False when it has been answered, or nobody
+    /// wants it any more.
+    fn send_otherwise(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ClientId,
+        mut reopened: impl FnMut() -> Option<Flow>,
+    ) -> bool {
+        let is_wanted =
+            |client: &&mut Client<O>| client.machine.is_unheard() && !matches!(client.cancel, Cancel::Held(_));
         let Some(client) = self.clients.get_mut(id).filter(is_wanted) else { return false };
-        let (Some(over), Some(otherwise)) = (client.flow, client.otherwise.take()) else { return false };
-        let (method, (flow, bytes)) = (client.method, *otherwise);
+        let is_first = !std::mem::replace(&mut client.is_repeated, true);
+        let repeated = || Some((is_first.then(&mut reopened).flatten()?, client.kept.clone()));
+        let otherwise = client.otherwise.take().map(|otherwise| *otherwise).or_else(repeated);
+        let (Some(over), Some((flow, bytes))) = (client.flow, otherwise) else { return false };
+        let method = client.method;
         client.start(context, id, method, flow, bytes);
         self.unanswered.remove(&(Peer::of(over), id));
         self.unanswered.insert((Peer::of(flow), id));

@@ -110,15 +110,15 @@ impl<O: Copy> Server<O> {
         self.machine == Machine::Invite(server_invite::State::Proceeding)
     }
 
-    /// True when `cancel`, which came over `flow`, is of whoever sent this INVITE: these of its fields are the same (RFC 3261
-    /// §9.1), and so is its source. A branch can be guessed where a phone counts its own up. Once the INVITE is answered a
-    /// CANCEL has no effect, and its source is all that is asked.
-    pub fn is_cancelled_by(&self, cancel: &Message, flow: &Flow) -> bool {
+    /// True when `again`, a CANCEL or a repetition that came over `flow`, is of whoever sent this request: these of its fields are
+    /// the same (RFC 3261 §9.1), and so is its source. A branch can be guessed where a phone counts its own up. Once the request is
+    /// answered neither has an effect, and its source is all that is asked.
+    pub fn is_of_sender(&self, again: &Message, flow: &Flow) -> bool {
         let is_same_source = self.flow.remote.ip().to_canonical() == flow.remote.ip().to_canonical();
         let is_of = |invite: &Message| {
-            invite.call_id() == cancel.call_id()
-                && invite.cseq() == cancel.cseq()
-                && invite.from_tag() == cancel.from_tag()
+            invite.call_id() == again.call_id()
+                && invite.cseq() == again.cseq()
+                && invite.from_tag() == again.from_tag()
         };
         is_same_source && self.request.as_deref().is_none_or(is_of)
     }

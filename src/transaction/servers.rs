@@ -53,7 +53,10 @@ impl<O: Copy> Servers<O> {
             (Method::Ack, Some(id)) => self.drive(context, id, Happening::Ack, Given::Ack(Box::new((message, flow)))),
             (Method::Ack, None) => Some(Event::Ack { message, flow }),
             (Method::Cancel, found) => self.cancel(context, found, message, flow),
-            (_, Some(id)) => self.drive(context, id, Happening::Request, Given::Nothing),
+            (_, Some(id)) => {
+                self.follow_sender(id, &message, flow);
+                self.drive(context, id, Happening::Request, Given::Nothing)
+            }
             (_, None) => self.open(context, message, flow, room),
         }
     }
@@ -66,8 +69,11 @@ impl<O: Copy> Servers<O> {
         message: Message,
         flow: Flow,
     ) -> Option<Event<O>> {
+        if let Some(id) = invite {
+            self.follow_sender(id, &message, flow);
+        }
         let invite = invite.and_then(|id| Some((id, self.servers.get(id)?)));
-        let Some((id, server)) = invite.filter(|(_, server)| server.is_cancelled_by(&message, &flow)) else {
+        let Some((id, server)) = invite.filter(|(_, server)| server.is_of_sender(&message, &flow)) else {
             refuse(context, &message, flow, 481);
             return None;
         };
@@ -80,6 +86,22 @@ impl<O: Copy> Servers<O> {
         let bytes = writer.finish();
         context.out.push(Transmit { flow: response_flow(&message.top_via(), flow), bytes });
         server.is_open_invite().then_some(Event::Cancel { invite: id, owner: server.owner, message })
+    }
+
+    /// On a stream a request is repeated only when its connection was lost, and is cancelled over another for no other reason: what
+    /// is said to it goes where its sender is now.
+    fn follow_sender(&mut self, id: ServerId, again: &Message, flow: Flow) {
+        let is_known = |server: &Server<O>| server.request.is_some() && server.is_of_sender(again, &flow);
+        if self.servers.get(id).is_some_and(is_known) {
+            self.follow(id, flow);
+        }
+    }
+
+    pub fn follow(&mut self, id: ServerId, flow: Flow) {
+        let is_stream = |server: &&mut Server<O>| server.flow.protocol.is_reliable() && flow.protocol.is_reliable();
+        if let Some(server) = self.servers.get_mut(id).filter(is_stream) {
+            server.flow = flow;
+        }
     }
 
     /// A request not seen before.

@@ -126,11 +126,6 @@ impl<O: Copy> Transactions<O> {
         self.clients.is_alive(transaction)
     }
 
-    /// Forgets a client transaction: nothing more is sent in it and nothing more is heard of it.
-    pub fn abandon(&mut self, transaction: ClientId) {
-        self.clients.remove(transaction);
-    }
-
     /// The network says that nobody listens at `remote` (ICMP): ends the requests to it that got no response at all, but for
     /// INVITE, which is for the layers above to cancel.
     pub fn unreachable(&mut self, now: Instant, listener: ListenerId, remote: SocketAddr) -> Vec<Event<O>> {
@@ -139,11 +134,23 @@ impl<O: Copy> Transactions<O> {
         clients.unreachable(&mut context, listener, remote)
     }
 
-    /// The connection is gone: ends the requests over it that got no final response. Responses to requests that came over
-    /// it still name it in their flow; the node finds another way to the same remote (RFC 3261 §18.2.2).
-    pub fn closed(&mut self, now: Instant, connection: ConnId, out: &mut Outbox) -> Vec<Event<O>> {
+    /// The connection is gone: ends the requests over it that got no final response, but for INVITE, as in
+    /// [`Transactions::unreachable`]. Those without any response go once more over what `reopened` gives. Responses to requests
+    /// that came over it still name it in their flow; the node finds another way to the same remote (RFC 3261 §18.2.2).
+    pub fn closed(
+        &mut self,
+        now: Instant,
+        connection: ConnId,
+        reopened: impl FnMut() -> Option<Flow>,
+        out: &mut Outbox,
+    ) -> Vec<Event<O>> {
         let (clients, _, mut context, _) = self.open_up(now, out);
-        clients.closed(&mut context, connection)
+        clients.closed(&mut context, connection, reopened)
+    }
+
+    /// Whoever sent the request of `transaction` is at `flow` now; what it is told goes there.
+    pub fn follow(&mut self, transaction: ServerId, flow: Flow) {
+        self.servers.follow(transaction, flow);
     }
 
     /// When `handle_timeout` has to be called next.

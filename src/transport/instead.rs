@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(streams.connected_instead(flow, LONG), None, "not there");
         streams.connected(at(20), connection);
         assert_eq!(streams.connected_instead(flow, LONG), None, "has said nothing");
-        streams.push(connection, b"\r\n");
+        streams.push(at(25), connection, b"\r\n");
         assert!(streams.next(at(30), connection).is_none());
         assert_eq!(streams.next_deadline(), None);
         assert_eq!(streams.connected_instead(flow, LONG), Some(instead));

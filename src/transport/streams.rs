@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -40,8 +41,8 @@ struct Connection {
     half_until: Option<Instant>,
     /// It is there.
     is_connected: bool,
-    /// Something has come over it.
-    is_heard: bool,
+    /// When something came over it last.
+    heard_at: Option<Instant>,
     /// Names its certificate proves (RFC 5922 §7.1); empty for most.
     identities: Vec<CompactString>,
 }
@@ -108,7 +109,7 @@ impl Streams {
     }
 
     pub(super) fn is_heard(&self, id: ConnId) -> bool {
-        self.connections.get(&id).is_some_and(|connection| connection.is_heard)
+        self.connections.get(&id).is_some_and(|connection| connection.heard_at.is_some())
     }
 
     /// The TCP listener that stands for the same host as `listener`, one of datagrams.
@@ -172,9 +173,9 @@ impl Streams {
     }
 
     fn insert(&mut self, connection: ConnId, flow: Flow, is_connected: bool) {
-        let (framer, half_until, is_heard, identities) = (Framer::new(), None, false, Vec::new());
+        let (framer, half_until, heard_at, identities) = (Framer::new(), None, None, Vec::new());
         self.connections
-            .insert(connection, Connection { flow, framer, half_until, is_connected, is_heard, identities });
+            .insert(connection, Connection { flow, framer, half_until, is_connected, heard_at, identities });
     }
 
     /// The phone at the other end of `connection` has shown that it is to be reached over `flow` now (RFC 5626 §6): what is
@@ -244,10 +245,10 @@ impl Streams {
     }
 
     /// Takes bytes in; [`Streams::next`] gives what they complete.
-    pub fn push(&mut self, connection: ConnId, bytes: &[u8]) {
+    pub fn push(&mut self, now: Instant, connection: ConnId, bytes: &[u8]) {
         if let Some(known) = self.connections.get_mut(&connection) {
             known.framer.push(bytes);
-            known.is_heard = true;
+            known.heard_at = Some(now);
         }
     }
 
@@ -276,18 +277,37 @@ impl Streams {
         arrival
     }
 
-    pub fn closed(&mut self, now: Instant, id: ConnId) {
+    /// A connection is gone. What was being said over one that led to a peer, and was in use, may be said again over the flow given
+    /// back: a firewall forgets what is idle, and resets it when it speaks.
+    pub fn closed(&mut self, now: Instant, id: ConnId) -> Option<Flow> {
         self.strangers.remove(&id);
-        let Some(connection) = self.connections.remove(&id) else { return };
-        if id.peer() == ConnId::INSTEAD && !connection.is_heard {
+        let connection = self.connections.remove(&id)?;
+        let is_heard = connection.heard_at.is_some();
+        if id.peer() == ConnId::INSTEAD && !is_heard {
             self.refused.insert(now, connection.flow.remote);
-        }
-        let place = (connection.flow.protocol, connection.flow.remote, id.peer());
-        if self.by_remote.get(&place) == Some(&id) {
-            self.by_remote.remove(&place);
         }
         if let Some(until) = connection.half_until {
             self.half.remove(&(until, id));
+        }
+        let place = (connection.flow.protocol, connection.flow.remote, id.peer());
+        if self.by_remote.get(&place) != Some(&id) {
+            return None;
+        }
+        self.by_remote.remove(&place);
+        let anew = Flow { connection: Some(ConnId::to_peer(id.peer(), 0)), ..connection.flow };
+        Some(anew).filter(|_| is_heard && id.peer() != ConnId::INSTEAD)
+    }
+
+    /// A request over `flow` has had no answer for so long. Where nothing else came back either the connection may be dead, which TCP
+    /// itself finds out after a quarter of an hour: the next request goes over another, and unless something comes over this one yet
+    /// it is overdue.
+    pub fn leave(&mut self, now: Instant, flow: Flow, wait: Duration) {
+        let place = (flow.protocol, flow.remote, peer_of(&flow));
+        let Some(id) = self.by_remote.get(&place).copied() else { return };
+        let heard_at = self.connections.get(&id).and_then(|connection| connection.heard_at);
+        if heard_at.is_none_or(|at| now.since(at) >= wait) {
+            self.by_remote.remove(&place);
+            self.limit(id, now + limits::HALF_MESSAGE);
         }
     }
 

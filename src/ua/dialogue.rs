@@ -25,12 +25,8 @@ impl Ua {
 
     /// A request of the peer inside the dialog of leg `id`; never ACK or CANCEL.
     pub fn requested(&mut self, context: &mut Context<'_>, id: LegId, server: ServerId, request: &Message, flow: Flow) {
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        // A phone that speaks over another connection, its own being gone, is there now (CONFORMANCE NA-2).
-        if !leg.follows_target && !context.streams.is_open(&leg.flow) {
-            leg.flow = flow;
-        }
-        let Some(dialog) = leg.dialog_of(request) else { return };
+        self.find(context, id, flow);
+        let Some(dialog) = self.legs.get_mut(id).and_then(|leg| leg.dialog_of(request)) else { return };
         if dialog.advance(request.cseq()) == Order::OutOfOrder {
             self.reply(context, server, request, flow, &Refusal::warn(500, "CSeq lower than seen in this dialog"));
             return;
@@ -46,6 +42,17 @@ impl Ua {
                 let status = if method == Method::Other { 501 } else { 405 };
                 self.reply(context, server, request, flow, &Refusal::new(status));
             }
+        }
+    }
+
+    /// A phone that speaks over another connection, its own being gone, is there now (CONFORMANCE NA-2), also for the answer to its
+    /// INVITE.
+    pub(super) fn find(&mut self, context: &mut Context<'_>, id: LegId, flow: Flow) {
+        let is_lost = |leg: &&mut Leg| !leg.follows_target && !context.streams.is_open(&leg.flow);
+        let Some(leg) = self.legs.get_mut(id).filter(is_lost) else { return };
+        leg.flow = flow;
+        if let Some(uas) = &leg.uas {
+            context.transactions.follow(uas.server, flow);
         }
     }
 

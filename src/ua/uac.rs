@@ -215,7 +215,8 @@ impl Ua {
             }
             Some(true) => self.failed(id, Refusal::new(status)),
             Some(false) => {
-                context.transactions.abandon(current);
+                // What it may be answered yet is acknowledged: for want of an ACK its peer would hang up (RFC 3261 §13.3.1.4).
+                context.transactions.cancel(context.now, current, None, context.out);
                 self.reinvite_refused(context, id, client, None, status);
             }
             None => self.request_done(context, id, client, Err(status)),

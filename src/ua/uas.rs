@@ -129,7 +129,8 @@ impl Ua {
     }
 
     /// ACK to our 2xx.
-    pub fn acknowledged(&mut self, context: &mut Context<'_>, id: LegId, ack: &Message) {
+    pub fn acknowledged(&mut self, context: &mut Context<'_>, id: LegId, ack: &Message, flow: Flow) {
+        self.find(context, id, flow);
         let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.dialog.owns(ack)) else { return };
         let Some(_) = leg.uas.take_if(|uas| uas.answer.is_some() && uas.cseq == ack.cseq()) else { return };
         if leg.stage == Stage::Answered {

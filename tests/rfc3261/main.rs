@@ -18,6 +18,7 @@ mod hostile;
 mod in_dialog;
 mod large;
 mod legs;
+mod lost;
 mod names;
 mod offer_answer;
 mod outbound;

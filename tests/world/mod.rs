@@ -85,6 +85,8 @@ pub struct World {
     pub closed: Vec<ConnId>,
     /// What the node wanted to open.
     pub opened: Vec<Opened>,
+    /// Every connection it has asked for.
+    asked_for: Vec<ConnId>,
     /// A firewall throws away what opens connections.
     pub drops_connects: bool,
     /// Connections that are WebSockets.
@@ -215,6 +217,7 @@ impl World {
             writes: Vec::new(),
             closed: Vec::new(),
             opened: Vec::new(),
+            asked_for: Vec::new(),
             drops_connects: false,
             web: Vec::new(),
             asked: Vec::new(),
@@ -350,6 +353,7 @@ impl World {
                     }
                 }
                 Output::Connect { connection, protocol, remote, peer, .. } => {
+                    self.asked_for.push(connection);
                     self.opened.push(Opened { connection, protocol, remote, peer });
                     if !self.drops_connects {
                         self.node.handle(self.now, Input::Connected { connection });
@@ -379,6 +383,9 @@ impl World {
 
     fn sent(&mut self, flow: Flow, bytes: &Bytes) {
         let Flow { remote: to, listener, connection, .. } = flow;
+        let is_ours = |id: &ConnId| self.asked_for.contains(id);
+        let is_there = |id: &ConnId| id.0 & ConnId::ACCEPTED != 0 || is_ours(id);
+        assert!(connection.as_ref().is_none_or(is_there), "over a connection that nobody has asked for: {flow}");
         if &bytes[..] == b"\r\n" {
             self.pongs += 1;
             return;

@@ -139,17 +139,13 @@ fn tx_8_non_invite_final_is_heard_once() {
 #[test]
 fn tx_11_response_with_no_transaction() {
     let mut bench = Bench::new();
-    let (id, branch, invite) = bench.send(Method::Invite, udp(), 1);
+    let (_, branch, _) = bench.send(Method::Invite, udp(), 1);
     let other = Branch { random: branch.random ^ 1, ..branch };
     bench.log();
     bench.receive(&response(&request("INVITE", "z9hG4bKother", ""), 200), udp());
     bench.receive(&response(&request("INVITE", &other.to_string(), ""), 200), udp());
     bench.receive(&response(&request("BYE", &branch.to_string(), ""), 200), udp());
     bench.receive(&response(&request("CANCEL", &branch.to_string(), ""), 200), udp());
-    assert_eq!(bench.log(), [""; 0]);
-    bench.table.abandon(id);
-    bench.receive(&response(&invite, 200), udp());
-    bench.run_until(60_000);
     assert_eq!(bench.log(), [""; 0]);
     bench.finish();
 }
@@ -186,11 +182,11 @@ fn a_request_is_sent_once_only() {
 #[test]
 fn a_branch_of_ours_is_known_while_its_request_lives() {
     let mut bench = Bench::new();
-    let (id, branch, _) = bench.send(Method::Invite, udp(), 1);
+    let (_, branch, _) = bench.send(Method::Invite, udp(), 1);
     assert!(bench.table.is_own_branch(branch.to_string().as_bytes()));
     assert!(!bench.table.is_own_branch(b"z9hG4bKother"));
     assert!(!bench.table.is_own_branch(Branch { random: branch.random ^ 1, ..branch }.to_string().as_bytes()));
-    bench.table.abandon(id);
+    bench.run_until(32_000);
     assert!(!bench.table.is_own_branch(branch.to_string().as_bytes()));
     bench.finish();
 }

@@ -87,13 +87,15 @@ pub(super) struct Bench {
     pub wire: Vec<(Flow, String)>,
     /// Server transactions opened, in order.
     pub opened: Vec<ServerId>,
+    /// What can be had in place of a connection that is lost.
+    pub reopened: Option<Flow>,
 }
 
 impl Bench {
     pub fn new() -> Self {
         let table = Transactions::new(Timers::default());
         let (now, rng) = (Instant::from_micros(0), Rng::from_u64(1));
-        Self { table, now, rng, log: Vec::new(), wire: Vec::new(), opened: Vec::new() }
+        Self { table, now, rng, log: Vec::new(), wire: Vec::new(), opened: Vec::new(), reopened: None }
     }
 
     fn note(&mut self, out: Outbox, events: impl IntoIterator<Item = Event<u32>>) {
@@ -170,7 +172,7 @@ impl Bench {
 
     pub fn closed(&mut self) {
         let mut out = Outbox::new();
-        let events = self.table.closed(self.now, CONNECTION, &mut out);
+        let events = self.table.closed(self.now, CONNECTION, || self.reopened, &mut out);
         self.note(out, events);
     }
 
