@@ -186,9 +186,10 @@ fn host_port_of(text: &[u8]) -> Result<(Host<'_>, Option<u16>), Fault> {
     Ok((v4.flatten().map_or(Host::Name(host), Host::V4), port))
 }
 
-/// An IPv6 address, also with the third colon that the grammar of RFC 3261 puts before an IPv4 part (RFC 5118 §4.10).
+/// An IPv6 address, also with the third colon that the grammar of RFC 3261 puts before an IPv4 part (RFC 5118 §4.10). A zone
+/// behind it means something to its owner only (RFC 4007 §11.2).
 pub(super) fn ipv6(text: &[u8]) -> Option<Ipv6Addr> {
-    let text = std::str::from_utf8(text).ok()?;
+    let text = std::str::from_utf8(text).ok()?.split('%').next()?;
     let repaired = || {
         let (head, v4) = text.split_once(":::").filter(|(_, v4)| v4.contains('.'))?;
         format!("{head}::{v4}").parse().ok()
@@ -283,7 +284,8 @@ mod tests {
         let mapped = uri("sip:ted@[::ffff:192.0.2.2]").host;
         assert_eq!((mapped.text().as_str(), mapped.ip()), ("[::ffff:192.0.2.2]", "192.0.2.2".parse().ok()));
         assert_eq!(uri("sip:a@[2001:db8:::192.0.2.1]").host, uri("sip:a@[2001:db8::192.0.2.1]").host);
-        for bad in ["sip:2001:db8::10", "sip:a@[2001:db8:::1]", "sip:a@[::1", "sip:a@[::1]5060", "sip:a@[fe80::1%2]"] {
+        assert_eq!(uri("sip:a@[fe80::1%25eth0]").host.text(), "[fe80::1]");
+        for bad in ["sip:2001:db8::10", "sip:a@[2001:db8:::1]", "sip:a@[::1", "sip:a@[::1]5060", "sip:a@[%eth0]"] {
             assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }

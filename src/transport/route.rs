@@ -12,12 +12,12 @@ const DEFAULT_PORT: u16 = 5060;
 /// The flow for the responses to a request that came over `flow` with `via` on top: on streams the same connection, on
 /// datagrams the source address with the source port when `rport` was asked for, else with the port of sent-by.
 /// `maddr` is not followed: it would let a request point its responses at anybody.
-pub fn response_flow(via: &Via<'_>, flow: Flow) -> Flow {
-    if flow.protocol.is_reliable() || via.rport().is_some() {
-        return flow;
+pub fn response_flow(via: &Via<'_>, mut flow: Flow) -> Flow {
+    if !flow.protocol.is_reliable() && via.rport().is_none() {
+        // In the zone that it has, where it is of a link (RFC 4007).
+        flow.remote.set_port(via.port.unwrap_or(DEFAULT_PORT));
     }
-    let port = via.port.unwrap_or(DEFAULT_PORT);
-    Flow { remote: SocketAddr::new(flow.remote.ip(), port), ..flow }
+    flow
 }
 
 /// The listener for requests to `ip` over `protocol`, among all of them in their order; `None` when none has the address family,

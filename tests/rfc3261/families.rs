@@ -3,8 +3,8 @@
 use sosbridge::node::Row;
 
 use crate::world::{
-    Agent, Dialog, TCP, TCP6, Toml, UDP, UDP6, World, alice, alice6, authorized_with, backup, description, outsider,
-    param, psap, psap6, register,
+    Agent, Dialog, Msg, TCP, TCP6, Toml, UDP, UDP6, World, alice, alice6, authorized, authorized_with, backup,
+    description, outsider, param, psap, psap6, register,
 };
 
 /// Our name toward a party.
@@ -248,6 +248,33 @@ fn na_8_a_trunk_is_known_by_its_ipv6_network() {
     let mapped = Agent::new("psap", "[::ffff:203.0.113.80]:5080");
     world.call_back(&mapped, "+14255551000");
     assert_eq!(world.take_all(&mapped, "*")[0].msg.code(), 100, "an IPv4 trunk as a socket of both families shows it");
+}
+
+/// A phone that has no address but that of its link, and writes with it which link it means (RFC 4007 §11, RFC 6874 §2).
+#[test]
+fn na_8_a_phone_on_the_link_writes_its_zone() {
+    let phone = Agent::new("alice", "[fe80::71%2]:5071");
+    for zone in ["%25eth0", "%eth0"] {
+        let mut world = World::of(&Toml::dual());
+        let at = format!("[fe80::71{zone}]:5071");
+        // Without rport: to the port of sent-by, over the link that the request came from.
+        let zoned = |request: Msg| {
+            let via = request.header("Via").replace(&phone.address.to_string(), &at).replace(";rport", "");
+            request.set("Via", &via).set("Contact", &format!("<sip:alice@{at}>"))
+        };
+        let register = zoned(register(&phone));
+        let challenge = world.ask(&phone, &register);
+        let answered = zoned(authorized(&register, &challenge, "alice", "MD5"));
+        assert_eq!(world.ask(&phone, &answered).code(), 200, "{zone}");
+        let invite = zoned(phone.invite(&format!("sip:911@[fe80::1{zone}]")));
+        world.send(&phone, &invite);
+        world.take(&phone, "100");
+        let offered = world.take(&psap(), "INVITE");
+        let mut call = world.answer(&phone, &invite, &psap(), &offered);
+        let bye = call.trunk.request("BYE");
+        assert_eq!(world.ask(&psap(), &bye).code(), 200);
+        world.take(&phone, "BYE");
+    }
 }
 
 #[test]
