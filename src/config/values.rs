@@ -7,7 +7,7 @@ use super::{Aor, Country};
 use crate::base::{E164, Protocol};
 use crate::sip::{Host, Scheme, Uri};
 use compact_str::{CompactString, format_compact};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, SocketAddr};
 
 pub(super) type Parsed<T> = Result<T, Fault>;
@@ -118,11 +118,16 @@ pub(super) fn media_address(text: &str) -> Parsed<IpAddr> {
     }
 }
 
+/// An IPv4-mapped one is that of IPv4 hosts, which are never seen otherwise.
 pub(super) fn network(text: &str) -> Parsed<IpNet> {
     let single = text.parse::<IpAddr>().map(IpNet::from);
-    text.parse()
+    let network = text
+        .parse::<IpNet>()
         .or(single)
-        .map_err(|_| Fault::helped("is not a network", r#"as in "198.51.100.0/24" or "2001:db8::/32""#))
+        .map_err(|_| Fault::helped("is not a network", r#"as in "198.51.100.0/24" or "2001:db8::/32""#))?;
+    let IpNet::V6(six) = network else { return Ok(network) };
+    let mapped = six.addr().to_ipv4_mapped().zip(six.prefix_len().checked_sub(96));
+    Ok(mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4))
 }
 
 /// Host, or host and port.

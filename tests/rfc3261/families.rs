@@ -234,6 +234,17 @@ fn na_8_phones_are_found_when_listeners_have_changed_their_order() {
 }
 
 #[test]
+fn na_8_an_ipv4_mapped_network_is_one_of_ipv4_hosts() {
+    for network in ["::ffff:203.0.113.80/128", "::ffff:203.0.113.0/120", "::ffff:203.0.113.80"] {
+        let toml =
+            Toml::default().change("accept_from = [\"203.0.113.80:5080\"]", &format!("accept_from = [\"{network}\"]"));
+        let mut world = World::after_a_call(&toml);
+        world.call_back(&psap(), "+14255551000");
+        assert_eq!(world.take(&alice(), "INVITE").header("Priority"), "psap-callback", "{network}");
+    }
+}
+
+#[test]
 fn na_8_a_trunk_is_known_by_its_ipv6_network() {
     let mut world = World::of(&Toml::dual());
     world.register(&alice6());
