@@ -1,13 +1,14 @@
 //! Where a REFER asks a caller to be sent, and whether its trunk may send them there (RFC 3515 §2.1; CONFORMANCE RE-4).
 
-use compact_str::{CompactString, format_compact};
+use compact_str::CompactString;
 
 use super::classify::digits_of;
 use super::dialling::Wanted;
 use super::{Call, Parts};
 use crate::config::{NumberKind, RouteAction, TransferTo, TrunkIdx};
 use crate::geo::{Dialled, Wishes};
-use crate::sip::{NameAddr, Params, Replaces, Scheme, Uri};
+use crate::sip::uri::requestable;
+use crate::sip::{NameAddr, Replaces, Scheme, Uri};
 use crate::ua::{LegId, Refusal};
 
 /// Who takes the caller over.
@@ -56,7 +57,8 @@ pub(super) fn destination(
     let digits = digits_of(&uri);
     let is_allowed = |digits: Option<&str>| may_transfer(parts, trunk, &uri, digits);
     let to_uri = |trunks: Vec<TrunkIdx>| {
-        let wanted = Some(Wanted::Uri(plain(address.uri, &uri)?));
+        let plain = requestable(address.uri);
+        let wanted = Some(Wanted::Uri(std::str::from_utf8(&plain).ok()?.into()));
         let place = Callee { trunks, wanted, number: CompactString::default(), service: None, replaces: None };
         Some(Destination::Callee(place))
     };
@@ -162,16 +164,4 @@ fn may_transfer(parts: &Parts<'_>, trunk: TrunkIdx, uri: &Uri<'_>, digits: Optio
                 && port.is_none_or(|port| uri.port == Some(port))
         }
     })
-}
-
-/// The URI without its headers and `method` (RFC 3261 §19.1.5); `None` when it is no text.
-fn plain(text: &[u8], uri: &Uri<'_>) -> Option<CompactString> {
-    let text = std::str::from_utf8(text).ok()?;
-    let text = text.split('?').next()?;
-    if !uri.params.has("method") {
-        return Some(text.into());
-    }
-    let (bare, params) = text.split_at_checked(text.len().checked_sub(uri.params.raw().len())?)?;
-    let others = Params::new(params.as_bytes()).iter().filter(|param| !param.name.eq_ignore_ascii_case(b"method"));
-    Some(others.fold(bare.into(), |uri, param| format_compact!("{uri};{}", String::from_utf8_lossy(param.raw))))
 }

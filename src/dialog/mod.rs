@@ -8,6 +8,7 @@ mod session_timer;
 
 use std::fmt;
 
+use crate::sip::uri::requestable;
 use crate::sip::{Message, Name, Replaces, Writer};
 
 pub use offers::{Exchange, Offers};
@@ -77,7 +78,7 @@ impl Dialog {
             remote: remote.into(),
             local_tag: local_tag.into(),
             remote_tag: Box::default(),
-            remote_target: target.into(),
+            remote_target: requestable(target).into(),
             routes: RouteSet::default(),
             local_cseq: 0,
             remote_cseq: 0,
@@ -220,7 +221,7 @@ impl Dialog {
 }
 
 fn target_of(message: &Message) -> Option<Box<[u8]>> {
-    message.contact().map(|contact| contact.uri.into())
+    message.contact().map(|contact| requestable(contact.uri).into())
 }
 
 fn unfolded(value: Option<&[u8]>) -> Box<[u8]> {

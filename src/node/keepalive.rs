@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Node;
 use crate::base::Instant;
 use crate::registrar::Binding;
+use crate::sip::uri::requestable;
 use crate::transport::Transmit;
 
 /// Phones have their turn spread over the interval, some of them every so often.
@@ -72,7 +73,7 @@ impl Node {
         let (branch, tag, call_id) = (self.rng.u64(), self.rng.u64(), self.rng.u64());
         let product = self.ua.settings().product.clone();
         let writer = self.ua.writer();
-        writer.request(b"OPTIONS", binding.contact().as_bytes());
+        writer.request(b"OPTIONS", &requestable(binding.contact().as_bytes()));
         let (token, sent_by) = (flow.protocol.via_token(), local.sent_by());
         writer.header_fmt("Via", format_args!("SIP/2.0/{token} {sent_by};branch=z9hG4bKk{branch:016x};rport"));
         writer.header("Max-Forwards", b"70");

@@ -164,6 +164,20 @@ impl<'a> Uri<'a> {
     }
 }
 
+/// A URI as a request is sent to it: without the headers and the `method` that it may have in a Contact or a Refer-To (RFC 3261
+/// §16.6 step 2, §19.1.1).
+pub fn requestable(text: &[u8]) -> Cow<'_, [u8]> {
+    let Some(uri) = Uri::parse(text).ok().filter(Uri::is_sip) else { return Cow::Borrowed(text) };
+    let bare = text.get(..text.len() - uri.headers.len()).unwrap_or(text);
+    let bare = bare.strip_suffix(b"?").unwrap_or(bare);
+    if !uri.params.has("method") {
+        return Cow::Borrowed(bare);
+    }
+    let address = bare.get(..bare.len() - uri.params.raw().len()).unwrap_or(bare);
+    let others = uri.params.iter().filter(|param| !param.name.eq_ignore_ascii_case(b"method"));
+    Cow::Owned(others.fold(address.to_vec(), |uri, param| [&uri, &b";"[..], param.raw].concat()))
+}
+
 fn host_port_of(text: &[u8]) -> Result<(Host<'_>, Option<u16>), Fault> {
     if let Some(inside) = text.strip_prefix(b"[") {
         let (address, after) = split_once(inside, b']').ok_or(Fault::UriHost)?;

@@ -1,6 +1,6 @@
 //! DI-3, DI-4, DI-6 to DI-9, DI-11, DI-12: inside a dialog, up to its end (RFC 3261 §12.2, §14, §15).
 
-use crate::world::{Agent, Dialog, World, alice, description, psap};
+use crate::world::{Agent, Dialog, World, alice, bob, description, psap, register};
 
 fn hold() -> String {
     description("alice", 2, &["m=audio 6000 RTP/AVP 0", "a=sendonly"])
@@ -43,6 +43,34 @@ fn di_3_target_refresh_by_the_answer() {
     world.send(&psap(), &answer);
     assert_eq!(world.take(&moved, "ACK").uri(), "sip:moved@203.0.113.84:5099");
     world.take(&alice(), "200 INVITE");
+}
+
+#[test]
+fn di_3_headers_and_method_of_a_contact_are_in_no_request_line() {
+    // RFC 3261 §16.6 step 2, §19.1.1: registered contacts may have both; elsewhere they are a mistake.
+    for odd in ["?Subject=a&X-Y=z", ";method=INVITE", ";method=BYE;x=y?Subject=a", "?"] {
+        let bare = |agent: Agent| {
+            let x = if odd.contains(";x=y") { ";x=y" } else { "" };
+            crate::world::uri_of(&agent.contact()) + x
+        };
+        let contact = |agent: Agent| agent.contact().replace('>', &format!("{odd}>"));
+        let mut world = World::with_alice();
+        world.register_as(&bob(), &register(&bob()).set("Contact", &contact(bob())));
+        let invite = world.dial(&alice(), "sip:bob@example.com");
+        let ring = world.take(&bob(), "INVITE");
+        assert_eq!(ring.uri(), bare(bob()));
+        let answer = bob().reply(&ring, 200).set("Contact", &contact(bob())).sdp(&bob().offer());
+        world.send(&bob(), &answer);
+        assert_eq!(world.take(&bob(), "ACK").uri(), bare(bob()));
+        let ok = world.take(&alice(), "200 INVITE");
+        let mut caller = Dialog::caller(alice(), &invite, &ok);
+        let ack = caller.request("ACK");
+        world.send(&alice(), &ack);
+        let (_, offered) = world.dialled();
+        let answer = psap().reply(&offered, 200).set("Contact", &contact(psap())).sdp(&psap().offer());
+        world.send(&psap(), &answer);
+        assert_eq!(world.take(&psap(), "ACK").uri(), bare(psap()));
+    }
 }
 
 #[test]
