@@ -12,7 +12,7 @@ use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
 use crate::base::{E164, Protocol, limits};
 use crate::config::{Aor, RouteAction, TrunkIdx};
 use crate::lease::{self, Ask, Device, Grant, Overdue, Shown, WriteAck};
-use crate::registrar::{Binding, push};
+use crate::registrar::{Binding, gruu, push};
 use crate::sip::{Message, sdp};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
@@ -219,7 +219,7 @@ fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, caller: &classify:
     let contact = invite.contact();
     let uri = contact.as_ref().map(|contact| contact.uri).filter(is_kept).map(CompactString::from_utf8_lossy);
     let uri = uri.unwrap_or_else(|| format_compact!("sip:{}@{}", caller.aor.user(), flow.remote));
-    let instance = contact.as_ref().and_then(|contact| contact.params.value("+sip.instance")).filter(is_kept);
+    let instance = contact.as_ref().and_then(|contact| gruu::instance(contact.params)).filter(is_kept);
     let own = push::parameters(uri.as_bytes());
     let registered =
         |binding: &Binding| if own.is_empty() { push::parameters(binding.contact().as_bytes()) } else { own.clone() };

@@ -109,7 +109,7 @@ impl Binding {
 
     /// `+sip.instance` without its quotes (RFC 5626 §4.1).
     pub fn instance(&self) -> Option<&[u8]> {
-        Params::new(self.params().as_bytes()).value("+sip.instance")
+        gruu::instance(Params::new(self.params().as_bytes()))
     }
 
     /// True when this is a binding of the phone that a public GRUU names by `instance` (RFC 5627 §5.4).

@@ -13,8 +13,8 @@ use subtle::ConstantTimeEq as _;
 
 use super::binding::Binding;
 use crate::config::Aor;
-use crate::sip::Uri;
 use crate::sip::uri::unescape;
+use crate::sip::{Params, Uri};
 
 /// Begins the user part of every temporary one.
 const PREFIX: &str = "tgruu.";
@@ -120,6 +120,11 @@ pub(super) fn public(user: &Aor, instance: &[u8]) -> String {
         }
     }
     uri
+}
+
+/// The instance id among the parameters of a Contact; an empty one tells no phone from another.
+pub fn instance(params: Params<'_>) -> Option<&[u8]> {
+    params.value("+sip.instance").filter(|instance| !bare(instance).is_empty())
 }
 
 /// An instance id without its angle brackets.

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::binding::{Binding, Parts, Quality};
 use super::update::Visit;
-use super::{Outcome, Settings};
+use super::{Outcome, Settings, gruu};
 use crate::base::limits;
 use crate::sip::{Message, Name, NameAddr, Params, Uri, text::decimal, unfold};
 
@@ -85,7 +85,7 @@ fn wish(value: &[u8], expires: Option<Duration>, settings: &Settings) -> Result<
     let rings = Uri::parse(address.uri).map_err(|_| bad())?.is_sip();
     let requested = address.params.get("expires").map(|value| lifetime(value.unwrap_or_default()));
     let requested = requested.or(expires).unwrap_or(settings.default_expires);
-    let instance = address.params.value("+sip.instance").is_some();
+    let instance = gruu::instance(address.params).is_some();
     let reg_id = address.params.value("reg-id").and_then(decimal).and_then(|id| u32::try_from(id).ok());
     Ok(Wish {
         uri: uri.to_owned(),
@@ -207,7 +207,7 @@ impl Wish {
     }
 
     fn is_flow_of(&self, binding: &Binding) -> bool {
-        let instance = Params::new(self.params.as_bytes()).value("+sip.instance");
+        let instance = gruu::instance(Params::new(self.params.as_bytes()));
         binding.reg_id == self.reg_id && instance.is_some() && binding.instance() == instance
     }
 

@@ -79,6 +79,22 @@ fn na_4_outbound_is_confirmed_on_datagrams_too() {
     assert!(!ok.has("Require"), "without reg-id it is an ordinary binding");
 }
 
+#[test]
+fn na_4_an_empty_instance_id_is_of_no_phone() {
+    for instance in ["", "<>"] {
+        let mut world = World::new();
+        let params = format!("+sip.instance=\"{instance}\";reg-id=1");
+        for phone in [bob(), Agent::new("bob", "198.51.100.72:6072")] {
+            let ok = world.register_as(&phone, &register(&phone, &params));
+            assert!(!ok.to_string().contains("gruu=") && !ok.has("Require"), "{ok}");
+            let invite = phone.invite("sip:911@example.com");
+            world.send(&phone, &invite.set("Contact", &format!("{};{params}", phone.contact())));
+        }
+        assert_eq!(world.node.registrations_view(0).rows.len(), 2, "{instance:?}");
+        assert_eq!(world.node.leases_view(0).rows.len(), 2, "two phones have two numbers");
+    }
+}
+
 /// Bob's phone has two flows; alice calls him.
 fn two_flows(world: &mut World) -> (Agent, Agent) {
     world.register(&alice());
