@@ -56,6 +56,7 @@ fn binding_of_caller<'a>(parts: &'a Parts<'_>, invite: &Message, flow: &Flow, us
         let first = fit.next().filter(may_be_its)?;
         fit.next().is_none().then_some(first)
     };
-    let known = bindings.iter().find(is_its).or_else(|| bindings.iter().find(is_there));
+    let named = || parts.registrar.named(user, uri?);
+    let known = bindings.iter().find(is_its).or_else(|| bindings.iter().find(is_there)).or_else(named);
     known.or_else(|| only(&|binding| binding.is_on(flow))).or_else(|| only(&|_| true))
 }

@@ -223,6 +223,9 @@ fn device_of(parts: &Parts<'_>, invite: &Message, flow: Flow, caller: &classify:
     let own = push::parameters(uri.as_bytes());
     let registered =
         |binding: &Binding| if own.is_empty() { push::parameters(binding.contact().as_bytes()) } else { own.clone() };
+    if let Some(binding) = parts.registrar.named(&caller.aor, uri.as_bytes()) {
+        return Device { flow, ..super::ring::device_of(binding) };
+    }
     if let Some(instance) = instance {
         let mut bindings = parts.registrar.bindings(&caller.aor).iter();
         let push =

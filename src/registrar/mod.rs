@@ -27,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use compact_str::CompactString;
-use gruu::{Gruus, Meaning};
+use gruu::{Gruus, Meaning, Wanted};
 use request::{Asked, Refusal, Wish, refused};
 use table::{Table, UserKey};
 use update::{Effect, Visit};
@@ -255,6 +255,15 @@ impl Registrar {
         let binding = bindings.find(|binding| gruus.registration(binding) == meaning.registration)?;
         let instance = CompactString::from_utf8_lossy(gruu::bare(binding.instance()?));
         Some((self.table.aor(key)?, instance))
+    }
+
+    /// The phone of `user` that gives this URI of its own for its Contact (RFC 5627 §4.4.1): it leads to us, not to the phone.
+    pub fn named(&self, user: &Aor, uri: &[u8]) -> Option<&Binding> {
+        let instance = match Wanted::of(&Uri::parse(uri).ok()?)? {
+            Wanted::Public(instance) => instance,
+            Wanted::Temporary(token) => self.meant_by(token).filter(|(meant, _)| *meant == user)?.1,
+        };
+        self.listed(user).iter().find(|binding| binding.is_of(&instance))
     }
 
     /// Where `user` can be rung, best first: by q, then the most recently refreshed.

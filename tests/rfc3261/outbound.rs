@@ -2,7 +2,7 @@
 
 use sosbridge::node::Input;
 
-use crate::world::{Agent, Msg, Toml, UDP, World, alice, bob, param};
+use crate::world::{Agent, Msg, Toml, UDP, World, alice, bob, param, psap};
 
 const INSTANCE: &str = "+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\"";
 
@@ -311,6 +311,33 @@ fn na_5_gruu_leads_to_that_phone_alone() {
 
 fn ok_call_id(ok: &Msg) -> String {
     ok.header("Call-ID").to_owned()
+}
+
+/// A phone may give it for its Contact (RFC 5627 §4.4.1). Behind a proxy it would lead from there to us again, and not to the phone.
+#[test]
+fn na_5_a_phone_that_calls_under_its_gruu_is_called_back_where_it_is_registered() {
+    for kind in ["pub-gruu", "temp-gruu"] {
+        let mut world = World::new();
+        let proxy = Agent::new("alice", "198.51.100.90:5060");
+        let hosts = ["10.0.0.1:5060", "10.0.0.2:5060"];
+        let gruus = hosts.map(|host| {
+            let contact = format!("<sip:alice@{host}>;+sip.instance=\"<urn:uuid:{host}>\"");
+            let request = crate::world::register(&proxy).set("Contact", &contact).with("Supported", "gruu");
+            let ok = world.register_as(&proxy, &request);
+            quoted(ok.values("Contact").into_iter().find(|contact| contact.contains(host)).unwrap(), kind)
+        });
+        for (gruu, host) in gruus.iter().zip(hosts) {
+            let invite = proxy.invite("sip:911@example.com").set("Contact", &format!("<{gruu}>"));
+            world.send(&proxy, &invite);
+            let offered = world.take(&psap(), "INVITE");
+            world.wire.clear();
+            let shown = crate::world::uri_of(offered.header("From"));
+            world.call_back(&psap(), shown.trim_start_matches("sip:").split('@').next().unwrap());
+            assert_eq!(world.take(&proxy, "INVITE").uri(), format!("sip:alice@{host}"), "{kind}");
+            world.none(&proxy, "INVITE");
+        }
+        assert_eq!(world.node.leases_view(0).rows.len(), 2, "a number for each");
+    }
 }
 
 #[test]
