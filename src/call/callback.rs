@@ -275,9 +275,9 @@ impl Calls {
     }
 
     /// A user's phone has registered: callbacks that look for it ring it at once.
-    pub fn registered(&mut self, parts: &mut Parts<'_>, user: &Aor, flow: &Flow) {
+    pub fn registered(&mut self, parts: &mut Parts<'_>, user: &Aor, device: &Device) {
         let Some(waiting) = self.waiting.get(user).cloned() else { return };
-        let Some(device) = parts.registrar.binding_on_flow(flow, user).map(device_of) else { return };
+        let flow = device.flow;
         for id in waiting {
             let Some(call) = self.calls.get(id).filter(|call| matches!(call.stage, Stage::Ringing(_))) else {
                 continue;
@@ -293,8 +293,8 @@ impl Calls {
             // A phone that has said 100 and no more may have died of it.
             let looking = self.calls.get(id).is_some_and(|call| call.branches.iter().all(|branch| !branch.alerting));
             if !reached && (is_origin || looking) {
-                self.drop_silent(parts, id, &device);
-                self.ring(parts, id, &device);
+                self.drop_silent(parts, id, device);
+                self.ring(parts, id, device);
             }
         }
     }

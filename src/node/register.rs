@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Node, WriteId};
 use crate::base::{Instant, Private};
+use crate::call::ring::device_of;
 use crate::config::Aor;
 use crate::registrar::{Outcome, Verdict};
 use crate::sip::{self, Lines, Message, Name, Uri};
@@ -93,7 +94,7 @@ impl Node {
                 }
                 self.gauges_due.get_or_insert(self.now);
                 tracing::debug!(user = %Private(user), %flow, "registered");
-                self.keep_device(user, &flow);
+                self.keep_device(request, user, &flow);
                 let registered = Registered { server, request: request.clone(), flow, user: user.clone(), outbound };
                 match self.registrar.is_urgent() {
                     true => self.confirmations.new.push(registered),
@@ -125,9 +126,9 @@ impl Node {
     }
 
     /// A device with a lease is rung where it was seen last, also after a restart.
-    fn keep_device(&mut self, user: &Aor, flow: &Flow) {
-        if let Some(binding) = self.registrar.binding_on_flow(flow, user) {
-            self.leases.refresh_device(user.as_str(), &crate::call::ring::device_of(binding));
+    fn keep_device(&mut self, request: &Message, user: &Aor, flow: &Flow) {
+        if let Some(binding) = self.registrar.made_by(request, flow, user) {
+            self.leases.refresh_device(user.as_str(), &device_of(binding));
         }
     }
 
@@ -173,7 +174,9 @@ impl Node {
         writer.header("Server", product.as_bytes());
         let bytes = writer.finish();
         self.transactions.respond(self.now, *server, 200, bytes, &mut self.outbox);
-        let (calls, mut parts) = self.parts();
-        calls.registered(&mut parts, user, flow);
+        if let Some(device) = self.registrar.made_by(request, flow, user).map(device_of) {
+            let (calls, mut parts) = self.parts();
+            calls.registered(&mut parts, user, &device);
+        }
     }
 }

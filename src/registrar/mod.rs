@@ -283,6 +283,12 @@ impl Registrar {
         self.listed(user).iter().find(|binding| binding.is_on(flow))
     }
 
+    /// The binding that this REGISTER of `user` has made or renewed over `flow`.
+    pub fn made_by(&self, request: &Message, flow: &Flow, user: &Aor) -> Option<&Binding> {
+        let is_its = |binding: &&Binding| binding.is_on(flow) && binding.call_id().as_bytes() == request.call_id();
+        self.listed(user).iter().find(is_its)
+    }
+
     /// Who is registered from exactly this flow.
     pub fn users_on_flow(&self, flow: &Flow) -> impl Iterator<Item = &Aor> {
         self.table.users_on(flow)

@@ -203,3 +203,30 @@ fn section_6_a_phone_that_has_left_its_proxy_is_looked_for_there_while_others_ar
     world.run(30_000);
     world.none(&proxy, "INVITE");
 }
+
+/// The phone that called has registered again; another of the user's, which it likes better, is there all the time.
+#[test]
+fn section_6_of_two_phones_behind_one_proxy_the_one_that_registers_is_the_one_that_is_back() {
+    let mut world = World::new();
+    let proxy = behind_proxy("alice");
+    let registration = |host: &str, q: &str| {
+        let request = at(&register(&proxy), host);
+        let contact = format!("{};q={q}", request.header("Contact"));
+        request.set("Contact", &contact)
+    };
+    world.register_as(&proxy, &registration("10.0.0.1:5060", "1.0"));
+    world.register_as(&proxy, &registration("10.0.0.2:5060", "0.5"));
+    let number = shown(&mut world, &proxy, &at(&proxy.invite("sip:911@example.com"), "10.0.0.2:5060"));
+    world.register_as(&proxy, &registration("10.0.0.2:5060", "0.5").set("Expires", "0"));
+    world.call_back(&psap(), &number);
+    // The proxy knows no way to it; the other one rings.
+    while let Some(rung) = world.on_wire(&proxy, "INVITE").pop() {
+        world.take(&proxy, "INVITE");
+        let is_other = rung.msg.uri().contains("10.0.0.1");
+        world.send(&proxy, &proxy.reply(&rung.msg, if is_other { 180 } else { 480 }));
+        world.run(1_000);
+    }
+    world.wire.clear();
+    world.register_as(&proxy, &registration("10.0.0.2:5060", "0.5"));
+    assert_eq!(world.take(&proxy, "INVITE").uri(), "sip:alice@10.0.0.2:5060");
+}
