@@ -121,7 +121,11 @@ pub(super) fn path(request: &Message) -> Result<Cow<'_, str>, Refusal> {
     }
     let mut path = String::new();
     for value in values {
-        let value = unfold(value);
+        let mut value = unfold(value);
+        if !value.contains(&b'<') {
+            // RFC 3327 §4 wants brackets: without them `lr` would be said of the value, and the proxy be a strict router.
+            value = [&b"<"[..], &value[..], b">"].concat().into();
+        }
         let is_sip = NameAddr::parse(&value).is_ok_and(|hop| Uri::parse(hop.uri).is_ok_and(|uri| uri.is_sip()));
         let value = text(&value).filter(|value| is_sip && path.len() + value.len() < limits::KEPT_VALUE_BYTES);
         if !path.is_empty() {

@@ -236,6 +236,20 @@ fn na_5_record_route_of_the_answer_replaces_the_path() {
 }
 
 #[test]
+fn na_5_a_path_without_brackets_is_as_good_as_one_with_them() {
+    let mut world = World::new();
+    world.register(&alice());
+    world.register_as(
+        &bob(),
+        &register(&bob(), "x").with("Path", "sip:edge.example.net;lr, <sip:inner.example.net;lr>"),
+    );
+    world.dial(&alice(), "sip:bob@example.com");
+    let ring = world.take(&bob(), "INVITE");
+    assert_eq!(ring.uri(), crate::world::uri_of(&bob().contact()));
+    assert_eq!(ring.values("Route"), ["<sip:edge.example.net;lr>", "<sip:inner.example.net;lr>"]);
+}
+
+#[test]
 fn na_5_path_that_the_phone_does_not_know_of_or_nobody_can_use() {
     let mut world = World::new();
     let long = format!("<sip:{};lr>", "p".repeat(1100));
