@@ -27,7 +27,13 @@ const ZONE: &[&str] = &[
     "--srv-host=_sip._tcp.srv.test,b.full.test,5082,1,1",
     "--host-record=srv.test,192.0.2.99",
     "--host-record=plain.test,192.0.2.7",
-    "--srv-host=_sip._udp.holes.test,gone.elsewhere.invalid,5081,1,1",
+    "--naptr-record=secure.test,10,10,s,SIP+D2U,,_sip._udp.full.test",
+    "--naptr-record=secure.test,20,10,s,SIPS+D2T,,_sips._tcp.elsewhere.test",
+    "--srv-host=_sips._tcp.elsewhere.test,b.full.test,5065,1,1",
+    "--host-record=secure.test,192.0.2.98",
+    "--srv-host=_sip._udp.removed.test,removed-long-ago.test,5081,1,1",
+    "--srv-host=_sip._udp.removed.test,b.full.test,5082,2,1",
+    "--srv-host=_sip._udp.holes.test,gone.elsewhere.example,5081,1,1",
     "--srv-host=_sip._udp.holes.test,b.full.test,5082,2,1",
 ];
 
@@ -72,7 +78,7 @@ fn free_port() -> u16 {
 }
 
 fn question(host: &str, port: Option<u16>, protocol: Option<Protocol>) -> Question {
-    Question { host: host.into(), port, protocol }
+    Question { host: host.into(), port, protocol, is_sips: false }
 }
 
 async fn ask(server: SocketAddr, question: Question) -> Found {
@@ -144,6 +150,128 @@ async fn na_7_without_naptr_srv_of_each_transport_and_without_srv_the_host_itsel
     assert_eq!((places(&found), found.is_whole), (vec![(place(udp, "192.0.2.7:5060"), 0, 0)], true));
     let found = answer(&dns, question("plain.test", None, Some(tcp))).await;
     assert_eq!(places(&found), [(place(tcp, "192.0.2.7:5060"), 0, 0)]);
+}
+
+#[tokio::test]
+async fn na_7_a_sips_uri_is_led_by_naptr_to_what_is_under_tls() {
+    let dns = Dnsmasq::start();
+    let asked = Question { is_sips: true, ..question("secure.test", None, Some(Protocol::Tls)) };
+    let found = answer(&dns, asked.clone()).await;
+    assert_eq!(places(&found), [(place(Protocol::Tls, "192.0.2.2:5065"), 1, 1)]);
+    let found = answer(&dns, Question { port: Some(5061), ..asked }).await;
+    assert_eq!(places(&found), [(place(Protocol::Tls, "192.0.2.98:5061"), 0, 0)]);
+}
+
+#[tokio::test]
+async fn na_7_a_record_that_leads_to_no_address_is_no_hole() {
+    let dns = Dnsmasq::start();
+    let found = answer(&dns, question("removed.test", None, Some(Protocol::Udp))).await;
+    assert_eq!((places(&found), found.is_whole), (vec![(place(Protocol::Udp, "192.0.2.2:5082"), 2, 1)], true));
+}
+
+/// A name server by script: `answers` says what to do with a question, by the name and the number of its type.
+fn script(answers: impl Fn(&str, u16) -> Reply + Send + 'static) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 1500];
+        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            let (mut at, mut labels) = (12, Vec::new());
+            while bytes[at] != 0 {
+                let end = at + 1 + usize::from(bytes[at]);
+                labels.push(String::from_utf8_lossy(&bytes[at + 1..end]).to_lowercase());
+                at = end;
+            }
+            let question = &bytes[12..at + 5];
+            let kind = u16::from_be_bytes([bytes[at + 1], bytes[at + 2]]);
+            assert!(length >= at + 5);
+            let (code, records) = match answers(&labels.join("."), kind) {
+                Reply::Silence => continue,
+                Reply::Code(code) => (code, Vec::new()),
+                Reply::Records(records) => (0, records),
+            };
+            let count = u8::try_from(records.len()).unwrap();
+            let mut reply = vec![bytes[0], bytes[1], 0x81, 0x80 | code, 0, 1, 0, count, 0, 0, 0, 0];
+            reply.extend_from_slice(question);
+            for record in records {
+                reply.extend_from_slice(&[0xc0, 12]);
+                reply.extend_from_slice(&kind.to_be_bytes());
+                reply.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
+                reply.extend_from_slice(&u16::try_from(record.len()).unwrap().to_be_bytes());
+                reply.extend_from_slice(&record);
+            }
+            socket.send_to(&reply, from).unwrap();
+        }
+    });
+    address
+}
+
+enum Reply {
+    Silence,
+    Code(u8),
+    Records(Vec<Vec<u8>>),
+}
+
+/// Types of records (RFC 1035, RFC 3596, RFC 2782).
+const A: u16 = 1;
+const AAAA: u16 = 28;
+const SRV: u16 = 33;
+
+#[tokio::test]
+async fn na_7_one_family_that_fails_is_a_hole() {
+    for silent in [A, AAAA] {
+        let six = std::net::Ipv6Addr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]).octets().to_vec();
+        let server = script(move |_, kind| match kind {
+            _ if kind == silent => Reply::Code(2),
+            A => Reply::Records(vec![vec![192, 0, 2, 1]]),
+            AAAA => Reply::Records(vec![six.clone()]),
+            _ => Reply::Code(0),
+        });
+        let found = ask(server, question("half.test", Some(5060), None)).await;
+        assert_eq!((found.servers.len(), found.is_whole), (1, false), "{silent}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn na_7_a_name_server_that_knows_addresses_only_and_is_silent_else_costs_little() {
+    let server = script(|_, kind| match kind {
+        A => Reply::Records(vec![vec![192, 0, 2, 1]]),
+        _ => Reply::Silence,
+    });
+    let began = Instant::now();
+    let found = ask(server, question("sbc.test", None, None)).await;
+    assert_eq!((places(&found), found.is_whole), (vec![(place(Protocol::Udp, "192.0.2.1:5060"), 0, 0)], false));
+    assert!(began.elapsed() < Duration::from_secs(17), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn na_7_of_hundreds_of_records_the_preferred_are_known() {
+    let server = script(|name, kind| match kind {
+        // The name server may put the best one last.
+        SRV if name.starts_with("_sip._udp") => {
+            let record = |priority: u8| [&[0, priority, 0, 1, 0x13, 0xc4, 1, b'a' + priority % 26, 0][..]].concat();
+            Reply::Records((0..40).rev().map(record).collect())
+        }
+        A => Reply::Records(vec![vec![192, 0, 2, name.as_bytes()[0]]]),
+        _ => Reply::Code(0),
+    });
+    let found = ask(server, question("many.test", None, None)).await;
+    assert!(found.is_whole);
+    assert_eq!(found.servers.iter().map(|server| server.priority).collect::<Vec<_>>(), (0..32).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn na_7_many_names_at_once_are_all_found() {
+    let server = script(|_, kind| if kind == A { Reply::Records(vec![vec![192, 0, 2, 1]]) } else { Reply::Code(0) });
+    let (events, mut answers) = tokio::sync::mpsc::channel(1);
+    let resolver = Resolver::new(&[server], events, Metrics::new()).unwrap();
+    for number in 0..100 {
+        resolver.resolve(QueryId(number), question(&format!("sbc{number}.test"), Some(5060), None));
+    }
+    for _ in 0..100 {
+        let Event::Input(Input::Resolved { found, .. }) = answers.recv().await.unwrap() else { panic!() };
+        assert_eq!(found.servers.len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use compact_str::{CompactString, format_compact};
+use futures_util::future::{join, join_all};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
@@ -21,15 +22,17 @@ use super::events::Event;
 use crate::admin::{Dropped, Metrics};
 use crate::base::{Protocol, limits};
 use crate::node::{Input, QueryId};
-use crate::transport::finding::{self, Naptr};
+use crate::transport::finding::Naptr;
 use crate::transport::{Found, Place, Question, Server};
 
 /// How long one name server may take; each is asked twice.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long all that one question leads to may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Questions at once.
+/// How long one look-up may take, whatever the name servers do; a question leads to at most four in a row.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Questions at once; further ones wait their turn.
 const AT_ONCE: usize = 32;
+/// How long one may wait for that: no longer than those before it can take.
+const TURN: Duration = Duration::from_secs(20);
 
 pub struct Resolver {
     dns: TokioResolver,
@@ -54,23 +57,21 @@ impl Resolver {
         options.timeout = TIMEOUT;
         options.attempts = 2;
         options.cache_size = 0;
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         let dns = builder.build().map_err(io::Error::other)?;
         Ok(Self { dns, slots: Arc::new(Semaphore::new(AT_ONCE)), events, metrics })
     }
 
     /// Answers with exactly one `Input::Resolved`, empty when there is no answer or too many are being asked.
     pub fn resolve(&self, query: QueryId, question: Question) {
-        let events = self.events.clone();
-        let dns = self.dns.clone();
-        let slot = Arc::clone(&self.slots).try_acquire_owned();
-        if slot.is_err() {
-            self.metrics.dropped(Dropped::Resolve);
-        }
+        let (dns, events, metrics) = (self.dns.clone(), self.events.clone(), self.metrics.clone());
+        let turn = tokio::time::timeout(TURN, Arc::clone(&self.slots).acquire_owned());
         tokio::spawn(async move {
-            let found = match slot {
-                Ok(_slot) => locate(dns, &question).await,
-                Err(_) => Found::nothing(),
+            let found = match turn.await {
+                Ok(Ok(_slot)) => locate(&dns, &question).await,
+                Ok(Err(_)) | Err(_) => {
+                    metrics.dropped(Dropped::Resolve);
+                    Found::nothing()
+                }
             };
             let _ = events.send(Event::Input(Input::Resolved { query, found })).await;
         });
@@ -89,130 +90,148 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
     server
 }
 
-async fn locate(dns: TokioResolver, question: &Question) -> Found {
+async fn locate(dns: &TokioResolver, question: &Question) -> Found {
     let host = &question.host;
-    let mut search = Search { dns, found: Found { ttl: Duration::MAX, is_whole: true, ..Found::nothing() } };
-    if tokio::time::timeout(PATIENCE, search.run(question)).await.is_err() {
-        search.found.is_whole = false;
-    }
-    let Search { mut found, .. } = search;
-    if found.servers.is_empty() {
+    let mut search = Search { dns, ttl: Duration::MAX, is_whole: true };
+    let servers = search.run(question).await;
+    let Search { ttl, mut is_whole, .. } = search;
+    if servers.is_empty() {
         tracing::warn!(%host, "name not resolved");
-        found.is_whole = false;
-    } else if !found.is_whole {
-        tracing::warn!(%host, "name resolved in part");
+        is_whole = false;
+    } else if !is_whole {
+        tracing::debug!(%host, "name resolved in part");
     }
-    found
+    Found { servers, ttl, is_whole }
 }
 
-/// The questions one URI leads to, and what came of them.
-struct Search {
-    dns: TokioResolver,
-    found: Found,
+/// The questions one URI leads to, and how far their answers go.
+struct Search<'a> {
+    dns: &'a TokioResolver,
+    ttl: Duration,
+    is_whole: bool,
 }
 
-impl Search {
-    async fn run(&mut self, question: &Question) {
+/// What came of one look-up.
+struct Answer<T> {
+    records: Vec<T>,
+    ttl: Duration,
+    is_whole: bool,
+}
+
+impl<T> Answer<T> {
+    /// That there is none is an answer too.
+    const NONE: Self = Self { records: Vec::new(), ttl: Duration::MAX, is_whole: true };
+    const FAILED: Self = Self { records: Vec::new(), ttl: Duration::MAX, is_whole: false };
+}
+
+impl Search<'_> {
+    async fn run(&mut self, question: &Question) -> Vec<Server> {
         let mut services = Vec::new();
         if question.wants_naptr() {
-            services = finding::services(self.naptr(&question.host).await);
+            let records = naptr(self.dns, &question.host).await;
+            services = question.among(self.take(records));
         }
         if services.is_empty() {
             services = question.services();
         }
-        let (mut records, mut level) = (0, 0);
-        for (protocol, name) in services {
-            // What NAPTR prefers goes before all SRV priorities of the next.
-            for srv in self.srv(&name).await {
-                let priority = level + u32::from(srv.priority);
-                for address in self.addresses(&srv.target).await {
-                    let place = Place { protocol, remote: SocketAddr::new(address, srv.port) };
-                    self.add(Server { place, record: records, priority, weight: srv.weight });
-                }
-                records = records.saturating_add(1);
+        services.truncate(limits::ADDRESSES_PER_TARGET);
+        let mut servers = self.by_service(services).await;
+        if servers.is_empty() {
+            let (protocol, port) = question.direct();
+            let addresses = addresses(self.dns, &question.host).await;
+            for (address, record) in self.take(addresses).into_iter().zip(0..) {
+                let place = Place { protocol, remote: SocketAddr::new(address, port) };
+                servers.push(Server { place, record, priority: u32::from(record), weight: 0 });
             }
+        }
+        servers.truncate(limits::ADDRESSES_PER_TARGET);
+        servers
+    }
+
+    async fn by_service(&mut self, services: Vec<(Protocol, CompactString)>) -> Vec<Server> {
+        let asked = services.iter().map(|(_, name)| srv(self.dns, name));
+        let (mut records, mut level) = (Vec::new(), 0);
+        for (answer, (protocol, _)) in join_all(asked).await.into_iter().zip(&services) {
+            let mut found = self.take(answer);
+            found.sort_by_key(|srv| srv.priority);
+            // What NAPTR prefers goes before all SRV priorities of the next.
+            records.extend(found.into_iter().map(|srv| (*protocol, level + u32::from(srv.priority), srv)));
             level += 1 << 16;
         }
-        if self.found.servers.is_empty() {
-            let (protocol, port) = question.direct();
-            self.direct(&question.host, protocol, port).await;
-        }
-    }
-
-    async fn direct(&mut self, host: &str, protocol: Protocol, port: u16) {
-        for (address, record) in self.addresses(host).await.into_iter().zip(0..) {
-            let place = Place { protocol, remote: SocketAddr::new(address, port) };
-            self.add(Server { place, record, priority: u32::from(record), weight: 0 });
-        }
-    }
-
-    fn add(&mut self, server: Server) {
-        if self.found.servers.len() < limits::ADDRESSES_PER_TARGET {
-            self.found.servers.push(server);
-        }
-    }
-
-    async fn naptr(&mut self, host: &str) -> Vec<Naptr> {
-        let text = |bytes: &[u8]| bytes.into();
-        let naptr = |data: &RData| match data {
-            RData::NAPTR(naptr) => Some(Naptr {
-                order: naptr.order,
-                preference: naptr.preference,
-                flags: text(&naptr.flags),
-                services: text(&naptr.services),
-                replacement: format_compact!("{}", naptr.replacement),
-            }),
-            _ => None,
-        };
-        self.lookup(host, RecordType::NAPTR, naptr).await
-    }
-
-    async fn srv(&mut self, name: &str) -> Vec<Srv> {
-        let srv = |data: &RData| match data {
-            // RFC 2782: a target of "." means that the service is not there.
-            RData::SRV(srv) if !srv.target.is_root() => Some(Srv {
-                priority: srv.priority,
-                weight: srv.weight,
-                port: srv.port,
-                target: format_compact!("{}", srv.target),
-            }),
-            _ => None,
-        };
-        self.lookup(name, RecordType::SRV, srv).await
-    }
-
-    async fn addresses(&mut self, host: &str) -> Vec<IpAddr> {
-        match self.dns.lookup_ip(absolute(host).as_str()).await {
-            Ok(answer) => {
-                self.believe_until(answer.as_lookup().valid_until());
-                answer.iter().collect()
-            }
-            Err(error) => {
-                tracing::debug!(host, %error, "no address");
-                self.found.is_whole = false;
-                Vec::new()
+        records.truncate(limits::ADDRESSES_PER_TARGET);
+        let asked = records.iter().map(|(_, _, srv)| addresses(self.dns, &srv.target));
+        let mut servers = Vec::new();
+        for (answer, (record, (protocol, priority, srv))) in join_all(asked).await.into_iter().zip((0..).zip(&records))
+        {
+            for address in self.take(answer) {
+                let place = Place { protocol: *protocol, remote: SocketAddr::new(address, srv.port) };
+                servers.push(Server { place, record, priority: *priority, weight: srv.weight });
             }
         }
+        servers
     }
 
-    async fn lookup<T>(&mut self, name: &str, kind: RecordType, read: impl Fn(&RData) -> Option<T>) -> Vec<T> {
-        match self.dns.lookup(absolute(name).as_str(), kind).await {
-            Ok(answer) => {
-                self.believe_until(answer.valid_until());
-                answer.answers().iter().filter_map(|record| read(&record.data)).collect()
-            }
-            // That there is none is an answer too.
-            Err(error) if says_there_is_none(&error) => Vec::new(),
-            Err(error) => {
-                tracing::debug!(name, %kind, %error, "no answer from DNS");
-                self.found.is_whole = false;
-                Vec::new()
-            }
+    fn take<T>(&mut self, answer: Answer<T>) -> Vec<T> {
+        self.ttl = self.ttl.min(answer.ttl);
+        self.is_whole &= answer.is_whole;
+        answer.records
+    }
+}
+
+async fn naptr(dns: &TokioResolver, host: &str) -> Answer<Naptr> {
+    let text = |bytes: &[u8]| bytes.into();
+    let naptr = |data: &RData| match data {
+        RData::NAPTR(naptr) => Some(Naptr {
+            order: naptr.order,
+            preference: naptr.preference,
+            flags: text(&naptr.flags),
+            services: text(&naptr.services),
+            replacement: format_compact!("{}", naptr.replacement),
+        }),
+        _ => None,
+    };
+    lookup(dns, host, RecordType::NAPTR, naptr).await
+}
+
+async fn srv(dns: &TokioResolver, name: &str) -> Answer<Srv> {
+    let srv = |data: &RData| match data {
+        // RFC 2782: a target of "." means that the service is not there.
+        RData::SRV(srv) if !srv.target.is_root() => Some(Srv {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: format_compact!("{}", srv.target),
+        }),
+        _ => None,
+    };
+    lookup(dns, name, RecordType::SRV, srv).await
+}
+
+/// Of both families, each by itself: one that fails is not to pass for one without addresses.
+async fn addresses(dns: &TokioResolver, host: &str) -> Answer<IpAddr> {
+    let (mut both, six) =
+        join(lookup(dns, host, RecordType::A, RData::ip_addr), lookup(dns, host, RecordType::AAAA, RData::ip_addr))
+            .await;
+    both.records.extend(six.records);
+    Answer { records: both.records, ttl: both.ttl.min(six.ttl), is_whole: both.is_whole && six.is_whole }
+}
+
+async fn lookup<T>(dns: &TokioResolver, name: &str, kind: RecordType, read: impl Fn(&RData) -> Option<T>) -> Answer<T> {
+    match tokio::time::timeout(PATIENCE, dns.lookup(absolute(name).as_str(), kind)).await {
+        Ok(Ok(answer)) => Answer {
+            records: answer.answers().iter().filter_map(|record| read(&record.data)).collect(),
+            ttl: answer.valid_until().saturating_duration_since(Instant::now()),
+            is_whole: true,
+        },
+        Ok(Err(error)) if says_there_is_none(&error, kind) => Answer::NONE,
+        Ok(Err(error)) => {
+            tracing::debug!(name, %kind, %error, "no answer from DNS");
+            Answer::FAILED
         }
-    }
-
-    fn believe_until(&mut self, end: Instant) {
-        self.found.ttl = self.found.ttl.min(end.saturating_duration_since(Instant::now()));
+        Err(_) => {
+            tracing::debug!(name, %kind, "no answer from DNS in time");
+            Answer::FAILED
+        }
     }
 }
 
@@ -223,12 +242,12 @@ struct Srv {
     target: CompactString,
 }
 
-/// No such record, or a name server that knows nothing of the kind: some answer NAPTR so.
-fn says_there_is_none(error: &NetError) -> bool {
+/// No such record, or a name server that knows nothing of the kind: some answer NAPTR so. Every one knows addresses.
+fn says_there_is_none(error: &NetError, kind: RecordType) -> bool {
     use ResponseCode::{FormErr, NotImp, Refused};
     match error {
         NetError::Dns(DnsError::NoRecordsFound(_)) => true,
-        NetError::Dns(DnsError::ResponseCode(code)) => matches!(code, FormErr | NotImp | Refused),
+        NetError::Dns(DnsError::ResponseCode(FormErr | NotImp | Refused)) => !kind.is_ip_addr(),
         _ => false,
     }
 }

@@ -23,6 +23,8 @@ pub struct Question {
     pub host: CompactString,
     pub port: Option<u16>,
     pub protocol: Option<Protocol>,
+    /// The protocol is that of a sips URI, which need not name it: DNS says where it is spoken.
+    pub is_sips: bool,
 }
 
 /// One address in the answer.
@@ -67,7 +69,15 @@ impl Found {
 impl Question {
     /// §4.1: only when the URI names neither transport nor port.
     pub fn wants_naptr(&self) -> bool {
-        self.port.is_none() && self.protocol.is_none()
+        self.port.is_none() && (self.protocol.is_none() || self.is_sips)
+    }
+
+    /// The SRV names that NAPTR records lead to, best first (§4.1; RFC 3403 §4.1: by order, then preference): those of the
+    /// protocol that is to be spoken.
+    pub fn among(&self, records: Vec<Naptr>) -> Vec<(Protocol, CompactString)> {
+        let mut services = services(records);
+        services.retain(|(protocol, _)| self.protocol.is_none_or(|wanted| wanted == *protocol));
+        services
     }
 
     /// The SRV names to ask for when there is no NAPTR record (§4.1, §4.2); none when the URI names a port.
@@ -97,8 +107,7 @@ impl Question {
     }
 }
 
-/// The SRV names that NAPTR records lead to, best first (§4.1; RFC 3403 §4.1: by order, then preference).
-pub fn services(mut records: Vec<Naptr>) -> Vec<(Protocol, CompactString)> {
+fn services(mut records: Vec<Naptr>) -> Vec<(Protocol, CompactString)> {
     records.sort_by_key(|record| (record.order, record.preference));
     let service = |record: Naptr| {
         let protocol = match record.services.to_ascii_uppercase().as_slice() {
@@ -118,7 +127,7 @@ mod tests {
     use super::*;
 
     fn question(port: Option<u16>, protocol: Option<Protocol>) -> Question {
-        Question { host: "sbc.example.com".into(), port, protocol }
+        Question { host: "sbc.example.com".into(), port, protocol, is_sips: false }
     }
 
     fn names(question: &Question) -> Vec<String> {
@@ -142,6 +151,12 @@ mod tests {
         let both = question(Some(5080), Some(Protocol::Tcp));
         assert!(!both.wants_naptr() && names(&both).is_empty());
         assert_eq!(both.direct(), (Protocol::Tcp, 5080));
+        // §4.1: NAPTR of a sips URI too; of what it leads to, TLS.
+        let sips = Question { is_sips: true, ..question(None, Some(Protocol::Tls)) };
+        assert!(sips.wants_naptr());
+        assert_eq!(names(&sips), ["_sips._tcp.sbc.example.com"]);
+        assert_eq!(sips.direct(), (Protocol::Tls, 5061));
+        assert!(!Question { port: Some(5061), ..sips }.wants_naptr());
     }
 
     #[test]
@@ -161,10 +176,10 @@ mod tests {
             record(90, 30, "u", "SIP+D2U", "_sip._udp.wrong.example.com."),
             record(80, 10, "s", "SIP+D2U", "."),
         ];
-        let found = services(records);
-        assert_eq!(
-            found,
-            [(Protocol::Tcp, "_sip._tcp.example.com.".into()), (Protocol::Udp, "_sip._udp.example.com.".into())]
-        );
+        let (tcp, udp) =
+            ((Protocol::Tcp, "_sip._tcp.example.com.".into()), (Protocol::Udp, "_sip._udp.example.com.".into()));
+        assert_eq!(question(None, Some(Protocol::Tls)).among(records.clone()), []);
+        assert_eq!(question(None, Some(Protocol::Udp)).among(records.clone()), std::slice::from_ref(&udp));
+        assert_eq!(question(None, None).among(records), [tcp, udp]);
     }
 }

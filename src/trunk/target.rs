@@ -77,6 +77,8 @@ pub struct Target {
     due: Option<Instant>,
     /// `None`: the host is an address.
     resolve_at: Option<Instant>,
+    /// DNS has answered every question once.
+    is_whole: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,7 @@ impl Target {
             interval,
             due: interval.map(|_| now),
             resolve_at: if literal.is_some() { None } else { Some(now) },
+            is_whole: false,
         }
     }
 
@@ -270,28 +273,33 @@ impl Target {
         self.resolve_at.filter(|at| *at <= now)?;
         self.resolve_at = Some(now + RESOLVE_PATIENCE);
         let config::Target { host, port, protocol, .. } = &self.config;
-        Some(Question { host: host.clone(), port: *port, protocol: *protocol })
+        Some(Question { host: host.clone(), port: *port, protocol: *protocol, is_sips: self.config.is_sips() })
     }
 
-    /// The answer of DNS. One with holes changes nothing where there is an older one: stale addresses are better than none.
+    /// The answer of DNS. One with holes takes nothing away: stale addresses are better than none.
     pub(super) fn resolved(&mut self, found: &Found, now: Instant) {
-        if found.servers.is_empty() || !(found.is_whole || self.addresses.is_empty()) {
+        if found.servers.is_empty() {
             self.resolve_at = Some(now + RESOLVE_AGAIN);
             return;
         }
         let wait = if found.is_whole { found.ttl.clamp(SHORTEST_TTL, LONGEST_TTL) } else { RESOLVE_AGAIN };
         self.resolve_at = Some(now + wait);
         let known = |server: &Server| self.addresses.iter().find(|address| address.server.place == server.place);
-        let fresh: Vec<Address> = found
-            .servers
-            .iter()
-            .take(limits::ADDRESSES_PER_TARGET)
+        let servers = found.servers.iter().take(limits::ADDRESSES_PER_TARGET);
+        let fresh: Vec<Address> = servers
             .map(|server| known(server).map_or(Address::new(*server), |was| Address { server: *server, ..*was }))
             .collect();
         if self.interval.is_some() && found.servers.iter().any(|server| known(server).is_none()) {
             self.due = Some(now);
         }
-        self.addresses = fresh;
+        let all = match std::mem::take(&mut self.addresses) {
+            _ if found.is_whole => fresh.clone(),
+            // What was whole stands first, whatever DNS now has no answer for.
+            old if self.is_whole => one_after_the_other(old, &fresh),
+            old => one_after_the_other(fresh.clone(), &old),
+        };
+        self.addresses = if all.len() > limits::ADDRESSES_PER_TARGET { fresh } else { all };
+        self.is_whole |= found.is_whole;
     }
 }
 
@@ -332,6 +340,17 @@ impl Address {
         self.probed_at = Some(now);
         self.server.place
     }
+}
+
+/// The `first`, and of the `second` those that are not among them, behind all that has a place in the order.
+fn one_after_the_other(mut first: Vec<Address>, second: &[Address]) -> Vec<Address> {
+    for one in second {
+        if first.iter().all(|other| other.server.place != one.server.place) {
+            let server = Server { record: u16::MAX, priority: u32::MAX, ..one.server };
+            first.push(Address { server, ..*one });
+        }
+    }
+    first
 }
 
 /// Within a tenth of `wait`: probes of many trunks drift apart.

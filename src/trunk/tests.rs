@@ -203,7 +203,8 @@ fn na_7_old_answers_outlive_a_failing_dns() {
     let mut trunks = Trunks::new(config(&[("t", "", &[(name, 1, 1), (A, 2, 1)])]), START);
     assert_eq!(candidates(&trunks, &[0]), [A, name], "nowhere to send yet");
     let query = trunks.wants_resolve(START).unwrap();
-    let question = Question { host: "sbc.example.com".into(), port: None, protocol: Some(crate::base::Protocol::Tcp) };
+    let protocol = Some(crate::base::Protocol::Tcp);
+    let question = Question { host: "sbc.example.com".into(), port: None, protocol, is_sips: false };
     assert_eq!((query.question, trunks.wants_resolve(START)), (question, None));
     let places = [tcp("10.1.0.1:5060"), tcp("10.1.0.2:5060")];
     trunks.resolved(query.id, &found(&[(places[0], 0, 0, 0), (places[1], 1, 1, 0)], 60), after(1));
@@ -248,6 +249,40 @@ fn na_7_half_an_answer_is_better_than_none() {
     let id = trunks.targets_of(TrunkIdx(0))[0];
     assert_eq!(trunks.target(id).unwrap().known().count(), 1);
     assert!(trunks.wants_resolve(after(10)).is_some(), "and asked again soon");
+}
+
+#[test]
+fn na_7_what_half_an_answer_tells_comes_behind_what_a_whole_one_told() {
+    let place = |last: u8| tcp(&format!("10.1.0.{last}:5060"));
+    let mut trunks = Trunks::new(config(&[("t", "", &[("sip:sbc.example.com", 1, 1)])]), START);
+    let id = trunks.targets_of(TrunkIdx(0))[0];
+    let known = |trunks: &Trunks| trunks.target(id).unwrap().places(&mut Rng::from_u64(1)).to_vec();
+    let seconds = std::cell::Cell::new(0);
+    let answer = |trunks: &mut Trunks, places: &[u8], is_whole: bool| {
+        seconds.set(seconds.get() + 5000);
+        let now = after(seconds.get());
+        let query = trunks.wants_resolve(now).unwrap();
+        let servers: Vec<_> = places.iter().zip(0..).map(|(last, at)| (place(*last), at, u32::from(at), 0)).collect();
+        trunks.resolved(query.id, &Found { is_whole, ..found(&servers, 60) }, now);
+    };
+    // Some of the questions have no answer, ever: the carrier can move all the same, and the last word counts first.
+    answer(&mut trunks, &[1, 2], false);
+    answer(&mut trunks, &[2, 3], false);
+    assert_eq!(known(&trunks), [place(2), place(3), place(1)]);
+    answer(&mut trunks, &[4, 5], true);
+    assert_eq!(known(&trunks), [place(4), place(5)]);
+    answer(&mut trunks, &[6, 5], false);
+    assert_eq!(known(&trunks), [place(4), place(5), place(6)]);
+    // What works is found, whatever its place in the order.
+    trunks.report(after(seconds.get()), id, place(4), Sign::Silent);
+    trunks.report(after(seconds.get()), id, place(5), Sign::Silent);
+    assert_eq!(known(&trunks), [place(6), place(4), place(5)]);
+    answer(&mut trunks, &[], false);
+    assert_eq!(known(&trunks), [place(6), place(4), place(5)]);
+    for many in 7..200 {
+        answer(&mut trunks, &[many], false);
+        assert!(known(&trunks).contains(&place(many)) && known(&trunks).len() <= limits::ADDRESSES_PER_TARGET);
+    }
 }
 
 #[test]
