@@ -19,6 +19,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A silent connection is probed by the kernel after this time, then every `KEEPALIVE_EVERY`.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// What the peer has not acknowledged in this time says that it is gone: as long as a transaction waits (RFC 3261 §17.1.2.2). The
+/// kernel by itself would wait a quarter of an hour.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(32);
 
 /// Binds without a runtime, so that a wrong address is reported before anything runs.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -82,5 +85,24 @@ pub async fn connect(from: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> 
 fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// CONFORMANCE NA-2.
+    #[tokio::test]
+    async fn na_2_a_dead_peer_is_noticed_as_soon_as_a_transaction_would() {
+        let listener = TcpListener::from_std(bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (opened, accepted) = tokio::join!(connect(address.ip(), address), next(&listener, ListenerId(0)));
+        for stream in [opened.unwrap(), accepted.unwrap().0] {
+            assert_eq!(SockRef::from(&stream).tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+        }
+    }
 }
