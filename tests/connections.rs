@@ -14,7 +14,7 @@ use sosbridge::shell::mmsg::raise_open_files;
 const WANTED: usize = 10_000;
 const FEWEST: usize = 2_000;
 /// Files that daemon and test need beside the connections.
-const OTHER_FILES: usize = 200;
+const OTHER_FILES: usize = 1_000;
 const CALLS: usize = 40;
 /// T1: nobody has to say anything twice (RFC 3261 §17.1.1.2).
 const UNNOTICED: Duration = Duration::from_millis(500);
@@ -22,7 +22,8 @@ const UNNOTICED: Duration = Duration::from_millis(500);
 #[test]
 fn na_9_ten_thousand_connections_a_tenth_of_them_half_said() {
     let limit = usize::try_from(raise_open_files().unwrap()).unwrap_or(usize::MAX);
-    let count = WANTED.min(limit.saturating_sub(OTHER_FILES));
+    // Half of them are for connections.
+    let count = WANTED.min((limit / 2).saturating_sub(OTHER_FILES));
     println!("{count} connections; the limit on open files is {limit}");
     assert!(count >= FEWEST, "a limit of {limit} open files is too low for this test");
 
@@ -56,6 +57,31 @@ fn na_9_ten_thousand_connections_a_tenth_of_them_half_said() {
     for (at, rest) in [(0, REST), (1, WHOLE)] {
         answers(&held[at], rest);
     }
+}
+
+/// SPEC §10: nor for capacity, while any path exists.
+#[test]
+fn strangers_do_not_hold_the_files_that_a_call_needs() {
+    const FILES: usize = 1_600;
+    let [udp, tcp] = ["127.0.0.1"; 2].map(free);
+    let center = SocketAddr::new("127.0.0.2".parse().unwrap(), free("127.0.0.2").port());
+    let config = [CONFIG, &listen("udp", udp), &listen("tcp", tcp), &trunk(center, "tcp"), &admin(free("127.0.0.1"))];
+    let daemon = Daemon::serve_within(&config.concat(), FILES);
+    let mut phone = Party::udp("alice", free("127.0.0.1"), udp);
+    phone.register();
+    let held: Vec<TcpStream> = (0..2 * FILES).map(|_| TcpStream::connect(tcp).unwrap()).collect();
+    // Until it has taken what it will.
+    let mut before = 0;
+    while std::mem::replace(&mut before, open_files(&daemon)) != before {
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    println!("{before} files of {FILES} are open");
+    let mut psap = Party::listening("psap", center, tcp);
+    let (mut call, _) = talk(&mut phone, &mut psap);
+    let mut newcomer = Party::connected("bob", tcp);
+    newcomer.register();
+    hang_up(&mut call, &mut phone, &mut psap);
+    drop(held);
 }
 
 const START: &str =

@@ -14,7 +14,8 @@ pub const KEPT_VALUE_BYTES: usize = 1024;
 pub const TRANSACTIONS: usize = 1_000_000;
 /// Calls up at once, emergency calls excepted.
 pub const CALLS: usize = 100_000;
-/// Stream connections at once; for a new one the oldest is closed that has carried no call and no registration.
+/// Stream connections at once, and at most one for two files that may be open beside those of ports: calls need files too. For a
+/// new one the oldest is closed that has carried no call and no registration.
 pub const CONNECTIONS: usize = 20_000;
 /// Bytes waiting to be written to one stream connection before it is closed as stuck.
 pub const CONNECTION_BACKLOG_BYTES: usize = 1 << 20;
@@ -38,7 +39,8 @@ pub const DATAGRAMS_ONLY: Duration = Duration::from_secs(3600);
 pub const DATAGRAM_PEERS: usize = 1024;
 /// Targets of trunks that TLS connections are told apart by, all configurations since the start together.
 pub const PEERS: usize = 65_534;
-/// TLS and WebSocket handshakes under way at one listener; for a new one the oldest is ended.
+/// TLS and WebSocket handshakes under way at one listener, and at most one for eight such files; for a new one the
+/// oldest of the network that has most is ended.
 pub const HANDSHAKES: usize = 1024;
 /// How long one may take.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);

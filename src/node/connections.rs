@@ -32,6 +32,11 @@ impl Node {
         }
     }
 
+    /// There may be so many connections at once.
+    pub fn limit_connections(&mut self, bound: usize) {
+        self.streams.set_bound(bound);
+    }
+
     pub(super) fn stream(&mut self, connection: ConnId, bytes: &[u8]) {
         self.streams.push(self.now, connection, bytes);
         while let Some(arrival) = self.streams.next(self.now, connection) {

@@ -165,6 +165,9 @@ pub fn next_error(socket: BorrowedFd<'_>) -> io::Result<(Option<SocketAddr>, i32
     Ok((address(&name, header.msg_namelen), errno))
 }
 
+/// Where the system does not say how many files may be open.
+pub const USUAL_OPEN_FILES: u64 = 1024;
+
 /// Raises the limit on open files to what the administrator allows; says the limit now in force.
 pub fn raise_open_files() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

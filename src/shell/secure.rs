@@ -30,12 +30,14 @@ pub struct Secure {
     runtime: Handle,
     servers: Vec<Option<watch::Sender<Arc<ServerConfig>>>>,
     clients: BTreeMap<(CompactString, CompactString), Arc<ClientConfig>>,
+    /// Handshakes under way at one listener.
+    handshakes: usize,
     /// The thread ends when this is dropped.
     _running: oneshot::Sender<()>,
 }
 
 impl Secure {
-    pub fn start(material: Material) -> io::Result<Self> {
+    pub fn start(material: Material, handshakes: usize) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (running, ended) = oneshot::channel::<()>();
@@ -43,7 +45,7 @@ impl Secure {
             let _ = runtime.block_on(ended);
         })?;
         let servers = material.servers.into_iter().map(|server| Some(watch::channel(server?).0)).collect();
-        Ok(Self { runtime: handle, servers, clients: material.clients, _running: running })
+        Ok(Self { runtime: handle, servers, clients: material.clients, handshakes, _running: running })
     }
 
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -62,7 +64,7 @@ impl Secure {
         let _inside = self.runtime.enter();
         let socket = TcpListener::from_std(socket)?;
         let server = self.servers.get(usize::from(id.0)).and_then(Option::as_ref).map(watch::Sender::subscribe);
-        let door = Door { id, protocol, server, events, metrics };
+        let door = Door { id, protocol, server, events, metrics, handshakes: self.handshakes };
         self.runtime.spawn(accept(door, socket));
         Ok(())
     }
@@ -111,10 +113,11 @@ struct Door {
     server: Option<watch::Receiver<Arc<ServerConfig>>>,
     events: mpsc::Sender<Event>,
     metrics: Metrics,
+    handshakes: usize,
 }
 
 async fn accept(door: Door, socket: TcpListener) {
-    let mut handshakes = Handshakes::default();
+    let mut handshakes = Handshakes { bound: door.handshakes, under_way: VecDeque::new() };
     loop {
         let Some((stream, remote)) = tcp::next(&socket, door.id).await else { continue };
         if handshakes.make_room() {
@@ -137,7 +140,7 @@ async fn accept(door: Door, socket: TcpListener) {
             metrics.handshake_failed(protocol);
             tracing::debug!(%remote, transport = protocol.uri_token(), reason, "handshake failed");
         });
-        handshakes.0.push_back(handshake.abort_handle());
+        handshakes.under_way.push_back((network(remote.ip()), handshake.abort_handle()));
     }
 }
 
@@ -158,22 +161,39 @@ async fn shake(
     Ok((channel, identities))
 }
 
-/// Handshakes under way at one listener, oldest first.
-#[derive(Default)]
-struct Handshakes(VecDeque<AbortHandle>);
+/// Handshakes under way at one listener, oldest first, and where each comes from.
+struct Handshakes {
+    bound: usize,
+    under_way: VecDeque<(IpAddr, AbortHandle)>,
+}
 
 impl Handshakes {
-    /// Forgets those that are over; at the bound ends the oldest, which has had the most time. True when it had to.
+    /// Forgets those that are over; at the bound ends the oldest of whoever has most: one that floods us is in its own way, and
+    /// not in that of a phone. True when it had to.
     fn make_room(&mut self) -> bool {
-        if self.0.len() < limits::HANDSHAKES {
+        if self.under_way.len() < self.bound {
             return false;
         }
-        self.0.retain(|handshake| !handshake.is_finished());
-        let is_full = self.0.len() >= limits::HANDSHAKES;
-        if is_full && let Some(oldest) = self.0.pop_front() {
+        self.under_way.retain(|(_, handshake)| !handshake.is_finished());
+        if self.under_way.len() < self.bound {
+            return false;
+        }
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        self.under_way.iter().for_each(|(network, _)| *counts.entry(*network).or_default() += 1);
+        let most = counts.values().max().copied().unwrap_or(0);
+        let is_greedy = |(network, _): &(IpAddr, AbortHandle)| counts.get(network) == Some(&most);
+        if let Some((_, oldest)) = self.under_way.iter().position(is_greedy).and_then(|at| self.under_way.remove(at)) {
             oldest.abort();
         }
-        is_full
+        true
+    }
+}
+
+/// Whose address it is: of IPv6 everybody has 64 bits to choose from.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => std::net::Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -182,22 +202,35 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn endless() -> tokio::task::JoinHandle<()> {
+        tokio::spawn(std::future::pending())
+    }
+
     #[tokio::test]
-    async fn at_the_bound_the_oldest_handshake_makes_room() {
-        let mut handshakes = Handshakes::default();
-        let endless = || tokio::spawn(std::future::pending::<()>());
-        let oldest = endless();
-        handshakes.0.push_back(oldest.abort_handle());
+    async fn at_the_bound_the_oldest_handshake_of_whoever_has_most_makes_room() {
+        let [phone, flood] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        let mut handshakes = Handshakes { bound: 8, under_way: VecDeque::new() };
+        let (oldest, first) = (endless(), endless());
+        handshakes.under_way.push_back((phone, oldest.abort_handle()));
         let over = tokio::spawn(async {});
-        handshakes.0.push_back(over.abort_handle());
+        handshakes.under_way.push_back((flood, over.abort_handle()));
         over.await.unwrap();
-        while handshakes.0.len() < limits::HANDSHAKES {
-            handshakes.0.push_back(endless().abort_handle());
+        handshakes.under_way.push_back((flood, first.abort_handle()));
+        while handshakes.under_way.len() < 8 {
+            handshakes.under_way.push_back((flood, endless().abort_handle()));
         }
         assert!(!handshakes.make_room(), "one was over");
-        handshakes.0.push_back(endless().abort_handle());
+        handshakes.under_way.push_back((flood, endless().abort_handle()));
         assert!(handshakes.make_room());
-        assert!(oldest.await.unwrap_err().is_cancelled());
-        assert_eq!(handshakes.0.len(), limits::HANDSHAKES - 1);
+        assert!(first.await.unwrap_err().is_cancelled());
+        assert!(!oldest.is_finished() && handshakes.under_way.len() == 7);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one() {
+        let of = |ip: &str| network(ip.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
     }
 }

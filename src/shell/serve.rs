@@ -18,11 +18,15 @@ use super::sockets::{self, BindFault, Bound};
 use super::store::{self, Store};
 use super::{events, http, mmsg};
 use crate::admin::Metrics;
+use crate::base::limits;
 use crate::config::Config;
 use crate::node::{Boot, Input, Node};
 
 /// Answers of the store waiting for the loop: many times what one round can cause, so that the store never waits.
 const STORE_ANSWERS: usize = 16 * 1024;
+
+/// However low the limit on open files is.
+const FEWEST_CONNECTIONS: usize = 64;
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -38,10 +42,7 @@ pub enum ServeFault {
 /// Runs the daemon until a signal ends it. `config_path` is read again at SIGHUP.
 pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), ServeFault> {
     let Configuration { mut config, tls, geography } = configuration;
-    match mmsg::raise_open_files() {
-        Ok(limit) => tracing::debug!(limit, "open files"),
-        Err(error) => tracing::warn!(%error, "the limit on open files stays as it is"),
-    }
+    let (connections, handshakes) = capacity();
     let bound = sockets::bind_all(&mut config.listeners)?;
     let admin_socket = sockets::bind_admin(config.admin.listen)?;
     let metrics = Metrics::new();
@@ -71,8 +72,9 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
         notices: loaded.notices,
     };
     let roots = tls.web.clone();
-    let secure = Secure::start(tls)?;
+    let secure = Secure::start(tls, handshakes)?;
     let mut node = Node::new(Arc::clone(&config), boot, metrics.clone());
+    node.limit_connections(connections);
     if let Some(input) = geography.input() {
         node.handle(clock.now(), input);
     }
@@ -86,6 +88,21 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
         running.run().await
     })?;
     Ok(())
+}
+
+/// How many connections, and handshakes at one listener, the limit on open files allows: calls need files too.
+fn capacity() -> (usize, usize) {
+    let files = mmsg::raise_open_files().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+        mmsg::USUAL_OPEN_FILES
+    });
+    // A pair of ports is two files, of either address family.
+    let files = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(4 * limits::PORTS_READY);
+    let connections = (files / 2).clamp(FEWEST_CONNECTIONS, limits::CONNECTIONS);
+    if connections < limits::CONNECTIONS {
+        tracing::info!(files, connections, "the limit on open files is low: fewer connections are taken");
+    }
+    (connections, (files / 8).clamp(FEWEST_CONNECTIONS, limits::HANDSHAKES))
 }
 
 struct Parts {

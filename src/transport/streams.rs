@@ -63,13 +63,15 @@ pub struct Streams {
     /// A connection whose phone has moved -> where it is now. At most `limits::MOVED_CONNECTIONS`, the oldest forgotten.
     heirs: BTreeMap<ConnId, Flow>,
     pub(super) refused: Refused,
+    /// Connections at once.
+    bound: usize,
     last: u64,
     connects: Vec<Connect>,
 }
 
 impl Streams {
     pub fn new(listeners: Vec<(Protocol, SocketAddr)>) -> Self {
-        Self { listeners, ..Self::default() }
+        Self { listeners, bound: limits::CONNECTIONS, ..Self::default() }
     }
 
     /// The listener for requests to `ip` over `protocol`.
@@ -166,9 +168,14 @@ impl Streams {
         }
     }
 
-    /// The connection to close when there are more than `limits::CONNECTIONS`.
+    /// There may be so many at once, at most `limits::CONNECTIONS`.
+    pub fn set_bound(&mut self, bound: usize) {
+        self.bound = bound.min(limits::CONNECTIONS);
+    }
+
+    /// The connection to close when there are more than may be.
     pub fn dispensable(&self) -> Option<ConnId> {
-        let is_crowded = self.connections.len() > limits::CONNECTIONS;
+        let is_crowded = self.connections.len() > self.bound;
         self.strangers.first().copied().filter(|_| is_crowded)
     }
 

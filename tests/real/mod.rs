@@ -94,9 +94,20 @@ pub struct Daemon {
 impl Daemon {
     /// Serves the configuration once it is ready.
     pub fn serve(config: &str) -> Self {
+        Self::serve_with(config, command())
+    }
+
+    /// The same of a daemon that the administrator allows so many open files.
+    pub fn serve_within(config: &str, files: usize) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" \"$@\"")).arg(command().get_program());
+        Self::serve_with(config, shell)
+    }
+
+    fn serve_with(config: &str, command: Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
-        let process = spawn(&folder);
+        let process = spawn(&folder, command);
         let daemon = Self { folder, process };
         daemon.wait_ready(1);
         daemon
@@ -107,7 +118,7 @@ impl Daemon {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let before = self.log().matches(" ready").count();
-        self.process = spawn(&self.folder);
+        self.process = spawn(&self.folder, command());
         self.wait_ready(before + 1);
     }
 
@@ -162,9 +173,12 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(folder: &TempDir) -> Child {
+fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_sosbridge"))
+}
+
+fn spawn(folder: &TempDir, mut command: Command) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sosbridge"));
     command.args(["serve", "--config"]).arg(folder.path().join("config.toml"));
     command.env("SOSBRIDGE_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
@@ -259,7 +273,7 @@ impl Party {
     /// The next message; `None` when none comes.
     fn receive(&mut self) -> Option<Msg> {
         if let Wire::Waiting(listener) = &self.wire {
-            let (stream, _) = listener.accept().unwrap();
+            let stream = accept(listener)?;
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             self.wire = Wire::Tcp(stream, Vec::new());
         }
@@ -282,6 +296,22 @@ impl Party {
                 }
             },
             Wire::Waiting(_) => None,
+        }
+    }
+}
+
+/// `None` when nobody connects.
+fn accept(listener: &TcpListener) -> Option<TcpStream> {
+    listener.set_nonblocking(true).unwrap();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).unwrap();
+                return Some(stream);
+            }
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) => return None,
         }
     }
 }

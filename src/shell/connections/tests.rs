@@ -12,7 +12,7 @@ async fn start() -> (Connections, SocketAddr, mpsc::Receiver<Event>) {
     let address = socket.local_addr().unwrap();
     let (events, received) = mpsc::channel(16);
     tcp::listen(LISTENER, socket, events.clone()).unwrap();
-    let secure = Secure::start(tls::Material::default()).unwrap();
+    let secure = Secure::start(tls::Material::default(), limits::HANDSHAKES).unwrap();
     (Connections::new(events, Metrics::new(), secure, vec![OWN]), address, received)
 }
 
