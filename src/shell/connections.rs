@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -118,6 +118,10 @@ impl Connections {
     /// Other certificates, for the handshakes to come.
     pub fn renew(&mut self, material: tls::Material) {
         self.secure.renew(material);
+    }
+
+    pub fn warn_of_certificates(&self) {
+        self.secure.warn_of_certificates(SystemTime::now());
     }
 
     /// Takes an accepted connection in. The node closes another when there are too many.

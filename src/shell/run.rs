@@ -38,6 +38,8 @@ const WALL: Duration = Duration::from_secs(5);
 const FULL_BUFFER: Duration = Duration::from_millis(1);
 /// Between the last output of the node and the end of the process.
 const LAST_WRITES: Duration = Duration::from_millis(50);
+/// How often certificates are looked at; at the start and with each configuration they are too.
+const CERTIFICATES: Duration = Duration::from_secs(24 * 3600);
 /// A difference worth telling the node, in milliseconds.
 const WALL_STEP_MS: u64 = 50;
 
@@ -78,6 +80,7 @@ struct Running {
     sleep: std::pin::Pin<Box<Sleep>>,
     wall: Interval,
     wall_offset_ms: i64,
+    certificates_due: Instant,
     stop: Stop,
     /// When a drain ends, whoever is still talking.
     drained_by: Option<Instant>,
@@ -150,6 +153,7 @@ impl Loop {
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             wall: tokio::time::interval(WALL),
             wall_offset_ms: self.clock.wall_offset_ms(),
+            certificates_due: Instant::now() + CERTIFICATES,
             stop,
             drained_by: None,
             has_store: true,
@@ -263,7 +267,13 @@ impl Loop {
                 tracing::error!("the store has ended: calls go on, leases live in memory only. Restart soon");
             }
             Woken::Ask(ask) => self.answer(ask),
-            Woken::Wall => self.compare_clocks(running),
+            Woken::Wall => {
+                self.compare_clocks(running);
+                if running.certificates_due <= Instant::now() {
+                    running.certificates_due += CERTIFICATES;
+                    self.connections.warn_of_certificates();
+                }
+            }
             Woken::Stop if running.drained_by.is_some() => {
                 tracing::warn!("stopped at once by a second signal");
                 return true;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use compact_str::CompactString;
 use rustls::pki_types::ServerName;
@@ -30,6 +31,7 @@ pub struct Secure {
     runtime: Handle,
     servers: Vec<Option<watch::Sender<Arc<ServerConfig>>>>,
     clients: BTreeMap<(CompactString, CompactString), Arc<ClientConfig>>,
+    own: tls::Validities,
     /// Handshakes under way at one listener.
     handshakes: usize,
     /// The thread ends when this is dropped.
@@ -45,7 +47,8 @@ impl Secure {
             let _ = runtime.block_on(ended);
         })?;
         let servers = material.servers.into_iter().map(|server| Some(watch::channel(server?).0)).collect();
-        Ok(Self { runtime: handle, servers, clients: material.clients, handshakes, _running: running })
+        let (clients, own) = (material.clients, material.own);
+        Ok(Self { runtime: handle, servers, clients, own, handshakes, _running: running })
     }
 
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -76,7 +79,14 @@ impl Secure {
                 sender.send_replace(server);
             }
         }
-        self.clients = material.clients;
+        (self.clients, self.own) = (material.clients, material.own);
+    }
+
+    /// Says which of our certificates end: whoever renews them may have forgotten us.
+    pub fn warn_of_certificates(&self, now: SystemTime) {
+        for (file, what) in self.own.ending(now) {
+            tracing::warn!(file = %file.display(), what, "a certificate of ours does not hold, or soon will not");
+        }
     }
 
     /// Opens a connection to `peer`, who must prove to be that.

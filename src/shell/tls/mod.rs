@@ -12,7 +12,7 @@ pub use certificate::Identities;
 pub use verify::{explain, is_refusal};
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -40,6 +40,18 @@ pub struct Material {
     pub clients: BTreeMap<(CompactString, CompactString), Arc<ClientConfig>>,
     /// Who signs the certificates of webhooks; empty when none of them is under TLS.
     pub web: Vec<CertificateDer<'static>>,
+    pub own: Validities,
+}
+
+/// The files of our own certificates, and when each begins and ends to hold.
+#[derive(Clone, Default)]
+pub struct Validities(Vec<(PathBuf, (SystemTime, SystemTime))>);
+
+impl Validities {
+    /// Those that do not hold, or soon will not, and what is to be said of each.
+    pub fn ending(&self, now: SystemTime) -> impl Iterator<Item = (&Path, String)> {
+        self.0.iter().filter_map(move |(file, validity)| Some((file.as_path(), ending(now, *validity)?)))
+    }
 }
 
 impl std::fmt::Debug for Material {
@@ -50,7 +62,8 @@ impl std::fmt::Debug for Material {
 
 /// Reads every file that the configuration names for TLS. The warnings are of certificates that end soon.
 pub fn load(config: &Config, now: SystemTime) -> Result<(Material, Vec<Problem>), Vec<Problem>> {
-    let mut reader = Reader { now, provider: Arc::new(rustls::crypto::ring::default_provider()), problems: Vec::new() };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut reader = Reader { now, provider, problems: Vec::new(), own: Validities::default() };
     let servers = config.listeners.iter().map(|listener| reader.server(listener.tls.as_ref()?)).collect();
     let is_secure = |target: &Target| target.protocol == Some(Protocol::Tls);
     let (mut clients, mut system) = (BTreeMap::new(), None);
@@ -69,15 +82,17 @@ pub fn load(config: &Config, now: SystemTime) -> Result<(Material, Vec<Problem>)
         None if is_secure => native_roots(),
         None => Vec::new(),
     };
+    let own = std::mem::take(&mut reader.own);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         reader.problems.into_iter().partition(|problem| problem.severity == Severity::Error);
-    if errors.is_empty() { Ok((Material { servers, clients, web }, warnings)) } else { Err(errors) }
+    if errors.is_empty() { Ok((Material { servers, clients, web, own }, warnings)) } else { Err(errors) }
 }
 
 struct Reader {
     now: SystemTime,
     provider: Arc<CryptoProvider>,
     problems: Vec<Problem>,
+    own: Validities,
 }
 
 impl Reader {
@@ -151,15 +166,11 @@ impl Reader {
     }
 
     fn warn_of_end(&mut self, file: &PemFile, der: &[u8]) {
-        let Some((from, until)) = certificate::validity(der) else { return };
-        let days = |time: Duration| time.as_secs() / DAY_SECONDS;
-        let what = match until.duration_since(self.now) {
-            Err(past) => format!("has expired {} days ago", days(past.duration())),
-            Ok(_) if from > self.now => "is not valid yet".to_owned(),
-            Ok(left) if left <= SOON => format!("expires in {} days", days(left)),
-            Ok(_) => return,
-        };
-        self.problems.push(file.problem(Severity::Warning, &what));
+        let Some(validity) = certificate::validity(der) else { return };
+        self.own.0.push((file.path.clone(), validity));
+        if let Some(what) = ending(self.now, validity) {
+            self.problems.push(file.problem(Severity::Warning, &what));
+        }
     }
 
     fn told<T, E: std::fmt::Display>(&mut self, file: &PemFile, result: Result<T, E>) -> Option<T> {
@@ -168,6 +179,17 @@ impl Reader {
 
     fn told_with<T, E>(&mut self, file: &PemFile, result: Result<T, E>, words: impl Fn(E) -> String) -> Option<T> {
         result.map_err(|fault| self.problems.push(file.problem(Severity::Error, &words(fault)))).ok()
+    }
+}
+
+/// What is to be said of a certificate that does not hold, or soon will not.
+fn ending(now: SystemTime, (from, until): (SystemTime, SystemTime)) -> Option<String> {
+    let days = |time: Duration| time.as_secs() / DAY_SECONDS;
+    match until.duration_since(now) {
+        Err(past) => Some(format!("has expired {} days ago", days(past.duration()))),
+        Ok(_) if from > now => Some("is not valid yet".to_owned()),
+        Ok(left) if left <= SOON => Some(format!("expires in {} days", days(left))),
+        Ok(_) => None,
     }
 }
 

@@ -152,6 +152,23 @@ fn files_that_cannot_be_used_are_named_with_their_key() {
 }
 
 #[test]
+fn a_certificate_that_ends_while_the_daemon_runs_is_warned_of() {
+    let folder = folder();
+    let config = configured(folder.path(), "cert = \"cert.pem\"\nkey = \"key.pem\"", "");
+    let (material, warnings) = load(&config, SystemTime::now()).unwrap();
+    assert!(warnings.is_empty() && material.own.ending(SystemTime::now()).next().is_none());
+    let end: SystemTime = date_time_ymd(4000, 1, 1).into();
+    for (before, said) in [(15, None), (13, Some("expires in 13 days")), (0, Some("expires in 0 days"))] {
+        let now = end - Duration::from_secs(before * DAY_SECONDS);
+        let ending: Vec<_> = material.own.ending(now).collect();
+        assert_eq!(ending.first().map(|(_, what)| what.as_str()), said);
+        assert!(ending.iter().all(|(file, _)| file.ends_with("cert.pem")));
+    }
+    let gone: Vec<_> = material.own.ending(end + Duration::from_secs(2 * DAY_SECONDS)).collect();
+    assert_eq!(gone[0].1, "has expired 2 days ago");
+}
+
+#[test]
 fn a_certificate_that_has_expired_is_warned_of() {
     let warnings = told("cert = \"old.pem\"\nkey = \"key.pem\"", "").unwrap();
     assert!(
