@@ -18,6 +18,12 @@ pub(super) fn hops(parts: &mut Parts<'_>, trunks: &[TrunkIdx]) -> VecDeque<Hop> 
         let places = parts.trunks.target(id).map(|target| target.places(parts.context.rng)).unwrap_or_default();
         hops.extend(places.into_iter().map(|place| Hop { target: id, place, is_bare: false }));
     }
+    // One that failed comes after those of the other targets too: each that is silent costs the caller its wait.
+    let hopelessness = |hop: &Hop| {
+        let target = parts.trunks.target(hop.target);
+        target.map_or(u8::MAX, |target| target.hopelessness_at(hop.place))
+    };
+    hops.make_contiguous().sort_by_key(hopelessness);
     hops
 }
 

@@ -189,6 +189,12 @@ impl Target {
         self.addresses.iter().map(Address::hopelessness).min().unwrap_or(u8::MAX)
     }
 
+    /// The same for one of its places.
+    pub fn hopelessness_at(&self, place: Place) -> u8 {
+        let there = self.addresses.iter().find(|address| address.server.place == place);
+        there.map_or(u8::MAX, Address::hopelessness)
+    }
+
     /// For operators: why calls go elsewhere first, though it answers.
     pub(super) fn rests(&self) -> Option<&'static str> {
         let is_resting = self.addresses.iter().any(|address| address.rests_until.is_some());

@@ -37,6 +37,27 @@ fn na_7_the_next_record_is_tried_when_one_fails() {
 }
 
 #[test]
+fn na_7_a_record_that_failed_is_tried_after_the_trunks_that_answer() {
+    let mut world = world();
+    world.answer_dns(NAME, &[(Udp, "203.0.113.80:5080", 10, 0), (Udp, "203.0.113.83:5080", 20, 0)]);
+    world.dialled();
+    world.run(2_100);
+    let refuse = |world: &mut World, by: Agent| {
+        let offered = world.take(&by, "INVITE");
+        world.send(&by, &by.reply(&offered, 486));
+    };
+    refuse(&mut world, second());
+    refuse(&mut world, backup());
+    world.wire.clear();
+    // The next round: what is silent costs the caller its wait, and nobody pays that while somebody answers.
+    world.run(1_100);
+    refuse(&mut world, second());
+    world.none(&psap(), "INVITE");
+    refuse(&mut world, backup());
+    world.take(&psap(), "INVITE");
+}
+
+#[test]
 fn na_7_the_transport_is_that_of_the_record() {
     let mut world = world();
     world.answer_dns(NAME, &[(Tcp, "203.0.113.80:5080", 0, 0), (Udp, "203.0.113.83:5080", 1 << 16, 0)]);
