@@ -39,7 +39,7 @@ impl Direction {
 /// What the shell threw away because a bound was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
-    /// A datagram that the kernel did not take in time; its sender retransmits.
+    /// A datagram that the kernel did not take, or not in time; its sender retransmits.
     Datagram,
     /// A connection closed for a new one at `limits::CONNECTIONS`.
     Connection,

@@ -203,7 +203,7 @@ impl Loop {
             self.perform(running);
         }
         for listener in self.udp.iter_mut().flatten() {
-            listener.flush(|input| running.own.push_back(input));
+            listener.flush(&self.metrics, |input| running.own.push_back(input));
         }
         is_busy || !running.own.is_empty()
     }

@@ -106,7 +106,7 @@ impl UdpListener {
     }
 
     /// Sends what waits, as far as the kernel takes it. `unreachable` hears of destinations that have no route.
-    pub fn flush(&mut self, mut unreachable: impl FnMut(Input)) {
+    pub fn flush(&mut self, metrics: &Metrics, mut unreachable: impl FnMut(Input)) {
         self.is_stuck = false;
         let mut is_retry = false;
         while !self.waiting.is_empty() {
@@ -126,7 +126,11 @@ impl UdpListener {
                     is_retry = false;
                     if let Some((remote, _)) = self.waiting.pop_front() {
                         tracing::debug!(%remote, %error, "a datagram cannot be sent");
-                        unreachable(Input::Unreachable { listener: self.id, remote });
+                        if error.raw_os_error().is_some_and(is_of_the_datagram) {
+                            metrics.dropped(Dropped::Datagram);
+                        } else {
+                            unreachable(Input::Unreachable { listener: self.id, remote });
+                        }
                     }
                 }
             }
@@ -161,6 +165,12 @@ async fn watch_errors(id: ListenerId, socket: Arc<AsyncFd<std::net::UdpSocket>>,
 /// Errors that say the destination cannot be reached, rather than that one datagram was too large for the path.
 fn means_unreachable(errno: i32) -> bool {
     matches!(errno, libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::EACCES)
+}
+
+/// Errors that say nothing of the destination: this datagram is longer than any can be, or the queue of the interface is full,
+/// which a socket that asks for errors is told. What else waits for an answer from there is not to suffer for it.
+const fn is_of_the_datagram(errno: i32) -> bool {
+    matches!(errno, libc::EMSGSIZE | libc::ENOBUFS | libc::ENOMEM)
 }
 
 #[cfg(test)]
@@ -200,7 +210,7 @@ mod tests {
             for size in &sizes {
                 one.send(two_address, vec![b'x'; *size].into(), &metrics);
             }
-            one.flush(|input| panic!("{input:?}"));
+            one.flush(&metrics, |input| panic!("{input:?}"));
             let received = receive_all(&two, sizes.len()).await;
             assert!(received.iter().all(|(remote, _)| *remote == one_address));
             assert_eq!(received.iter().map(|(_, bytes)| bytes.len()).collect::<Vec<_>>(), sizes);
@@ -216,9 +226,9 @@ mod tests {
             let metrics = Metrics::new();
             for _ in 0..3 {
                 one.send(nobody, Bytes::from_static(b"anyone?"), &metrics);
-                one.flush(|input| panic!("{input:?}"));
+                one.flush(&metrics, |input| panic!("{input:?}"));
                 one.send(two_address, Bytes::from_static(b"hello"), &metrics);
-                one.flush(|input| panic!("{input:?}"));
+                one.flush(&metrics, |input| panic!("{input:?}"));
             }
             assert_eq!(receive_all(&two, 3).await.len(), 3);
             let event = tokio::time::timeout(Duration::from_secs(5), errors.recv()).await.unwrap().unwrap();
@@ -241,9 +251,23 @@ mod tests {
         one.send(outside, Bytes::from_static(b"lost"), &metrics);
         one.send(two_address, Bytes::from_static(b"hello"), &metrics);
         let mut told = Vec::new();
-        one.flush(|input| told.push(input));
+        one.flush(&metrics, |input| told.push(input));
         assert!(matches!(told.as_slice(), [Input::Unreachable { remote, .. }] if *remote == outside));
         assert_eq!(receive_all(&two, 1).await.len(), 1);
+    }
+
+    /// One phone may send what no datagram can hold: the calls of others to the same trunk are not to be taken from it for that.
+    #[tokio::test]
+    async fn a_datagram_that_is_too_long_says_nothing_of_its_destination() {
+        let (mut one, _, _errors) = start("127.0.0.1:0");
+        let (two, two_address, _errors) = start("127.0.0.1:0");
+        let metrics = Metrics::new();
+        one.send(two_address, vec![b'x'; 65_508].into(), &metrics);
+        one.send(two_address, Bytes::from_static(b"hello"), &metrics);
+        one.flush(&metrics, |input| panic!("{input:?}"));
+        assert_eq!(receive_all(&two, 1).await.len(), 1);
+        assert!(metrics.render().contains(r#"sosbridge_dropped_total{what="datagram"} 1"#));
+        assert!(is_of_the_datagram(libc::ENOBUFS) && !is_of_the_datagram(libc::ENETUNREACH));
     }
 
     #[tokio::test]
