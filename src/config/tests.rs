@@ -312,6 +312,10 @@ const FAULTS: &[(&str, &str)] = &[
         "3:20 `trunks[1].targets[0].uri` is not a SIP URI to send calls to: it does not start with sip:",
     ),
     (
+        "[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"sip:h;maddr=192.0.2.1\" }]\n",
+        "3:20 `trunks[1].targets[0].uri` is not a SIP URI to send calls to: it says maddr, where the host is to be",
+    ),
+    (
         "[[trunks]]\nname = \"b\"\ntargets = [{ uri = \"sip:h;transport=wss\" }]\n",
         "3:20 `trunks[1].targets[0].uri` has the transport of browsers: calls are sent over udp, tcp or tls",
     ),

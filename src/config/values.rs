@@ -181,6 +181,10 @@ pub(super) fn target(text: &str) -> Parsed<Target> {
     if !uri.headers.is_empty() {
         return Err(bad("it has headers".to_owned()));
     }
+    if uri.params.has("maddr") {
+        // RFC 3263 §4: calls would go there, and not to the host.
+        return Err(bad("it says maddr, where the host is to be".to_owned()));
+    }
     let protocol = target_transport(&uri)?;
     let host = match uri.host {
         Host::Name(name) => CompactString::from_utf8_lossy(name).to_ascii_lowercase(),
