@@ -29,6 +29,8 @@ pub const MOVED_CONNECTIONS: usize = 20_000;
 pub const MOVES_FOLLOWED: usize = 8;
 /// Longest request sent as a datagram, in bytes, where the path MTU is not known (RFC 3261 §18.1.1).
 pub const DATAGRAM_REQUEST_BYTES: usize = 1300;
+/// Longest datagram over IPv4, in bytes (RFC 791 §3.1, RFC 768): what is longer goes over a connection or not at all.
+pub const DATAGRAM_BYTES: usize = 65_507;
 /// How long a connection opened for a request that is too long for a datagram may take: a round trip, and no retransmission.
 pub const CONNECT_INSTEAD: Duration = Duration::from_millis(300);
 /// A peer that has said nothing in this time over such a connection takes nothing there.

@@ -49,7 +49,10 @@ impl Node {
         }
         self.register_at_trunks();
         while let Some(connection) = self.streams.overdue(self.now) {
-            self.drop_connection(connection);
+            match self.streams.doubt(self.now, connection) {
+                true => self.transactions.doubted(self.now, connection, &mut self.outbox),
+                false => self.drop_connection(connection),
+            }
         }
         if self.gauges_due.is_some_and(|due| due <= self.now) {
             self.gauges_due = None;

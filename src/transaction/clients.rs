@@ -59,9 +59,9 @@ impl<O: Copy> Clients<O> {
     }
 
     /// What to send, and where, if the connection of an unanswered request comes to nothing.
-    pub fn set_otherwise(&mut self, id: ClientId, otherwise: (Flow, Bytes)) {
+    pub fn set_otherwise(&mut self, id: ClientId, otherwise: Option<(Flow, Bytes)>) {
         if let Some(client) = self.clients.get_mut(id) {
-            client.otherwise = Some(Box::new(otherwise));
+            client.otherwise = otherwise.map(Box::new);
         }
     }
 
@@ -138,6 +138,18 @@ impl<O: Copy> Clients<O> {
         self.lose(context, Peer::Stream(connection), Happening::Closed, reopened)
     }
 
+    /// What went over `connection` in place of datagrams, and has had no response, goes as datagrams after all.
+    pub fn doubted(&mut self, context: &mut Context<'_>, connection: ConnId) {
+        for id in self.unanswered_by(Peer::Stream(connection)) {
+            self.send_otherwise(context, id, || None);
+        }
+    }
+
+    fn unanswered_by(&self, peer: Peer) -> Vec<ClientId> {
+        let first = ClientId::from(KeyData::from_ffi(1 << 32));
+        self.unanswered.range((peer, first)..).take_while(|(at, _)| *at == peer).map(|&(_, id)| id).collect()
+    }
+
     fn lose(
         &mut self,
         context: &mut Context<'_>,
@@ -145,9 +157,7 @@ impl<O: Copy> Clients<O> {
         happening: Happening,
         mut reopened: impl FnMut() -> Option<Flow>,
     ) -> Vec<Event<O>> {
-        let first = ClientId::from(KeyData::from_ffi(1 << 32));
-        let lost: Vec<ClientId> =
-            self.unanswered.range((peer, first)..).take_while(|(at, _)| *at == peer).map(|&(_, id)| id).collect();
+        let lost = self.unanswered_by(peer);
         let mut befall = |id| match happening == Happening::Closed && self.send_otherwise(context, id, &mut reopened) {
             true => None,
             false => {
@@ -159,9 +169,9 @@ impl<O: Copy> Clients<O> {
         lost.into_iter().filter_map(&mut befall).collect()
     }
 
-    /// The connection is gone. Where it stood for datagrams the request begins again as one; where another can be had, once over
-    /// that: under the branch it has, so that whoever has heard it hears a repetition. False when it has been answered, or nobody
-    /// wants it any more.
+    /// The connection is gone, or in doubt. Where it stood for datagrams the request begins again as one; where another can be had,
+    /// once over that: under the branch it has, so that whoever has heard it hears a repetition. False when it has been answered,
+    /// or nobody wants it any more.
     fn send_otherwise(
         &mut self,
         context: &mut Context<'_>,
@@ -171,10 +181,14 @@ impl<O: Copy> Clients<O> {
         let is_wanted =
             |client: &&mut Client<O>| client.machine.is_unheard() && !matches!(client.cancel, Cancel::Held(_));
         let Some(client) = self.clients.get_mut(id).filter(is_wanted) else { return false };
-        let is_first = !std::mem::replace(&mut client.is_repeated, true);
-        let repeated = || Some((is_first.then(&mut reopened).flatten()?, client.kept.clone()));
-        let otherwise = client.otherwise.take().map(|otherwise| *otherwise).or_else(repeated);
+        let otherwise = match client.otherwise.take() {
+            // The CANCEL of a request is not moved with it.
+            Some(otherwise) => Some(*otherwise).filter(|_| matches!(client.cancel, Cancel::None)),
+            None if client.is_repeated => None,
+            None => reopened().map(|flow| (flow, client.kept.clone())),
+        };
         let (Some(over), Some((flow, bytes))) = (client.flow, otherwise) else { return false };
+        client.is_repeated = true;
         let method = client.method;
         client.start(context, id, method, flow, bytes);
         self.unanswered.remove(&(Peer::of(over), id));

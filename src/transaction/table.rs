@@ -105,12 +105,18 @@ impl<O: Copy> Transactions<O> {
         transaction: ClientId,
         method: Method,
         over: (Flow, Bytes),
-        otherwise: (Flow, Bytes),
+        otherwise: Option<(Flow, Bytes)>,
         out: &mut Outbox,
     ) {
         let (clients, _, mut context, _) = self.open_up(now, out);
         clients.send(&mut context, transaction, method, over.0, over.1);
         clients.set_otherwise(transaction, otherwise);
+    }
+
+    /// What went over `connection` in place of datagrams, and has had no response, goes as datagrams after all.
+    pub fn doubted(&mut self, now: Instant, connection: ConnId, out: &mut Outbox) {
+        let (clients, _, mut context, _) = self.open_up(now, out);
+        clients.doubted(&mut context, connection);
     }
 
     /// Cancels an INVITE that has no final response: at once, or with its first provisional response (RFC 3261 §9.1).

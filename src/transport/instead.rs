@@ -39,18 +39,21 @@ impl Streams {
         if protocol != Protocol::Udp || length <= limits::DATAGRAM_REQUEST_BYTES {
             return None;
         }
-        if self.refused.holds(now, remote) {
+        if self.refused.holds(now, remote) && length <= limits::DATAGRAM_BYTES {
             return None;
         }
         let listener = self.listener_beside(listener).unwrap_or(listener);
         let over = |connection| Flow { protocol: Protocol::Tcp, listener, remote, connection: Some(connection) };
         if let Some(connection) = self.connected_to(Protocol::Tcp, remote, 0) {
+            self.expect(now, connection);
             return Some(over(connection));
         }
         let is_new = self.existing(over(ConnId::to_peer(ConnId::INSTEAD, 0))).is_none();
         let settled = self.settle(over(ConnId::to_peer(ConnId::INSTEAD, 0)));
-        if let Some(connection) = settled.connection.filter(|_| is_new) {
-            self.limit(connection, now + limits::CONNECT_INSTEAD);
+        match settled.connection {
+            Some(connection) if is_new => self.limit(connection, now + limits::CONNECT_INSTEAD),
+            Some(connection) => self.expect(now, connection),
+            None => {}
         }
         Some(settled)
     }

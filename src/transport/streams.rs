@@ -110,6 +110,28 @@ impl Streams {
         self.half.insert((until, id));
     }
 
+    /// Something is asked over a connection that is there: it is answered soon, or the connection may be dead.
+    pub(super) fn expect(&mut self, now: Instant, id: ConnId) {
+        let is_idle = |connection: &Connection| connection.is_connected && connection.half_until.is_none();
+        if self.connections.get(&id).is_some_and(is_idle) {
+            self.limit(id, now + limits::SILENT_INSTEAD);
+        }
+    }
+
+    /// True for one that is overdue with an answer and has been of use before. What is new goes over another; what rings over this
+    /// one may go on, and it is closed when nothing comes for long.
+    pub fn doubt(&mut self, now: Instant, id: ConnId) -> bool {
+        let Some(connection) = self.connections.get(&id) else { return false };
+        let place = (connection.flow.protocol, connection.flow.remote, id.peer());
+        let is_of_use = self.is_heard(id) || id.peer() != ConnId::INSTEAD;
+        let is_doubted = is_of_use && !connection.framer.is_mid_message() && self.by_remote.get(&place) == Some(&id);
+        if is_doubted {
+            self.by_remote.remove(&place);
+            self.limit(id, now + limits::HALF_MESSAGE);
+        }
+        is_doubted
+    }
+
     pub(super) fn is_heard(&self, id: ConnId) -> bool {
         self.connections.get(&id).is_some_and(|connection| connection.heard_at.is_some())
     }

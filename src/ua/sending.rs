@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::{Context, Leg, LegId, Settings, Ua};
-use crate::base::Protocol;
+use crate::base::{Protocol, limits};
 use crate::sip::{Message, Method};
 use crate::transaction::ClientId;
 use crate::transport::{Flow, Transmit, retold};
@@ -51,7 +51,8 @@ pub(super) fn send(context: &mut Context<'_>, settings: &Settings, is_server: bo
     match (instead, local) {
         (Some(instead), Some(local)) => {
             let over = (instead, retold(&bytes, instead.protocol, local.sent_by()));
-            context.transactions.send_instead(context.now, client, method, over, (flow, bytes), context.out);
+            let otherwise = (bytes.len() <= limits::DATAGRAM_BYTES).then_some((flow, bytes));
+            context.transactions.send_instead(context.now, client, method, over, otherwise, context.out);
         }
         _ => context.transactions.send(context.now, client, method, flow, bytes, context.out),
     }

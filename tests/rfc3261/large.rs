@@ -2,7 +2,7 @@
 
 use sosbridge::node::Input;
 
-use crate::world::{Agent, Dialog, Msg, Toml, World, alice, description, psap};
+use crate::world::{Agent, Dialog, Msg, Toml, World, alice, bob, description, psap};
 
 /// A description of many codecs.
 fn long_offer(version: u32) -> String {
@@ -81,6 +81,32 @@ fn na_6_a_long_invite_goes_over_tcp() {
     world.over();
 }
 
+/// What we add to it makes it so long. Nothing is lost on an attempt that cannot succeed, and nobody else's call to that trunk.
+#[test]
+fn na_6_what_no_datagram_can_hold_goes_over_tcp_or_to_the_next_trunk() {
+    let dials_with = |bytes: usize| {
+        let mut world = World::of(&Toml::default());
+        let phone = world.connect(alice());
+        world.register(&phone);
+        let part = |kind: &str, content: &str| format!("--x\r\nContent-Type: {kind}\r\n\r\n{content}\r\n");
+        let body = part("application/sdp", &phone.offer()) + &part("text/plain", &"x".repeat(bytes)) + "--x--\r\n";
+        world.send(&phone, &phone.request("INVITE", "sip:911@example.com").body("multipart/mixed;boundary=x", &body));
+        world.take(&phone, "100");
+        world
+    };
+    let sent = |world: &World| world.wire.iter().find(|sent| sent.msg.method() == "INVITE").cloned().unwrap();
+    let bare = sent(&dials_with(20_000)).text.len() - 20_000;
+    for (length, is_too_long) in [(65_507, false), (65_508, true)] {
+        let mut world = dials_with(length - bare);
+        let first = sent(&world);
+        assert_eq!((first.to, first.text.len()), (psap().address, length));
+        world.wire.clear();
+        closes(&mut world, &Agent { connection: first.connection, ..psap() });
+        let next = sent(&world);
+        assert_eq!((next.to == psap().address, next.connection.is_some()), (!is_too_long, is_too_long), "{length}");
+    }
+}
+
 #[test]
 fn na_6_a_short_invite_is_a_datagram() {
     let mut world = world();
@@ -135,6 +161,39 @@ fn na_6_a_connection_over_which_nothing_comes_costs_a_second() {
     let offered = is_datagram(&mut world, "INVITE");
     let mut call = world.answer(&alice(), &invite, &psap(), &offered);
     world.hang_up(&mut call);
+}
+
+/// A firewall has forgotten the connection, or the other end has: nothing comes back, and TCP itself finds that out after a quarter of
+/// an hour.
+#[test]
+fn na_6_a_connection_that_was_good_once_and_has_died_costs_a_second() {
+    let mut world = world();
+    dials(&mut world);
+    let trunk = over_tcp(&world);
+    let ringing = world.take(&trunk, "INVITE");
+    world.send(&trunk, &trunk.reply(&ringing, 180));
+    world.take(&alice(), "180");
+    world.register(&bob());
+    world.run(5_000);
+    let invite = bob().request("INVITE", "sip:911@example.com").sdp(&long_offer(1));
+    world.send(&bob(), &invite);
+    world.take(&bob(), "100");
+    let unheard = world.take(&trunk, "INVITE");
+    world.run(999);
+    world.none(&psap(), "*");
+    world.run(1);
+    let offered = is_datagram(&mut world, "INVITE");
+    assert_eq!((offered.branch(), &offered.body), (unheard.branch(), &unheard.body));
+    world.send(&psap(), &psap().reply(&offered, 180));
+    world.take(&bob(), "180");
+    // Whatever rings over it goes on ringing, should it live after all.
+    assert!(world.closed.is_empty());
+    let answer = trunk.reply(&ringing, 200).set("Contact", &psap().contact()).sdp(&psap().offer());
+    world.send(&trunk, &answer);
+    world.take(&alice(), "200");
+    // The next long one is worth another connection.
+    dials(&mut world);
+    assert_eq!(world.opened.len(), 2);
 }
 
 #[test]
