@@ -234,6 +234,9 @@ impl Calls {
         let Some((target, place)) = branch.target else { return self.device_silent(parts, id, leg) };
         parts.trunks.report(parts.context.now, target, place, Sign::Silent);
         parts.context.streams.silent(place.remote);
+        if let Some(dialling) = self.calls.get_mut(id).and_then(Call::dialling_mut) {
+            dialling.silent(target, place);
+        }
         let branch = self.close_branch(parts, id, leg, 408);
         let started = branch.as_ref().and_then(|branch| self.calls.get(id)?.attempts.get(branch.attempt));
         if let (Some(attempt), Some(flow)) = (started, parts.ua.leg(leg).map(crate::ua::Leg::flow)) {

@@ -134,6 +134,13 @@ impl Dialling {
         self.last = Some(refusal);
     }
 
+    /// Nothing has come from `place` in time: other transports of the target at that address are tried after all others.
+    pub(super) fn silent(&mut self, target: TargetId, Place { protocol, remote }: Place) {
+        let is_same_host = |hop: &Hop| hop.target == target && hop.place.remote.ip() == remote.ip();
+        let is_doubtful = |hop: &Hop| is_same_host(hop) && hop.place.protocol != protocol;
+        self.hops.make_contiguous().sort_by_key(is_doubtful);
+    }
+
     /// The last attempt had a location of ours.
     pub(super) fn has_added(&mut self, hop: Hop) {
         self.added = Some(hop);

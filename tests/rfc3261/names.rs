@@ -57,6 +57,22 @@ fn na_7_a_record_that_failed_is_tried_after_the_trunks_that_answer() {
     world.take(&psap(), "INVITE");
 }
 
+/// Most carriers have records of several transports that lead to one host. When that is dead, its silence costs the wait once.
+#[test]
+fn na_7_what_is_silent_over_one_transport_is_asked_over_another_after_all_others() {
+    let mut world = world();
+    let places =
+        [(Udp, "203.0.113.80:5080", 10, 0), (Tcp, "203.0.113.80:5080", 20, 0), (Udp, "203.0.113.83:5080", 30, 0)];
+    world.answer_dns(NAME, &places);
+    world.dialled();
+    for (next, is_over_tcp) in [(second(), false), (backup(), false), (psap(), true)] {
+        world.wire.clear();
+        world.run(2_000);
+        let sent = world.on_wire(&next, "INVITE");
+        assert_eq!(sent.first().map(|sent| sent.connection.is_some()), Some(is_over_tcp), "{}", next.name);
+    }
+}
+
 #[test]
 fn na_7_the_transport_is_that_of_the_record() {
     let mut world = world();
