@@ -78,7 +78,7 @@ fn a_thousand_grants_a_second() {
     let directory = tempfile::tempdir_in(".").unwrap();
     let (answers, mut done) = mpsc::channel(1024);
     let (store, clock, _) =
-        Store::open(&StorePlace::Sqlite(directory.path().join("store.db")), "node-1", answers).unwrap();
+        Store::open(&StorePlace::Sqlite(directory.path().join("store.db")), "node-1", &[], answers).unwrap();
     let mut leases = leases();
     let reader = std::thread::spawn(move || {
         let mut answered = Vec::new();
@@ -120,7 +120,7 @@ fn a_hundred_thousand_leases_and_bindings_at_start() {
     let directory = tempfile::tempdir_in(".").unwrap();
     let place = StorePlace::Sqlite(directory.path().join("store.db"));
     let (answers, mut done) = mpsc::channel(1024);
-    let (store, clock, _) = Store::open(&place, "node-1", answers.clone()).unwrap();
+    let (store, clock, _) = Store::open(&place, "node-1", &[], answers.clone()).unwrap();
     let mut before = leases();
     let begun = Monotonic::now();
     let rows: Vec<_> = (0..MANY).map(|at| Row::Lease(grant(&mut before, clock.now(), at))).collect();
@@ -132,7 +132,7 @@ fn a_hundred_thousand_leases_and_bindings_at_start() {
     println!("{MANY} leases and bindings written in {:?}", begun.elapsed());
     drop(store);
     let begun = Monotonic::now();
-    let (_store, clock, loaded) = Store::open(&place, "node-1", answers).unwrap();
+    let (_store, clock, loaded) = Store::open(&place, "node-1", &[], answers).unwrap();
     let read = begun.elapsed();
     assert_eq!((loaded.leases.len() as u64, loaded.bindings.len() as u64), (MANY, MANY));
     let mut after = leases();

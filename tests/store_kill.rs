@@ -40,7 +40,7 @@ fn child_that_writes_until_it_is_killed() {
     let (Ok(url), Ok(first)) = (std::env::var(STORE), std::env::var("FIRST")) else { return };
     let first: u64 = first.parse().unwrap();
     let (answers, mut done) = mpsc::channel(1024);
-    let (store, _clock, _loaded) = Store::open(&place(&url), "node-1", answers).unwrap();
+    let (store, _clock, _loaded) = Store::open(&place(&url), "node-1", &[], answers).unwrap();
     let mut out = std::io::stdout().lock();
     let mut next = first;
     loop {
@@ -92,7 +92,7 @@ fn live_and_die(url: &str) {
     }
     assert!(answered.len() > 1000, "only {} leases were answered for", answered.len());
     let (answers, _done) = mpsc::channel(1);
-    let (_store, _clock, loaded) = Store::open(&place(url), "node-1", answers).unwrap();
+    let (_store, _clock, loaded) = Store::open(&place(url), "node-1", &[], answers).unwrap();
     let stored: BTreeSet<_> = loaded.leases.iter().map(|row| row.number().digits()).collect();
     let lost: Vec<_> = answered.difference(&stored).collect();
     assert!(lost.is_empty(), "{} of {} answered leases lost: {lost:?}", lost.len(), answered.len());

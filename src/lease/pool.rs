@@ -34,6 +34,20 @@ impl From<&config::Pool> for Pool {
     }
 }
 
+impl Pool {
+    /// The same pool with those of its numbers only that are in `share`, which is in ascending order.
+    pub fn within(self, share: &[RangeInclusive<E164>]) -> Self {
+        let common = |range: &RangeInclusive<E164>| {
+            let from = share.partition_point(|part| part.end() < range.start());
+            let parts = share.iter().skip(from).take_while(|part| part.start() <= range.end());
+            let cut = |part: &RangeInclusive<E164>| *part.start().max(range.start())..=*part.end().min(range.end());
+            parts.map(cut).collect::<Vec<_>>()
+        };
+        let ranges = self.ranges.iter().flat_map(common).collect();
+        Self { ranges, ..self }
+    }
+}
+
 /// How well filled a pool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {

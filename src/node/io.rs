@@ -1,12 +1,13 @@
 //! What goes into the node and what comes out of it: the whole contract with the shell.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::base::Protocol;
+use crate::base::{E164, Protocol};
 use crate::config::Config;
 use crate::geo::Database;
 use crate::media;
@@ -90,6 +91,8 @@ pub enum Input {
     /// `[geo] database`, read; `None`: there is none.
     Geography(Option<Arc<Database>>),
     Reload(Arc<Config>),
+    /// Of the numbers of the pools, those that this node may give, where several nodes share a database. Until the first: all.
+    Share(Vec<RangeInclusive<E164>>),
     /// Refuse new work that is not an emergency; [`super::Node::is_drained`] says when all calls are over.
     Drain,
 }

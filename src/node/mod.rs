@@ -20,13 +20,14 @@ mod views;
 mod wake;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 pub use io::{Hook, Input, Output, QueryId, Why};
 pub use rows::{Row, StoreFault, StoreSin, WriteId};
 
 use crate::admin::{Metrics, Notice, Record};
-use crate::base::{Instant, Rng};
+use crate::base::{E164, Instant, Rng};
 use crate::call::{Calls, GrantId, Parts, Trace};
 use crate::config::Config;
 use crate::geo::{self, Countries};
@@ -66,6 +67,8 @@ pub struct Node {
     ua: Ua,
     calls: Calls,
     leases: Leases,
+    /// Of the numbers of the pools, those of this node; `None`: all.
+    share: Option<Vec<RangeInclusive<E164>>>,
     trunks: Trunks,
     registrar: Registrar,
     auth: Auth,
@@ -102,7 +105,8 @@ impl Node {
         let Boot { now, seed, wall_offset_ms, leases: mut lease_rows, mut bindings, records, notices } = boot;
         rows::find_listeners(&config, &mut lease_rows, &mut bindings);
         let mut rng = Rng::from_seed(seed);
-        let mut leases = Leases::new(&pools(&config), lease_settings(&config));
+        let pools: Vec<_> = config.pools.iter().map(lease::Pool::from).collect();
+        let mut leases = Leases::new(&pools, lease_settings(&config));
         leases.load(lease_rows, now);
         let mut secret = [0; 64];
         rng.fill(&mut secret);
@@ -121,6 +125,7 @@ impl Node {
             ua: Ua::new(ua_settings(&config)),
             calls: Calls::new(),
             leases,
+            share: None,
             trunks: Trunks::new(Arc::clone(&config), now),
             registrar,
             auth: Auth::new(&config, &mut rng),
@@ -181,6 +186,11 @@ impl Node {
             Input::Wall { offset_ms } => self.wall_offset_ms = offset_ms,
             Input::Geography(database) => self.geography = database,
             Input::Reload(config) => self.reload(config),
+            Input::Share(share) => {
+                self.share = Some(share);
+                self.leases.reload(&self.pools(), lease_settings(&self.config));
+                self.gauges_due.get_or_insert(self.now);
+            }
             Input::Drain => {
                 self.draining = true;
                 self.registrar.flush_prolonged();
@@ -225,7 +235,7 @@ impl Node {
         let was = std::mem::replace(&mut self.config, Arc::clone(&config));
         self.calls.reload(&was, &config);
         self.calls.relay_at(&was.media.addresses, &config.media.addresses);
-        self.leases.reload(&pools(&config), lease_settings(&config));
+        self.leases.reload(&self.pools(), lease_settings(&config));
         self.trunks.reload(Arc::clone(&config), self.now);
         self.tell_accounts();
         self.registrar.set_settings(registrar_settings(&config));
@@ -238,6 +248,15 @@ impl Node {
         self.calls.set_rtpengine(self.now, Some(&self.config));
         self.gauges_due.get_or_insert(self.now);
         tracing::info!(users = config.users.len(), trunks = config.trunks.len(), "configuration reloaded");
+    }
+
+    /// The pools, as far as their numbers are this node's.
+    fn pools(&self) -> Vec<lease::Pool> {
+        let pools = self.config.pools.iter().map(lease::Pool::from);
+        match &self.share {
+            None => pools.collect(),
+            Some(share) => pools.map(|pool| pool.within(share)).collect(),
+        }
     }
 
     /// Accounts at trunks, and where those are: nobody else gets an answer to a challenge (CONFORMANCE AU-3).
@@ -312,10 +331,6 @@ impl Node {
         self.resolve();
         self.send();
     }
-}
-
-fn pools(config: &Config) -> Vec<lease::Pool> {
-    config.pools.iter().map(lease::Pool::from).collect()
 }
 
 fn lease_settings(config: &Config) -> lease::Settings {

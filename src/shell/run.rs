@@ -368,11 +368,16 @@ impl Loop {
                     self.handle(running, input);
                 }
                 self.handle(running, Input::Reload(Arc::clone(&self.config)));
+                self.store.set_pools(&self.config.pools);
             }
         }
     }
 
     fn written(&mut self, running: &mut Running, done: Done) {
+        if let Some(share) = done.share {
+            self.handle(running, Input::Share(share));
+            self.store.takes_share();
+        }
         if done.writes.is_empty() {
             return self.handle(running, Input::Store(done.result));
         }

@@ -55,7 +55,7 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
     )?;
 
     let (answers, written) = mpsc::channel(STORE_ANSWERS);
-    let (store, clock, loaded) = Store::open(&config.store.place, &config.node.name, answers)?;
+    let (store, clock, loaded) = Store::open(&config.store.place, &config.node.name, &config.pools, answers)?;
     store.keep_records(config.store.keep_records);
     for unreadable in &loaded.unreadable {
         tracing::error!("a row of the store cannot be read and stays there: {unreadable}");
@@ -77,6 +77,9 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
     node.limit_connections(connections);
     if let Some(input) = geography.input() {
         node.handle(clock.now(), input);
+    }
+    if let Some(share) = loaded.share {
+        node.handle(clock.now(), Input::Share(share));
     }
     let random = u64::from_le_bytes(seed()?.first_chunk().copied().unwrap_or_default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

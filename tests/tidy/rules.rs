@@ -11,7 +11,7 @@ pub const TABLE: Table =
     Table { page: "docs/rules.md", head: HEAD, sections: SECTIONS, declined: DECLINED, cases: &[], evidence };
 
 /// What this version does not have.
-const DECLINED: &[(&str, &str)] = &[("3.2c", "one node: a second one is refused by the database of the first")];
+const DECLINED: &[(&str, &str)] = &[];
 
 const HEAD: &str = "# Rules of emergency calling
 

@@ -7,6 +7,7 @@ use super::batch::Batch;
 use super::database::Database;
 use super::fault::OpenFault;
 use super::postgres::Postgres;
+use super::shares::{Division, Range};
 use crate::config::StorePlace;
 use crate::node::rows::StoreFault;
 use crate::shell::clock::Stored;
@@ -46,6 +47,14 @@ impl Engine {
         match self {
             Self::Sqlite(database) => database.write(batch, clock),
             Self::Postgres(postgres) => postgres.write(batch, clock),
+        }
+    }
+
+    /// Divides the numbers of the pools among the nodes of a database; `None`: all are this node's.
+    pub(super) fn divide(&mut self, pools: &[Vec<Range>], given_up: &[Range]) -> Result<Option<Division>, StoreFault> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(postgres) => postgres.divide(pools, given_up).map(Some),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use crate::config::PostgresPlace;
+use crate::config::{PostgresPlace, StorePlace};
 use crate::node::rows::{StoreFault, StoreSin};
 
 /// Why the store cannot be opened. The daemon does not start without it.
@@ -34,6 +34,14 @@ impl OpenFault {
             _ => "check the disk and the system log",
         };
         Self::new(file, format!("{error}; {remedy}"))
+    }
+
+    pub(super) fn dividing(place: &StorePlace, fault: &StoreFault) -> Self {
+        let place = match place {
+            StorePlace::Sqlite(path) => path.display().to_string(),
+            StorePlace::Postgres(place) => place.to_string(),
+        };
+        Self { place, what: format!("the numbers of the pools cannot be divided: {}", fault.detail) }
     }
 
     pub(super) fn postgres(place: &PostgresPlace, fault: StoreFault) -> Self {

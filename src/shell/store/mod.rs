@@ -10,10 +10,12 @@ mod engine;
 mod fault;
 mod lease_columns;
 mod postgres;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,7 +25,9 @@ use tokio::sync::mpsc;
 use self::batch::Batch;
 use self::engine::Engine;
 pub use self::fault::OpenFault;
-use crate::config::StorePlace;
+use self::shares::Range;
+use crate::base::E164;
+use crate::config::{Pool, StorePlace};
 use crate::node::rows::{Row, StoreFault, StoreSin, WriteId};
 use crate::shell::clock::NodeClock;
 use crate::{admin, lease, registrar};
@@ -38,13 +42,20 @@ pub struct Loaded {
     pub notices: Vec<admin::Notice>,
     /// Rows that could not be read, said for the log; they stay in the file.
     pub unreadable: Vec<String>,
+    /// The pool numbers that are this node's; `None`: all are.
+    pub share: Option<Share>,
 }
+
+/// The pool numbers that a node may lease from, where several share a database.
+pub type Share = Vec<RangeInclusive<E164>>;
 
 /// The answer for the writes of one commit. No writes and `Ok`: the rows that waited because of a fault are written now.
 #[derive(Debug)]
 pub struct Done {
     pub writes: Vec<WriteId>,
     pub result: Result<(), StoreFault>,
+    /// The share of this node is another; to be answered with `Store::takes_share`.
+    pub share: Option<Share>,
 }
 
 /// The running store. Dropping it writes what waits, as far as the disk lets it.
@@ -64,6 +75,10 @@ struct Waiting {
     batch: Batch,
     /// Records are deleted this long after their call; zero: never.
     keep_records: Duration,
+    /// The ranges of each pool.
+    pools: Arc<[Vec<Range>]>,
+    /// The node knows the last share that it was told of, and its rows until then are in the batch.
+    has_share: bool,
     stop: bool,
 }
 
@@ -73,15 +88,20 @@ impl Store {
     pub fn open(
         place: &StorePlace,
         node: &str,
+        pools: &[Pool],
         answers: mpsc::Sender<Done>,
     ) -> Result<(Self, NodeClock, Loaded), OpenFault> {
         let mut engine = Engine::open(place, node)?;
-        let (loaded, stored) = engine.load()?;
+        let (mut loaded, stored) = engine.load()?;
         let clock = NodeClock::start(stored.as_ref());
         engine.prove_writable(&clock.to_store())?;
-        let shared = Arc::new(Shared { waiting: Mutex::default(), news: Condvar::new() });
+        let pools = ranges(pools);
+        let division = engine.divide(&pools, &[]).map_err(|fault| OpenFault::dividing(place, &fault))?;
+        loaded.share = division.as_ref().map(|division| share(&division.share));
+        let waiting = Waiting { pools, has_share: true, ..Waiting::default() };
+        let shared = Arc::new(Shared { waiting: Mutex::new(waiting), news: Condvar::new() });
         let theirs = Arc::clone(&shared);
-        let run = move || writer::run(engine, clock, &theirs, &answers);
+        let run = move || writer::run(engine, division, clock, &theirs, &answers);
         let thread = std::thread::Builder::new().name("store".to_owned());
         let no_thread = |error| OpenFault { place: "the store".to_owned(), what: format!("no thread for it: {error}") };
         let writer = thread.spawn(run).map_err(no_thread)?;
@@ -92,6 +112,16 @@ impl Store {
     pub fn keep_records(&self, keep: Duration) {
         self.shared.lock().keep_records = keep;
         self.shared.news.notify_one();
+    }
+
+    /// Other pools, of a configuration that the node has taken already.
+    pub fn set_pools(&self, pools: &[Pool]) {
+        self.shared.lock().pools = ranges(pools);
+    }
+
+    /// The node has taken the share of the last answer, and all its rows from before were submitted.
+    pub fn takes_share(&self) {
+        self.shared.lock().has_share = true;
     }
 
     /// Queues the rows; never waits for the disk. `urgent` rows are committed at once, others within 200 ms.
@@ -112,6 +142,16 @@ impl Store {
         let detail = "more than limits::STORE_QUEUE".to_owned();
         if accepted { Ok(()) } else { Err(StoreFault { sin: StoreSin::Backlog, detail }) }
     }
+}
+
+fn ranges(pools: &[Pool]) -> Arc<[Vec<Range>]> {
+    let of = |pool: &Pool| pool.numbers.iter().map(|range| (range.first.digits(), range.last.digits())).collect();
+    pools.iter().map(of).map(shares::merged).collect()
+}
+
+fn share(of: &[Range]) -> Share {
+    let range = |(first, last): &Range| Some(E164::from_digits(*first)?..=E164::from_digits(*last)?);
+    of.iter().filter_map(range).collect()
 }
 
 impl Shared {

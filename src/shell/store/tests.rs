@@ -52,13 +52,13 @@ impl Bench {
 
     pub(super) fn open(&self) -> (Store, mpsc::Receiver<Done>, Loaded) {
         let (answers, done) = mpsc::channel(64);
-        let (store, _clock, loaded) = Store::open(&self.place(), self.node, answers).unwrap();
+        let (store, _clock, loaded) = Store::open(&self.place(), self.node, &[], answers).unwrap();
         (store, done, loaded)
     }
 
     pub(super) fn refused(&self) -> String {
         let (answers, _done) = mpsc::channel(64);
-        Store::open(&self.place(), self.node, answers).err().expect("a fault").to_string()
+        Store::open(&self.place(), self.node, &[], answers).err().expect("a fault").to_string()
     }
 
     /// Behind the back of the store.
@@ -410,12 +410,12 @@ fn a_file_put_in_its_place_is_left_alone() {
 
 fn the_node_clock_goes_on_where_it_was(bench: Bench) {
     let (answers, _done) = mpsc::channel(1);
-    let (store, clock, _) = Store::open(&bench.place(), bench.node, answers.clone()).unwrap();
+    let (store, clock, _) = Store::open(&bench.place(), bench.node, &[], answers.clone()).unwrap();
     drop(store);
     // As if the wall clock had been a day ahead when the clock was stored.
     let table = if bench.server.is_some() { "nodes" } else { "clock" };
     bench.execute(&format!("UPDATE {table} SET node_ms = node_ms + 86400000, wall_ms = wall_ms + 86400000"));
-    let (_store, again, _) = Store::open(&bench.place(), bench.node, answers).unwrap();
+    let (_store, again, _) = Store::open(&bench.place(), bench.node, &[], answers).unwrap();
     let ahead = again.now().since(clock.now());
     assert!(ahead > Duration::from_secs(86399) && ahead < Duration::from_secs(86401), "{ahead:?}");
 }

@@ -1,14 +1,16 @@
 //! The writer thread: when to commit, what to do when it fails.
 #![allow(clippy::disallowed_methods)]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::batch::Batch;
 use super::engine::Engine;
-use super::{Done, Shared, Waiting};
-use crate::node::rows::{StoreFault, WriteId};
+use super::shares::{self, Division, Range};
+use super::{Done, Shared, Waiting, share};
+use crate::node::rows::{StoreFault, StoreSin, WriteId};
 use crate::shell::clock::NodeClock;
 
 /// Rows that are not urgent wait for company no longer than this.
@@ -24,6 +26,8 @@ const CLOCK_ALONE: Duration = Duration::from_secs(5);
 const DELETED_AT_ONCE: usize = 50;
 /// Between two such deletions: while there are more, and when there were none.
 const DELETE_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+/// How often the numbers are divided among the nodes of a database.
+const DIVIDE_EVERY: Duration = Duration::from_secs(1);
 /// Between attempts while the store fails; doubled every time.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -36,15 +40,34 @@ struct Writer<'a> {
     last_clock: Instant,
     /// When old records are looked for next.
     delete_at: Instant,
+    /// `None`: all numbers are this node's.
+    division: Option<Division>,
+    /// When the numbers are divided anew.
+    divide_at: Instant,
     /// The store fails: why, how long to wait between attempts, when to try again.
     failing: Option<(StoreFault, Duration, Instant)>,
 }
 
 /// Writes until the store is dropped.
-pub(super) fn run(engine: Engine, clock: NodeClock, shared: &Shared, answers: &mpsc::Sender<Done>) {
+pub(super) fn run(
+    engine: Engine,
+    division: Option<Division>,
+    clock: NodeClock,
+    shared: &Shared,
+    answers: &mpsc::Sender<Done>,
+) {
     let last_commit = Instant::now();
-    let mut writer =
-        Writer { engine, clock, answers, last_commit, last_clock: last_commit, delete_at: last_commit, failing: None };
+    let mut writer = Writer {
+        engine,
+        clock,
+        answers,
+        last_commit,
+        last_clock: last_commit,
+        delete_at: last_commit,
+        division,
+        divide_at: last_commit + DIVIDE_EVERY,
+        failing: None,
+    };
     loop {
         let mut waiting = shared.lock();
         while let Some(pause) = writer.due(&waiting).checked_duration_since(Instant::now()) {
@@ -68,9 +91,15 @@ pub(super) fn run(engine: Engine, clock: NodeClock, shared: &Shared, answers: &m
             continue;
         }
         let (batch, stop) = (std::mem::take(&mut waiting.batch), waiting.stop);
+        let pools = waiting.has_share.then(|| Arc::clone(&waiting.pools));
         drop(waiting);
-        if let Some(failed) = writer.commit(batch) {
-            shared.lock().batch.take_back(failed);
+        let was_fenced = writer.is_fenced();
+        match writer.commit(batch) {
+            Some(failed) => shared.lock().batch.take_back(failed),
+            None => writer.divide(pools.as_deref(), shared),
+        }
+        if writer.is_fenced() && !was_fenced {
+            writer.tell(Division::default(), shared);
         }
         if stop {
             return;
@@ -93,6 +122,7 @@ impl Writer<'_> {
             Some(since) => since + PATIENCE,
             None => clock,
         };
+        let clock = if self.division.is_some() { clock.min(self.divide_at) } else { clock };
         let due = rows.min(clock);
         if self.may_delete(waiting) { due.min(self.delete_at) } else { due }
     }
@@ -100,6 +130,38 @@ impl Writer<'_> {
     /// Old records go when nothing else is to be done.
     fn may_delete(&self, waiting: &Waiting) -> bool {
         !waiting.keep_records.is_zero() && waiting.batch.is_empty() && !waiting.stop && self.failing.is_none()
+    }
+
+    /// `pools`: `None` while the node has not taken the last share.
+    fn divide(&mut self, pools: Option<&[Vec<Range>]>, shared: &Shared) {
+        if self.division.is_none() || self.divide_at > Instant::now() {
+            return;
+        }
+        self.divide_at = Instant::now() + DIVIDE_EVERY;
+        let (Some(pools), Some(before)) = (pools, &self.division) else { return };
+        match self.engine.divide(pools, &before.offer) {
+            Ok(Some(division)) => self.tell(division, shared),
+            Ok(None) => {}
+            // The next commit finds out, and says it.
+            Err(fault) => tracing::debug!(%fault, "the numbers are not divided anew"),
+        }
+    }
+
+    /// Another daemon has the name: the numbers are no longer ours to give.
+    fn is_fenced(&self) -> bool {
+        self.failing.as_ref().is_some_and(|(fault, ..)| fault.sin == StoreSin::Fenced)
+    }
+
+    fn tell(&mut self, division: Division, shared: &Shared) {
+        let Some(before) = self.division.replace(division.clone()) else { return };
+        if before.share == division.share {
+            return;
+        }
+        tracing::info!(numbers = shares::count(&division.share), "the share of this node in the pools has changed");
+        shared.lock().has_share = false;
+        let result = self.failing.as_ref().map_or(Ok(()), |(fault, ..)| Err(fault.clone()));
+        let share = Some(share(&division.share));
+        let _gone = self.answers.blocking_send(Done { writes: Vec::new(), result, share });
     }
 
     fn delete_records(&mut self, keep: Duration) {
@@ -152,6 +214,6 @@ impl Writer<'_> {
 
     /// When nobody listens any more, the daemon is on its way down; the rows are written all the same.
     fn answer(&self, writes: Vec<WriteId>, result: Result<(), StoreFault>) {
-        let _gone = self.answers.blocking_send(Done { writes, result });
+        let _gone = self.answers.blocking_send(Done { writes, result, share: None });
     }
 }

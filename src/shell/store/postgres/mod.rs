@@ -19,6 +19,7 @@ use super::Loaded;
 use super::batch::Batch;
 use super::fault::OpenFault;
 use super::lease_columns::signed;
+use super::shares::{self, Division, Range};
 use crate::config::PostgresPlace;
 use crate::node::rows::{StoreFault, StoreSin};
 use crate::shell::clock::Stored;
@@ -125,6 +126,18 @@ impl Postgres {
         let session = within(&self.runtime, CONNECT, open)?;
         self.backend = session.backend();
         Ok(session)
+    }
+
+    /// Divides the numbers of the pools among the nodes that run. `given_up`: the last offer, which the node does not use any more;
+    /// what it has leased since then stays its own.
+    pub(super) fn divide(&mut self, pools: &[Vec<Range>], given_up: &[Range]) -> Result<Division, StoreFault> {
+        let Some(session) = self.session.take() else {
+            return Err(StoreFault { sin: StoreSin::Away, detail: "the session is lost".to_owned() });
+        };
+        let divided = session.divide(&self.node, self.epoch, pools, given_up);
+        let (owned, offer) = within(&self.runtime, COMMIT, divided)?;
+        self.session = Some(session);
+        Ok(Division { share: shares::minus(&owned, &offer), offer })
     }
 
     /// `ended_before`: of the wall clock. Nothing is deleted while the session is lost.

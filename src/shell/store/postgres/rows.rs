@@ -1,5 +1,7 @@
 //! A batch as the JSON of one statement, and rows of the tables as values.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tokio_postgres::Row as Columns;
 
@@ -8,6 +10,7 @@ use crate::shell::clock::{Reading, Stored};
 use crate::shell::store::Loaded;
 use crate::shell::store::batch::Batch;
 use crate::shell::store::lease_columns::{LeaseColumns, signed, unsigned};
+use crate::shell::store::shares::{self, Range};
 use crate::{admin, lease, registrar};
 
 /// What `sql::COMMIT` takes.
@@ -164,6 +167,16 @@ pub(super) fn clock(from: &Columns) -> Result<Stored, tokio_postgres::Error> {
         boottime_ms: unsigned(from.try_get(3)?),
     };
     Ok(Stored { node_ms: unsigned(from.try_get(0)?), reading })
+}
+
+/// Ranges of numbers by their node, of rows that have first, last and node.
+pub(super) fn ranges(from: &[Columns]) -> Result<BTreeMap<String, Vec<Range>>, tokio_postgres::Error> {
+    let mut by_node: BTreeMap<String, Vec<Range>> = BTreeMap::new();
+    for row in from {
+        let range = (unsigned(row.try_get(0)?), unsigned(row.try_get(1)?));
+        by_node.entry(row.try_get(2)?).or_default().push(range);
+    }
+    Ok(by_node.into_iter().map(|(node, ranges)| (node, shares::merged(ranges))).collect())
 }
 
 /// Adds what can be read, and says what cannot.

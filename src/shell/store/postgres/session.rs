@@ -17,6 +17,8 @@ use crate::node::rows::{StoreFault, StoreSin};
 use crate::shell::clock::Stored;
 use crate::shell::store::Loaded;
 use crate::shell::store::fault::of_postgres;
+use crate::shell::store::lease_columns::signed;
+use crate::shell::store::shares::{self, Plan, Range, Seen};
 
 /// Between attempts to get the lock, after the former session of this daemon was ended.
 const UNLOCKED: Duration = Duration::from_millis(50);
@@ -97,19 +99,16 @@ impl Session {
             let made = self.client.batch_execute(&format!("BEGIN; {} COMMIT;", sql::SCHEMA)).await;
             made.map_err(|error| of_postgres(&error))?;
         }
-        let version: i64 = self.value("SELECT version FROM sosbridge.meta", &[]).await?;
+        let mut version: i64 = self.value("SELECT version FROM sosbridge.meta", &[]).await?;
+        if version == 1 {
+            let changed = self.client.batch_execute(&format!("BEGIN; {} COMMIT;", sql::FROM_VERSION_1)).await;
+            changed.map_err(|error| of_postgres(&error))?;
+            version = sql::VERSION;
+        }
         if version != sql::VERSION {
             let known = sql::VERSION;
             let detail =
                 format!("its tables have version {version}, this sosbridge knows {known}: run the one that wrote them");
-            return Err(StoreFault { sin: StoreSin::Missing, detail });
-        }
-        let other: Option<String> =
-            self.value("SELECT min(node) FROM sosbridge.nodes WHERE node <> $1", &[&node]).await?;
-        if let Some(other) = other {
-            let detail = format!(
-                "it is the store of the node {other:?}: give this one a database of its own, or that [node] name"
-            );
             return Err(StoreFault { sin: StoreSin::Missing, detail });
         }
         let epoch = self.value(sql::BEGIN_RUN, &[&node]).await?;
@@ -163,6 +162,58 @@ impl Session {
     ) -> Result<usize, StoreFault> {
         let deleted = self.client.execute(sql::DELETE_RECORDS, &[&node, &ended_before, &at_most, &epoch]).await;
         Ok(usize::try_from(deleted.map_err(|error| of_postgres(&error))?).unwrap_or(usize::MAX))
+    }
+
+    /// Divides the numbers of the pools anew, in one transaction. What was `given_up` is let go where it has no lease. Tells what
+    /// is this node's now, and what of it the node is to give up.
+    pub(super) async fn divide(
+        &self,
+        node: &str,
+        epoch: i64,
+        pools: &[Vec<Range>],
+        given_up: &[Range],
+    ) -> Result<(Vec<Range>, Vec<Range>), StoreFault> {
+        self.client.batch_execute("BEGIN").await.map_err(|error| of_postgres(&error))?;
+        self.value::<String>(sql::DIVIDE, &[&sql::OURS]).await?;
+        let seen = self.client.execute(sql::SEEN, &[&node, &epoch]).await;
+        if seen.map_err(|error| of_postgres(&error))? != 1 {
+            return Err(fenced(node));
+        }
+        let divided = self.divide_rows(node, pools, given_up).await.map_err(|error| of_postgres(&error))?;
+        self.client.batch_execute("COMMIT").await.map_err(|error| of_postgres(&error))?;
+        Ok(divided)
+    }
+
+    async fn divide_rows(
+        &self,
+        node: &str,
+        pools: &[Vec<Range>],
+        given_up: &[Range],
+    ) -> Result<(Vec<Range>, Vec<Range>), tokio_postgres::Error> {
+        let live = self.client.query(sql::LIVE, &[]).await?;
+        let live: Vec<String> = live.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let owned_by_node = rows::ranges(&self.client.query(sql::SLICES, &[]).await?)?;
+        let before = owned_by_node.get(node).cloned().unwrap_or_default();
+        let pooled = shares::merged(pools.concat());
+        let given_up = shares::merged([given_up, &shares::minus(&before, &pooled)].concat());
+        // A node alone that has all its pools, mostly: nothing to divide.
+        if live.len() <= 1 && given_up.is_empty() && before == pooled {
+            return Ok((before, Vec::new()));
+        }
+        let used_by_node = rows::ranges(&self.client.query(sql::USED, &[]).await?)?;
+        let mut seen = Seen { live, owned_by_node, used_by_node };
+        let used = seen.used_by_node.get(node).map_or(&[][..], Vec::as_slice);
+        let kept = shares::minus(&before, &shares::minus(&given_up, used));
+        seen.owned_by_node.insert(node.to_owned(), kept.clone());
+        let Plan { claim, offer } = shares::plan(pools, node, &seen);
+        let after = shares::merged([kept, claim].concat());
+        if after != before {
+            let (first, last): (Vec<i64>, Vec<i64>) =
+                after.iter().map(|(first, last)| (signed(*first), signed(*last))).unzip();
+            self.client.execute(sql::FORGET_SLICES, &[&node]).await?;
+            self.client.execute(sql::PUT_SLICES, &[&node, &first, &last]).await?;
+        }
+        Ok((after, offer))
     }
 
     pub(super) fn backend(&self) -> i32 {

@@ -2,7 +2,7 @@
 //! clock. Each row is of one node, which alone writes it.
 
 /// The version of these tables, in `sosbridge.meta`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `"SOSB"`: what advisory locks of this program have in common.
 pub(super) const OURS: i64 = 0x534f_5342;
@@ -11,10 +11,12 @@ pub(super) const OURS: i64 = 0x534f_5342;
 pub(super) const SCHEMA: &str = r#"
 CREATE SCHEMA IF NOT EXISTS sosbridge;
 CREATE TABLE sosbridge.meta (id INT PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL);
-INSERT INTO sosbridge.meta VALUES (1, 1);
+INSERT INTO sosbridge.meta VALUES (1, 2);
 CREATE TABLE sosbridge.nodes (
-  node TEXT PRIMARY KEY, epoch BIGINT NOT NULL, node_ms BIGINT, wall_ms BIGINT, boot_id TEXT, boottime_ms BIGINT
+  node TEXT PRIMARY KEY, epoch BIGINT NOT NULL, node_ms BIGINT, wall_ms BIGINT, boot_id TEXT, boottime_ms BIGINT,
+  seen TIMESTAMPTZ
 );
+CREATE TABLE sosbridge.slices (first BIGINT PRIMARY KEY, last BIGINT NOT NULL CHECK (last >= first), node TEXT NOT NULL);
 CREATE TABLE sosbridge.leases (
   node TEXT NOT NULL, number BIGINT NOT NULL, state TEXT NOT NULL, kind TEXT NOT NULL, resource TEXT NOT NULL,
   country TEXT NOT NULL, "user" TEXT NOT NULL, device TEXT NOT NULL, contact TEXT NOT NULL, protocol TEXT NOT NULL,
@@ -39,12 +41,19 @@ CREATE VIEW sosbridge.notice_list AS SELECT seq, json::json ->> 'event' AS event
   FROM sosbridge.notices;
 "#;
 
+/// From version 1 to 2: numbers are divided among nodes.
+pub(super) const FROM_VERSION_1: &str = "
+ALTER TABLE sosbridge.nodes ADD COLUMN seen TIMESTAMPTZ;
+CREATE TABLE sosbridge.slices (first BIGINT PRIMARY KEY, last BIGINT NOT NULL CHECK (last >= first), node TEXT NOT NULL);
+UPDATE sosbridge.meta SET version = 2;
+";
+
 /// What a session is set to, where the server knows it: what was committed is on the disk of the server, at least, and a daemon
 /// whose machine is gone is noticed, so that its lock is let go.
 pub(super) const SETTINGS: &str = "
 SELECT set_config(name, wanted, false) FROM pg_settings JOIN (VALUES
   ('default_transaction_isolation', 'read committed'), ('statement_timeout', '0'), ('lock_timeout', '0'),
-  ('idle_session_timeout', '0'), ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')
+  ('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', '2s'), ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')
 ) AS wish (name, wanted) USING (name);
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 ";
@@ -126,3 +135,16 @@ pub(super) const DELETE_RECORDS: &str = "
 DELETE FROM sosbridge.records WHERE node = $1 AND ended_at < $2
   AND at IN (SELECT at FROM sosbridge.records WHERE node = $1 ORDER BY at LIMIT $3)
   AND EXISTS (SELECT FROM sosbridge.nodes WHERE node = $1 AND epoch = $4)";
+
+/// One node after the other divides numbers. Until the end of the transaction.
+pub(super) const DIVIDE: &str = "SELECT pg_advisory_xact_lock($1::bigint + 1)::text";
+/// A sign of life of the run; none is counted when it is not the last one.
+pub(super) const SEEN: &str = "UPDATE sosbridge.nodes SET seen = clock_timestamp() WHERE node = $1 AND epoch = $2";
+/// The nodes that run, by the clock of the database.
+pub(super) const LIVE: &str = "
+SELECT node FROM sosbridge.nodes WHERE seen > clock_timestamp() - INTERVAL '10 seconds' ORDER BY node";
+pub(super) const SLICES: &str = "SELECT first, last, node FROM sosbridge.slices ORDER BY first";
+pub(super) const USED: &str = "SELECT number, number, node FROM sosbridge.leases WHERE state <> 'free' ORDER BY number";
+pub(super) const FORGET_SLICES: &str = "DELETE FROM sosbridge.slices WHERE node = $1";
+pub(super) const PUT_SLICES: &str = "
+INSERT INTO sosbridge.slices SELECT first, last, $1 FROM unnest($2::bigint[], $3::bigint[]) AS mine (first, last)";

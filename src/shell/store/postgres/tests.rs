@@ -17,7 +17,7 @@ fn held(at: u64) -> Row {
 
 fn refused(url: &str) -> String {
     let (answers, _done) = mpsc::channel(64);
-    let said = Store::open(&place(url), "node-1", answers).err().expect("a fault").to_string();
+    let said = Store::open(&place(url), "node-1", &[], answers).err().expect("a fault").to_string();
     assert!(!said.contains(PASSWORD) && !said.contains("cr%40t"), "{said}");
     said
 }
@@ -57,24 +57,38 @@ fn a_database_that_cannot_be_used_is_refused_with_the_reason() {
     let wrong = refused(&right.replace("//sosbridge:", "//guest:"));
     assert!(wrong.contains("permission denied") && wrong.contains("may write"), "{wrong}");
     let (answers, _done) = mpsc::channel(64);
-    drop(Store::open(&place(&right), "node-1", answers).unwrap());
+    drop(Store::open(&place(&right), "node-1", &[], answers).unwrap());
     server.query("UPDATE meta SET version = 99");
-    assert!(refused(&right).contains("version 99, this sosbridge knows 1: run the one that wrote them"));
+    assert!(refused(&right).contains("version 99, this sosbridge knows 2: run the one that wrote them"));
 }
 
 #[test]
-fn one_daemon_of_a_name_and_one_name_for_a_database() {
+fn one_daemon_of_a_name_and_each_name_has_rows_of_its_own() {
     let mut bench = Bench::postgres();
     let (store, mut done, _) = bench.open();
     let busy = bench.refused();
     assert!(busy.contains("another sosbridge named \"node-1\" is running"), "{busy}");
     bench.write(&store, &mut done, held(0)).unwrap();
     bench.node = "node-2";
-    let other = bench.refused();
-    assert!(other.contains("it is the store of the node \"node-1\""), "{other}");
-    drop(store);
+    let (other, mut done, loaded) = bench.open();
+    assert!(loaded.leases.is_empty());
+    bench.write(&other, &mut done, held(1)).unwrap();
+    drop((store, other));
+    assert_eq!(bench.open().2.leases, [lease(1, State::Held)]);
     bench.node = "node-1";
     assert_eq!(bench.open().2.leases, [lease(0, State::Held)]);
+}
+
+#[test]
+fn tables_of_version_1_keep_all() {
+    let mut bench = Bench::postgres();
+    let (store, mut done, _) = bench.open();
+    bench.write(&store, &mut done, held(0)).unwrap();
+    drop(store);
+    let old = "DROP TABLE slices; ALTER TABLE nodes DROP COLUMN seen; UPDATE meta SET version = 1";
+    bench.server().query(old);
+    assert_eq!(bench.open().2.leases, [lease(0, State::Held)]);
+    assert_eq!(bench.server().query("SELECT version FROM meta"), "2");
 }
 
 #[test]
@@ -85,7 +99,7 @@ fn a_start_waits_for_a_database_that_comes_up() {
     assert!(away.contains("refused") && away.contains("see that PostgreSQL runs there"), "{away}");
     let place = place(&bench.server().url());
     let (answers, _done) = mpsc::channel(64);
-    let opening = std::thread::spawn(move || Store::open(&place, "node-1", answers).map(drop));
+    let opening = std::thread::spawn(move || Store::open(&place, "node-1", &[], answers).map(drop));
     std::thread::sleep(Duration::from_secs(2));
     bench.server().run();
     opening.join().unwrap().unwrap();

@@ -1,0 +1,153 @@
+//! Several real daemons on one PostgreSQL, with the same pools: no number is ever two callers' (SPEC §3, "Unique").
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+#[path = "real/postgres.rs"]
+mod postgres;
+mod real;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use postgres::Server;
+use real::{CONFIG, Daemon, Party, admin, free, listen, trunk};
+
+const HOME: &str = "127.0.0.1";
+/// Where a PBX is, which calls for many users.
+const OFFICE: &str = "127.0.0.9";
+const PBX: &str = r#"
+[[pbxs]]
+name = "hq"
+resource = "contoso"
+addresses = ["127.0.0.9/32"]
+target = "sip:127.0.0.9:5060;transport=udp"
+"#;
+/// The resource's own number, which calls show when nothing else is left.
+const OVERFLOW: &str = "14255550100";
+
+struct Node {
+    name: &'static str,
+    daemon: Daemon,
+    pbx: Party,
+    psap: Party,
+    calls: BTreeSet<String>,
+}
+
+impl Node {
+    fn on(server: &Server, name: &'static str) -> Self {
+        let [sip, center] = [HOME; 2].map(free);
+        let config = [
+            CONFIG.replace("sqlite:real.db", &server.url()),
+            format!("[node]\nname = \"{name}\"\n"),
+            PBX.to_owned(),
+            listen("udp", sip),
+            trunk(center, "udp"),
+            admin(free(HOME)),
+        ];
+        let daemon = Daemon::serve(&config.concat());
+        let (pbx, psap) = (Party::udp("pbx", free(OFFICE), sip), Party::udp("psap", center, sip));
+        Self { name, daemon, pbx, psap, calls: BTreeSet::new() }
+    }
+
+    /// Somebody else dials 911, and stays; the number that the call center sees.
+    fn dial(&mut self) -> String {
+        let user = format!("<sip:{}-{}@hq.example.com>", self.name, self.calls.len());
+        let invite = self.pbx.agent.invite("sip:911@127.0.0.1").set("P-Asserted-Identity", &user);
+        self.pbx.send(&invite.set("X-Country-Code", "US"));
+        loop {
+            let offered = self.psap.take("INVITE");
+            self.psap.send(&self.psap.agent.reply(&offered, 180));
+            if self.calls.insert(offered.header("Call-ID").to_owned()) {
+                return offered.contact().trim_start_matches("sip:+").split('@').next().unwrap().to_owned();
+            }
+        }
+    }
+
+    fn dial_times(&mut self, times: usize) -> Vec<String> {
+        (0..times).map(|_| self.dial()).collect()
+    }
+
+    fn leases(&self) -> BTreeSet<String> {
+        let leases = self.daemon.ask("leases");
+        leases.as_array().unwrap().iter().map(|lease| lease["number"].as_str().unwrap()[1..].to_owned()).collect()
+    }
+}
+
+fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until the nodes have so many numbers, as `a|5 b|5`.
+fn divided(server: &Server, wanted: &str) {
+    let sql = "SELECT node, sum(last - first + 1) FROM slices GROUP BY node ORDER BY node";
+    soon(wanted, || server.query(sql).replace('\n', " ") == wanted);
+    // And until each has heard of it.
+    std::thread::sleep(Duration::from_millis(1500));
+}
+
+fn all_differ(numbers: &[String]) {
+    let set: BTreeSet<_> = numbers.iter().collect();
+    assert_eq!(set.len(), numbers.len(), "{numbers:?}");
+    assert!(!numbers.iter().any(|number| number == OVERFLOW), "{numbers:?}");
+}
+
+/// Rules 3.2b, 3.2c.
+#[test]
+fn two_nodes_never_give_one_number_to_two_users() {
+    let server = Server::start();
+    let mut a = Node::on(&server, "a");
+    divided(&server, "a|10");
+    let mut b = Node::on(&server, "b");
+    divided(&server, "a|5 b|5");
+    let mut given = [a.dial_times(5), b.dial_times(2)].concat();
+    // The one that has used up its numbers gets of those that the other has left.
+    divided(&server, "a|6 b|4");
+    given.extend(a.dial_times(1));
+    given.extend(b.dial_times(2));
+    all_differ(&given);
+    assert_eq!(given.len(), 10, "the pool is used up");
+    assert_eq!([a.dial(), b.dial()], [OVERFLOW, OVERFLOW]);
+
+    let before = a.leases();
+    a.daemon.crash();
+    assert_eq!(a.leases(), before, "its own are back, and no others");
+    assert!(before.intersection(&b.leases()).all(|number| number == OVERFLOW));
+}
+
+/// Rule 3.2c.
+#[test]
+fn without_the_database_each_node_goes_on_with_its_own_numbers() {
+    let mut server = Server::start();
+    let (mut a, mut b) = (Node::on(&server, "a"), Node::on(&server, "b"));
+    divided(&server, "a|5 b|5");
+    let mut given = [a.dial_times(2), b.dial_times(2)].concat();
+    server.kill();
+    given.extend([a.dial_times(3), b.dial_times(3)].concat());
+    all_differ(&given);
+    assert_eq!([a.dial(), b.dial()], [OVERFLOW, OVERFLOW]);
+    server.run();
+    a.daemon.says("the store is back");
+    b.daemon.says("the store is back");
+    soon("all are stored", || server.query("SELECT count(DISTINCT number) FROM leases") == "11");
+    divided(&server, "a|5 b|5");
+}
+
+/// Rule 3.2c.
+#[test]
+fn a_node_that_was_written_off_gives_no_number_any_more() {
+    let server = Server::start();
+    let (mut a, mut b) = (Node::on(&server, "a"), Node::on(&server, "b"));
+    divided(&server, "a|5 b|5");
+    let kept = a.dial();
+    server.query("DELETE FROM slices WHERE node = 'a'; DELETE FROM nodes WHERE node = 'a'");
+    a.daemon.says("another daemon has taken the place of this one");
+    a.daemon.says("the share of this node in the pools has changed numbers=0");
+    assert_eq!(a.dial(), OVERFLOW);
+    divided(&server, "b|9");
+    let mut given = b.dial_times(9);
+    given.push(kept);
+    all_differ(&given);
+}
