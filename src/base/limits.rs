@@ -102,5 +102,7 @@ pub const SESSION_INTERVAL_SECONDS: u32 = 24 * 3600;
 pub const ALARMS_PER_LEG: usize = 4;
 /// Questions to rtpengine without an answer; beyond, calls go through the relay of the daemon.
 pub const RTPENGINE_QUESTIONS: usize = 10_000;
+/// Certificates of rtpengine that are remembered: one an instance, and those before.
+pub const RTPENGINE_CERTIFICATES: usize = 16;
 /// Events of one call that wait for rtpengine; beyond, the call goes on without it.
 pub const EVENTS_WAITING: usize = 32;

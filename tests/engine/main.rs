@@ -5,6 +5,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod browser;
 mod own_voice;
 mod refused;
 

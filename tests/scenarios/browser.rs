@@ -1,6 +1,6 @@
-//! JsSIP in Chromium, whose media rtpengine converts, where it hears the daemon itself.
+//! JsSIP in Chromium, whose media rtpengine converts, where it hears more than one in a call, or the daemon itself.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,11 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Play = fn() -> Outcome<()>;
 
 /// Name and play of every trial.
-pub fn all() -> [(&'static str, Play); 1] {
-    [("browser::hears-its-number", hears_its_number)]
+pub fn all() -> [(&'static str, Play); 2] {
+    [("browser::hears-its-number", hears_its_number), ("browser::hears-the-second-trunk", hears_the_second_trunk)]
 }
 
 struct Scene {
+    vars: Vars,
     browser: Party,
     daemon: Daemon,
     _rtpengine: Rtpengine,
@@ -43,7 +44,9 @@ impl Scene {
         for name in ["sosbridge", "wss", "admin"] {
             vars.set_address(name, ports::free(ports::SOSBRIDGE)?);
         }
-        vars.set_address("psap", ports::free(ports::TRUNK)?);
+        for name in ["psap", "second"] {
+            vars.set_address(name, ports::free(ports::TRUNK)?);
+        }
         vars.set("ng", &rtpengine.ng.to_string());
         let mut changes = toml! {
             pools = [{ countries = ["US"] }]
@@ -55,6 +58,19 @@ impl Scene {
             [media]
             mode = "rtpengine"
             rtpengine = "udp:{ng}"
+            [[trunks]]
+            name = "call-center"
+            targets = [{ uri = "sip:{psap}" }]
+            accept_from = ["{psap}"]
+            options_interval = "0s"
+            [[trunks]]
+            name = "county"
+            targets = [{ uri = "sip:{second}" }]
+            accept_from = ["{second}"]
+            options_interval = "0s"
+            [[routes]]
+            countries = ["US"]
+            trunks = ["call-center", "county"]
         };
         let pools = changes.get_mut("pools").and_then(|pools| pools.get_mut(0)).and_then(toml::Value::as_table_mut);
         if let Some(first) = pools {
@@ -63,7 +79,17 @@ impl Scene {
         let daemon = Daemon::serve(folder, &story::config(&changes)?, &vars)?;
         let alice = identity("alice", ("wss", vars.address("wss")?), ports::free(ports::PHONE)?, folder)?;
         let browser = Party::start(Make::Jssip, &alice, folder)?;
-        Ok(Self { browser, daemon, _rtpengine: rtpengine })
+        Ok(Self { vars, browser, daemon, _rtpengine: rtpengine })
+    }
+
+    /// Each hears the other.
+    fn talk(&mut self, center: &mut Party) -> Outcome<()> {
+        let heard = self.browser.heard()?;
+        let peak = heard.get("peak").and_then(Value::as_f64).unwrap_or_default();
+        if !(760.0..840.0).contains(&peak) {
+            return Err(format!("the browser hears {peak} Hz, and 800 Hz are played"));
+        }
+        center.hears()
     }
 }
 
@@ -105,4 +131,46 @@ fn hears_its_number() -> Outcome<()> {
             false => Err(format!("{number} was understood as {said:?}")),
         }
     })
+}
+
+/// A trunk that lets the caller hear something and then does not take the call: the next one is heard all the same.
+fn hears_the_second_trunk() -> Outcome<()> {
+    story::in_scratch("browser-second-trunk", |folder| {
+        let mut scene = Scene::open(folder)?;
+        let first = UdpSocket::bind(scene.vars.address("psap")?).map_err(|error| error.to_string())?;
+        let server = scene.vars.address("sosbridge")?;
+        let center = identity("911", ("udp", server), scene.vars.address("second")?, folder)?;
+        let mut center = Party::start(Make::Pjsip, &center, folder)?;
+        scene.browser.act("dial sip:911@example.com")?;
+        gives_up(&first).map_err(|error| error.to_string())?;
+        center.wait(&json!({"event": "incoming"}))?;
+        scene.browser.wait(&json!({"event": "answered"}))?;
+        scene.talk(&mut center)?;
+        scene.browser.act("hang up")?;
+        center.wait(&json!({"event": "ended"}))?;
+        scene.daemon.stop()
+    })
+}
+
+/// 183 with a description to an INVITE, and 503 when there has been time for a handshake.
+fn gives_up(socket: &UdpSocket) -> std::io::Result<()> {
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut buffer = [0; 65_535];
+    let (length, from) = socket.recv_from(&mut buffer)?;
+    let invite = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+    let (head, _) = invite.split_once("\r\n\r\n").unwrap_or((&invite, ""));
+    let tagged =
+        |line: &str| if line.starts_with("To:") { format!("{line};tag=first\r\n") } else { format!("{line}\r\n") };
+    let is_kept = |line: &&str| ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name));
+    let lines: String = head.lines().filter(is_kept).map(tagged).collect();
+    let own = socket.local_addr()?;
+    let (ip, port) = (own.ip(), ports::media().start);
+    let sdp = format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n");
+    let body = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len());
+    let early = format!("SIP/2.0 183 Session Progress\r\n{lines}Contact: <sip:{own}>\r\n{body}");
+    socket.send_to(early.as_bytes(), from)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let refusal = format!("SIP/2.0 503 Service Unavailable\r\n{lines}Content-Length: 0\r\n\r\n");
+    socket.send_to(refusal.as_bytes(), from)?;
+    Ok(())
 }

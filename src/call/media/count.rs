@@ -54,7 +54,7 @@ impl Calls {
                     .is_some_and(|leg| leg.stage() == Stage::Confirmed && leg.exchange() == Exchange::Stable)
             };
             let engine = &self.media.engine;
-            let is_asked = engine.asks.values().any(|purpose| purpose.session() == id);
+            let is_asked = engine.asks.values().any(|purpose| purpose.session() == Some(id));
             let is_settled = self.other(call, hub) == Some(spoke)
                 && self.calls.get(call).is_some_and(|call| !call.alignment.is_expected());
             let Some(session) = self.media.engine.sessions.get_mut(&id) else { continue };

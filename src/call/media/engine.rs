@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use compact_str::{CompactString, format_compact};
 
+use super::certificate::Certificate;
 use super::count::COUNT;
 use super::health::Count;
 use super::own::Speaks;
@@ -16,7 +17,7 @@ use crate::call::{Calls, Parts};
 use crate::config::{Config, MediaMode};
 use crate::dialog::Exchange;
 use crate::media::Stream;
-use crate::media::ng::{AskId, Client, Command, Heard, Profile, Refused, Reply};
+use crate::media::ng::{AskId, Client, Command, HASHES, Heard, Profile, Refused, Reply, Told};
 use crate::media::scrub;
 use crate::ua::{CallId, Event, Leg, LegId};
 
@@ -32,6 +33,7 @@ pub(super) struct Engine {
     pub(super) sessions: BTreeMap<SessionId, Session>,
     last: u64,
     pub(super) asks: BTreeMap<AskId, Purpose>,
+    pub(super) certificates: Vec<Certificate>,
     /// Events of calls that wait for an answer.
     pub(super) parked: BTreeMap<CallId, Parked>,
     /// A call that goes on without.
@@ -61,6 +63,8 @@ pub(super) struct Session {
     pub(super) offered_by_hub: bool,
     pub(super) is_answered: bool,
     pub(super) known: VecDeque<Known>,
+    /// How many sessions the peers of hub and spoke were told of before it.
+    pub(super) turns: [Option<usize>; 2],
     /// Of hub and spoke.
     pub(super) counts: [Vec<Count>; 2],
     wants: Profile,
@@ -106,15 +110,30 @@ pub(super) enum Purpose {
     Count {
         session: SessionId,
     },
+    /// The fingerprint `at` of a certificate, which no call waits for.
+    Certificate {
+        name: CompactString,
+        usual: CompactString,
+        at: usize,
+    },
 }
 
 impl Purpose {
-    pub(super) const fn session(&self) -> SessionId {
+    pub(super) const fn session(&self) -> Option<SessionId> {
         match self {
             Self::Crossing { session, .. }
             | Self::First { session, .. }
             | Self::Voice { session, .. }
-            | Self::Count { session } => *session,
+            | Self::Count { session } => Some(*session),
+            Self::Certificate { .. } => None,
+        }
+    }
+
+    /// The hub says it.
+    const fn is_of_hub(&self) -> bool {
+        match self {
+            Self::Crossing { by_hub, .. } | Self::Voice { by_hub, .. } => *by_hub,
+            Self::First { .. } | Self::Count { .. } | Self::Certificate { .. } => true,
         }
     }
 }
@@ -191,6 +210,7 @@ impl Engine {
             offered_by_hub: true,
             is_answered: false,
             known: VecDeque::new(),
+            turns: [None; 2],
             counts: Default::default(),
             wants,
         };
@@ -219,8 +239,8 @@ impl Engine {
     pub(super) fn close_call(&mut self, call: CallId) {
         let Self { client, sessions, asks, over, .. } = self;
         asks.retain(|ask, purpose| {
-            let session = sessions.get(&purpose.session()).filter(|session| session.call == call);
-            let Some(session) = session else { return true };
+            let session = purpose.session().and_then(|session| sessions.get(&session));
+            let Some(session) = session.filter(|session| session.call == call) else { return true };
             let [asked, left] = client.forget(*ask);
             let asked = asked.filter(|_| session.instance.is_none());
             over.extend(asked.into_iter().chain(left).map(|instance| (instance, session.name.clone())));
@@ -331,6 +351,11 @@ impl Calls {
             }
             Purpose::Voice { session, name, original, .. } => (*session, name, original),
             Purpose::Count { session } => return self.engine_counted(parts, *session, heard.reply),
+            Purpose::Certificate { name, usual, at } => {
+                self.media.engine.over.push((heard.instance, name.clone()));
+                let Some(Ok(Reply::Described(text))) = heard.reply else { return };
+                return self.certificate_told(&text, usual, *at);
+            }
         };
         let text = described(heard.reply, asked);
         // Who was asked before, or for a pair of legs that is over meanwhile, has it for nothing.
@@ -344,6 +369,7 @@ impl Calls {
             tracing::warn!(instance = %heard.instance, %reason, "rtpengine is of no use to a call, which goes on without it");
             self.media.engine.close(|id, _| id == session);
         }
+        let text = text.map(|text| self.fingerprinted(parts, session, purpose.is_of_hub(), text));
         match purpose {
             Purpose::Crossing { call, by_hub, original, profile, answerer, .. } => {
                 let astray = answerer.filter(|_| text.is_err());
@@ -383,7 +409,7 @@ impl Calls {
                 }
                 self.voice_said(parts, (call, session), heard.ask, by_hub, speaks);
             }
-            Purpose::Count { .. } => {}
+            Purpose::Count { .. } | Purpose::Certificate { .. } => {}
         }
     }
 
@@ -429,7 +455,9 @@ impl Calls {
             Purpose::First { session, resume: other, .. } => {
                 engine.sessions.get(session).is_some_and(|session| session.call == id) && resume.is_same(other)
             }
-            Purpose::Crossing { .. } | Purpose::Voice { .. } | Purpose::Count { .. } => false,
+            Purpose::Crossing { .. } | Purpose::Voice { .. } | Purpose::Count { .. } | Purpose::Certificate { .. } => {
+                false
+            }
         };
         if engine.asks.values().any(is_same) {
             return Start::Later;
@@ -440,9 +468,7 @@ impl Calls {
         let command = Command::Offer {
             call: &name,
             from: tag(true),
-            description: &asked,
-            profile: wants,
-            is_ipv4: opening.is_ipv4,
+            told: Told { description: &asked, profile: wants, is_ipv4: opening.is_ipv4, hash: HASHES[0] },
         };
         let Some(ask) = engine.client.ask(parts.context.now, parts.context.rng, None, &command) else {
             engine.sessions.remove(&session);
@@ -457,10 +483,11 @@ impl Calls {
 
     /// A leg is called with the offer of a session.
     pub(in crate::call) fn adopt(&mut self, session: Option<SessionId>, leg: LegId) {
-        let session = session.and_then(|session| self.media.engine.sessions.get_mut(&session));
-        if let Some(session) = session {
+        let Some(session) = session else { return };
+        if let Some(session) = self.media.engine.sessions.get_mut(&session) {
             session.spoke = Some(leg);
         }
+        self.hash_for(leg, session);
     }
 
     /// Asks for a description on its way; `None`: it goes without.
@@ -487,14 +514,16 @@ impl Calls {
             Some(known) => known,
             None => (engine.open(id, from, Some(to), parts.context.rng.u64(), profile), true, false),
         };
+        let hash = self.hash_for(to, session);
+        let engine = &mut self.media.engine;
         let state = engine.sessions.get_mut(&session)?;
         let name = state.name.clone();
-        let description = &asked;
+        let told = Told { description: &asked, profile, is_ipv4, hash };
         let command = if is_answer {
             let (from, to) = (tag(!by_hub), tag(by_hub));
-            Command::Answer { call: &name, from, to, description, profile, is_ipv4 }
+            Command::Answer { call: &name, from, to, told }
         } else {
-            Command::Offer { call: &name, from: tag(by_hub), description, profile, is_ipv4 }
+            Command::Offer { call: &name, from: tag(by_hub), told }
         };
         let ask = engine.client.ask(parts.context.now, parts.context.rng, state.instance, &command);
         match is_answer {

@@ -5,6 +5,7 @@
 //! A pair is taken when the first description that names it is written, and given back when the leg is no longer of its
 //! call, or names it no more. It is never in two legs.
 
+mod certificate;
 mod count;
 mod engine;
 mod health;
@@ -67,6 +68,8 @@ struct LegMedia {
     told_of: Option<LegId>,
     /// Which streams its peer was told with rtcp-mux.
     told_mux: SmallVec<[bool; 4]>,
+    /// Sessions of rtpengine that its peer was told of.
+    sessions: usize,
     /// What its peer said last before anything that counts.
     preview: Bytes,
 }
@@ -229,6 +232,7 @@ impl Calls {
             is_engines: false,
             told_of: None,
             told_mux: SmallVec::new(),
+            sessions: 0,
             preview: Bytes::new(),
         };
         self.media.legs.insert(leg, media);

@@ -9,7 +9,7 @@ use crate::call::voice::{is_in_need, spoken_of};
 use crate::call::{Calls, Parts, Stage};
 use crate::dialog::Exchange;
 use crate::media::Stream;
-use crate::media::ng::{AskId, Command, Profile};
+use crate::media::ng::{AskId, Command, HASHES, Profile, Told};
 use crate::sip::{Message, Method, sdp};
 use crate::ua::{CallId, Event, LegId};
 
@@ -93,7 +93,8 @@ impl Calls {
         let state = engine.sessions.get_mut(&session)?;
         state.is_answered = false;
         let (name, from) = (state.name.clone(), tag(true));
-        let command = Command::Offer { call: &name, from, description, profile: Profile::Plain, is_ipv4 };
+        let told = Told { description, profile: Profile::Plain, is_ipv4, hash: HASHES[0] };
+        let command = Command::Offer { call: &name, from, told };
         let ask = engine.client.ask(parts.context.now, parts.context.rng, state.instance, &command);
         let Some(ask) = ask else {
             self.not_spoken(parts, session, leg, description);
@@ -167,10 +168,12 @@ impl Calls {
         let description = Bytes::from(self.own_answer_to(parts, leg, plain)?);
         let peer = parts.ua.leg(leg)?;
         let (profile, is_ipv4) = (profile_of(peer), peer.flow().remote.ip().to_canonical().is_ipv4());
+        let hash = self.hash_for(leg, session);
         let engine = &mut self.media.engine;
         let state = engine.sessions.get_mut(&session)?;
         let (name, from, to) = (state.name.clone(), tag(true), tag(false));
-        let command = Command::Answer { call: &name, from, to, description: &description, profile, is_ipv4 };
+        let told = Told { description: &description, profile, is_ipv4, hash };
+        let command = Command::Answer { call: &name, from, to, told };
         let ask = engine.client.ask(parts.context.now, parts.context.rng, state.instance, &command)?;
         state.is_answered = true;
         let original = description.clone();

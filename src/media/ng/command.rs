@@ -27,12 +27,25 @@ pub enum Profile {
 /// One command. `call` is unique to a pair of legs; `from` and `to` are its two sides, and `from` is who made the offer.
 #[derive(Clone, Debug)]
 pub enum Command<'a> {
-    Offer { call: &'a str, from: &'a str, description: &'a [u8], profile: Profile, is_ipv4: bool },
-    Answer { call: &'a str, from: &'a str, to: &'a str, description: &'a [u8], profile: Profile, is_ipv4: bool },
+    Offer { call: &'a str, from: &'a str, told: Told<'a> },
+    Answer { call: &'a str, from: &'a str, to: &'a str, told: Told<'a> },
     Delete { call: &'a str },
     Query { call: &'a str },
     Ping,
 }
+
+/// What one side says, and how the other side is to have it.
+#[derive(Clone, Debug)]
+pub struct Told<'a> {
+    pub description: &'a [u8],
+    pub profile: Profile,
+    pub is_ipv4: bool,
+    /// Of the certificate, for DTLS: one of [`HASHES`].
+    pub hash: &'static str,
+}
+
+/// What browsers know certificates by (RFC 8122 §5).
+pub const HASHES: [&str; 3] = ["sha-256", "sha-384", "sha-512"];
 
 type Row<'a> = (&'a [u8], Value<'a>);
 
@@ -50,17 +63,17 @@ impl Command<'_> {
             Self::Ping => vec![text("command", "ping")],
             Self::Delete { call } => vec![text("command", "delete"), text("call-id", call), delete_at_once()],
             Self::Query { call } => vec![text("command", "query"), text("call-id", call)],
-            Self::Offer { call, from, description, profile, is_ipv4 } => {
+            Self::Offer { call, from, told } => {
                 let mut rows = vec![text("command", "offer"), text("call-id", call), text("from-tag", from)];
-                rows.extend(common(description, *is_ipv4));
-                rows.extend(offered(*profile));
+                rows.extend(common(told));
+                rows.extend(offered(told.profile));
                 rows
             }
-            Self::Answer { call, from, to, description, profile, is_ipv4 } => {
+            Self::Answer { call, from, to, told } => {
                 let mut rows = vec![text("command", "answer"), text("call-id", call)];
                 rows.extend([text("from-tag", from), text("to-tag", to)]);
-                rows.extend(common(description, *is_ipv4));
-                rows.extend(answered(*profile));
+                rows.extend(common(told));
+                rows.extend(answered(told.profile));
                 rows
             }
         };
@@ -75,12 +88,14 @@ fn delete_at_once() -> Row<'static> {
     (b"delete delay", Value::Integer(0))
 }
 
-fn common(description: &[u8], is_ipv4: bool) -> [Row<'_>; 3] {
-    [
-        (b"sdp", Value::Text(description)),
+fn common<'a>(told: &Told<'a>) -> impl Iterator<Item = Row<'a>> + use<'a> {
+    let rows = [
+        (&b"sdp"[..], Value::Text(told.description)),
         list("replace", &["origin", "session-connection"]),
-        text("address-family", if is_ipv4 { "IP4" } else { "IP6" }),
-    ]
+        text("address-family", if told.is_ipv4 { "IP4" } else { "IP6" }),
+    ];
+    let hash = (told.profile == Profile::Browser).then(|| text("DTLS-fingerprint", told.hash));
+    rows.into_iter().chain(hash)
 }
 
 fn offered(profile: Profile) -> Vec<Row<'static>> {

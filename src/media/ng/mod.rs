@@ -7,4 +7,4 @@ mod command;
 
 pub use bencode::{Fault, Value};
 pub use client::{AskId, Client, Heard};
-pub use command::{Command, Counted, Profile, Refused, Reply};
+pub use command::{Command, Counted, HASHES, Profile, Refused, Reply, Told};
