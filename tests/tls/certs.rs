@@ -33,7 +33,13 @@ impl Authority {
 
     /// A certificate for host names, addresses, and URIs where there is a colon and no address.
     pub fn issue(&self, names: &[&str]) -> Issued {
+        self.issue_until(4096, names)
+    }
+
+    /// The same for one that ends with the beginning of that year.
+    pub fn issue_until(&self, year: i32, names: &[&str]) -> Issued {
         let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         params.subject_alt_names = names.iter().map(|name| alternative(name)).collect();
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();

@@ -147,8 +147,12 @@ impl Daemon {
         text.lines().find_map(|have| have.strip_prefix(line)?.trim().parse().ok())
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     pub fn hang_up(&self) {
-        let child = self.child.as_ref().unwrap().id().to_string();
+        let child = self.id().to_string();
         assert!(Command::new("kill").args(["-HUP", &child]).status().unwrap().success());
     }
 }

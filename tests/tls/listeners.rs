@@ -127,6 +127,39 @@ async fn rfc5922_7_4_a_trunk_is_known_by_the_name_in_its_certificate() {
 }
 
 #[tokio::test]
+async fn rfc5922_7_4_a_certificate_that_has_expired_is_nobodys() {
+    let daemon = Daemon::start("client_ca = \"ca.pem\"", TRUNK).await;
+    let expired = daemon.authority.issue_until(2020, &["psap.example"]);
+    let mut late = Peer::new(tls(daemon.address("tls"), &daemon.authority.client(Some(&expired))).await.unwrap());
+    let _ = late.stream.write_all(invite("TLS", "sip:+14255559999@example.com", 1).as_bytes()).await;
+    assert!(late.is_closed().await);
+    daemon.says("its certificate has expired").await;
+}
+
+#[tokio::test]
+async fn what_is_no_client_hello_is_ended_and_counted() {
+    let daemon = Daemon::start("", "").await;
+    let address = daemon.address("tls");
+    let record = |kind: u8, length: u16, rest: &[u8]| [&[kind, 3, 1][..], &length.to_be_bytes(), rest].concat();
+    let table: [(&str, Vec<u8>); 6] = [
+        ("a record that is too long", record(0x16, 0xffff, &[0; 100])),
+        ("a hello of 16 MB", record(0x16, 4, &[1, 0xff, 0xff, 0xff])),
+        ("an empty hello", record(0x16, 4, &[1, 0, 0, 0])),
+        ("data before the hello", record(0x17, 4, b"data")),
+        ("an alert", record(0x15, 2, &[2, 0])),
+        ("SSL 2", vec![0x80, 0x2e, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10, 1, 0, 0x80]),
+    ];
+    for (what, bytes) in &table {
+        let mut peer = Peer::new(TcpStream::connect(address).await.unwrap());
+        peer.stream.write_all(bytes).await.unwrap();
+        assert!(peer.is_closed().await, "{what}");
+    }
+    let failed = || daemon.metric("sosbridge_handshakes_failed_total{transport=\"tls\"}") == Some(6.0);
+    daemon.until("each is counted", failed).await;
+    assert!(tls(address, &daemon.authority.client(None)).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_sips_request_is_answered_in_sips() {
     let daemon = Daemon::start("", "").await;
     let mut phone = Peer::new(tls(daemon.address("tls"), &daemon.authority.client(None)).await.unwrap());

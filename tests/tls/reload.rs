@@ -19,12 +19,20 @@ async fn a_reload_renews_the_certificate_and_keeps_connections() {
     assert_eq!(new.get_ref().1.peer_certificates(), Some(&renewed.chain()[..]), "handshakes have the new one");
     assert_eq!(code(&phone.ask(&options("TLS", 2)).await), 200, "the old connection goes on");
 
-    std::fs::write(daemon.path().join("own.pem"), "not a certificate").unwrap();
-    daemon.hang_up();
-    daemon.says("the new configuration is wrong, the old one stays").await;
-    daemon.says("`sip.listen[1].cert`").await;
-    let kept = tls(address, &client).await.unwrap();
-    assert_eq!(kept.get_ref().1.peer_certificates(), Some(&renewed.chain()[..]), "the last good one stays");
+    // No certificate; one whose other half is not written yet; the key of another; a file that is gone.
+    let other = daemon.authority.issue(&["localhost"]);
+    let (half, _) = other.cert.split_at(other.cert.len() / 2);
+    let files = [("own.pem", "not a certificate"), ("own.pem", half), ("own.pem", &other.cert), ("own-key.pem", "")];
+    for (times, (file, text)) in files.into_iter().enumerate() {
+        std::fs::write(daemon.path().join(file), text).unwrap();
+        daemon.hang_up();
+        let stays = || daemon.log().matches("the new configuration is wrong, the old one stays").count() == times + 1;
+        daemon.until("it is not taken", stays).await;
+        daemon.says(if times < 2 { "`sip.listen[1].cert`" } else { "`sip.listen[1].key`" }).await;
+        let kept = tls(address, &client).await.unwrap();
+        assert_eq!(kept.get_ref().1.peer_certificates(), Some(&renewed.chain()[..]), "the last good one stays");
+    }
+    assert_eq!(code(&phone.ask(&options("TLS", 3)).await), 200);
 }
 
 #[test]
