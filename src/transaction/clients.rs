@@ -184,7 +184,8 @@ impl<O: Copy> Clients<O> {
         let otherwise = match client.otherwise.take() {
             // The CANCEL of a request is not moved with it.
             Some(otherwise) => Some(*otherwise).filter(|_| matches!(client.cancel, Cancel::None)),
-            None if client.is_repeated => None,
+            // A registration belongs to the connection it was made over, and is renewed soon.
+            None if client.is_repeated || client.method == Method::Register => None,
             None => reopened().map(|flow| (flow, client.kept.clone())),
         };
         let (Some(over), Some((flow, bytes))) = (client.flow, otherwise) else { return false };

@@ -328,8 +328,7 @@ impl Streams {
     }
 
     /// A request over `flow` has had no answer for so long. Where nothing else came back either the connection may be dead, which TCP
-    /// itself finds out after a quarter of an hour: the next request goes over another, and unless something comes over this one yet
-    /// it is overdue.
+    /// itself finds out much later: the next request goes over another, and unless something comes over this one yet it is overdue.
     pub fn leave(&mut self, now: Instant, flow: Flow, wait: Duration) {
         let place = (flow.protocol, flow.remote, peer_of(&flow));
         let Some(id) = self.by_remote.get(&place).copied() else { return };

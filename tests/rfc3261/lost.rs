@@ -153,7 +153,7 @@ fn di_12_the_late_answer_to_a_reinvite_is_acknowledged() {
 }
 
 /// Nothing comes back over it, and nothing says that it is gone, as when a firewall drops what it does not know: TCP itself gives up
-/// after a quarter of an hour.
+/// much later.
 #[test]
 fn na_2_a_connection_that_swallows_everything_is_left() {
     let (mut world, trunk) = idle();

@@ -268,6 +268,30 @@ fn a_registrar_that_closes_every_connection_is_not_called_without_end() {
     assert!((8..20).contains(&sent), "{sent} in ten minutes");
 }
 
+/// It belongs to the connection it was made over: what comes after the loss of one is a REGISTER anew, whose connection counts.
+#[test]
+fn a_renewal_on_a_connection_that_was_dead() {
+    let mut world = World::of(&toml().change("sip:203.0.113.80:5080", "sip:203.0.113.80:5080;transport=tcp"));
+    world.run(1_000);
+    let registered = |world: &mut World| {
+        let register = world.take_all(&psap(), "REGISTER").pop().expect("a REGISTER");
+        let trunk = Agent { connection: register.connection, ..psap() };
+        world.send(&trunk, &ok(&register.msg, 3600));
+        trunk.connection.unwrap()
+    };
+    let dead = registered(&mut world);
+    world.run(2_705_000);
+    let renewal = world.take_all(&psap(), "REGISTER").pop().expect("a renewal");
+    assert_eq!(renewal.connection, Some(dead));
+    world.input(Input::Closed { connection: dead });
+    world.run(60_000);
+    let second = registered(&mut world);
+    world.run(1_000);
+    world.input(Input::Closed { connection: second });
+    world.run(60_000);
+    assert_ne!(registered(&mut world), second);
+}
+
 #[test]
 fn odd_answers_of_a_registrar() {
     let ours = "<sip:carrier-user@192.0.2.1:5060>";
