@@ -1,6 +1,6 @@
 //! Bodies of several parts (RFC 2046, RFC 5621), and the methods that carry them inside a dialog (RFC 6086, RFC 3428).
 
-use crate::world::{Msg, World, alice, media, psap};
+use crate::world::{Dialog, Msg, World, alice, media, psap};
 
 const PIDF: &str = "<presence>\r\n --x\r\n</presence>";
 
@@ -83,6 +83,48 @@ fn oa_8_what_may_hide_a_session_description_is_refused() {
     }
 }
 
+/// A boundary is text that may look like others, and lines that look like it are none.
+#[test]
+fn odd_boundaries_divide_what_they_should() {
+    let place = |boundary: &str, other: &str| {
+        let offer = alice().offer();
+        format!(
+            "--{boundary}x is no boundary\r\n --{boundary}\r\n\r\n--{boundary} \t\r\nc :\r\n application/sdp;x=\"a;b\"\r\n\r\n{offer}\r\n\
+             --{boundary}\r\n\r\n--{boundary}-\r\n--{other}\r\n\r\n--{boundary}\r\nContent-Type: application/pidf+xml\r\nContent-ID:\r\n\t<a@b>\r\n\
+             Content-Disposition: by-reference;handling=required\r\nX-Odd: \u{e9}\r\n\r\n{PIDF}\r\n--{boundary}--\t\r\n--{boundary}\r\nepilogue"
+        )
+    };
+    for (kind, boundary, other) in [
+        ("multipart/mixed;boundary=ab", "ab", "abc"),
+        ("Multipart/Mixed ; Boundary=\"a b\"", "a b", "a"),
+        ("multipart/mixed;a=\"boundary=y;\";boundary=\"=_(a)+b,c-d./e:f=?g'\"", "=_(a)+b,c-d./e:f=?g'", "y"),
+        ("multipart/mixed;boundary=--;charset=x", "--", "-"),
+        ("multipart / related; type=\"application/sdp\"; boundary=\"\\a\\b\"; start=\"<a@b>\"", "ab", "\\a\\b"),
+        (
+            "multipart/x-unheard-of;\r\n boundary=gc0p4Jq0M2Yt08jU534c0p",
+            "gc0p4Jq0M2Yt08jU534c0p",
+            "GC0P4JQ0M2YT08JU534C0P",
+        ),
+    ] {
+        let mut world = World::with_alice();
+        let body = place(boundary, other);
+        let invite = alice().invite("sip:911@example.com").body(kind, &body).with("Geolocation", "<cid:a@b>");
+        world.send(&alice(), &invite);
+        world.take(&alice(), "100");
+        let offered = world.take(&psap(), "INVITE");
+        let on_one_line = |text: &str| text.replace("\r\n", "");
+        assert_eq!(on_one_line(offered.header("Content-Type")), on_one_line(kind));
+        assert_eq!(media(&offered.body), media(&body), "{kind}");
+        let around = |text: &str| {
+            let at = |mark: &str| text.find(mark).unwrap();
+            (text[..at("v=0")].to_owned(), text[at(&format!("\r\n--{boundary}\r\n\r\n"))..].to_owned())
+        };
+        assert_eq!(around(&offered.body), around(&body), "{kind}");
+        let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+        world.hang_up(&mut call);
+    }
+}
+
 #[test]
 fn other_bodies_cross_byte_for_byte() {
     let parts =
@@ -115,6 +157,89 @@ fn other_bodies_cross_byte_for_byte() {
         }
     }
     world.hang_up(&mut call);
+}
+
+const NOTED: &str = "multipart/mixed;boundary=\"x\"";
+
+/// `message` with a note beside a description, and all the lines that tell of a body.
+fn noted(message: Msg, description: &str) -> Msg {
+    let note = part("content-type: TEXT/plain\r\nContent-ID:\r\n <1@x>\r\nX-Odd: 1", "\u{0}caf\u{e9}\n\r\n --x");
+    let described = part("c: application/sdp\r\nContent-Disposition: session", description);
+    let message = message.body(NOTED, &(described + &note + "--x--\r\nend")).with("MIME-Version", "1.0");
+    message.with("Content-Language", "da").with("Content-Disposition", "session;handling=optional")
+}
+
+#[track_caller]
+fn is_whole(carried: &Msg, sent: &Msg) {
+    for name in ["Content-Type", "MIME-Version", "Content-Language", "Content-Disposition"] {
+        assert_eq!(carried.header(name), sent.header(name), "{carried}");
+    }
+    assert_eq!(media(&carried.body), media(&sent.body));
+    let note = |message: &Msg| message.body[message.body.find("--x\r\ncontent-type").unwrap()..].to_owned();
+    assert_eq!(note(carried), note(sent));
+}
+
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, PRACK";
+
+/// RFC 3261 §7.4: in requests and answers alike, with the lines that describe it.
+#[test]
+fn bodies_of_several_parts_cross_whole_in_every_message_of_a_call() {
+    let mut world = World::with_alice();
+    let invite = noted(alice().request("INVITE", "sip:911@example.com"), &alice().offer()).with("Allow", ALLOW);
+    world.send(&alice(), &invite);
+    world.take(&alice(), "100");
+    let offered = world.take(&psap(), "INVITE");
+    is_whole(&offered, &invite);
+    let rings = noted(psap().reply(&offered, 183), &psap().offer());
+    world.send(&psap(), &rings);
+    is_whole(&world.take(&alice(), "183"), &rings);
+    let ok = noted(psap().reply(&offered, 200), &psap().offer()).with("Allow", ALLOW);
+    world.send(&psap(), &ok);
+    world.take(&psap(), "ACK");
+    let answer = world.take(&alice(), "200");
+    is_whole(&answer, &ok);
+    let mut phone = Dialog::caller(alice(), &invite, &answer);
+    world.send(&alice(), &phone.request("ACK"));
+    let mut trunk = Dialog::callee(psap(), &offered, &ok);
+    for (method, from_phone) in [("INVITE", true), ("INVITE", false), ("UPDATE", true), ("UPDATE", false)] {
+        let (side, other) = if from_phone { (&mut phone, psap()) } else { (&mut trunk, alice()) };
+        let agent = side.agent;
+        let request = noted(side.request(method), &agent.offer());
+        world.send(&agent, &request);
+        world.take_all(&agent, "100");
+        let carried = world.take(&other, method);
+        is_whole(&carried, &request);
+        let ok = noted(other.reply(&carried, 200), &other.offer());
+        world.send(&other, &ok);
+        world.take_all(&other, "ACK");
+        is_whole(&world.take(&agent, &format!("200 {method}")), &ok);
+        if method == "INVITE" {
+            world.send(&agent, &side.request("ACK"));
+        }
+    }
+}
+
+/// An offer in a reliable answer, answered in the PRACK; and one in the 200, answered in the ACK.
+#[test]
+fn bodies_of_several_parts_cross_whole_in_prack_and_ack() {
+    for (code, answers) in [(183, "PRACK"), (200, "ACK")] {
+        let mut world = World::with_alice();
+        let invite = alice().request("INVITE", "sip:911@example.com").with("Supported", "100rel").with("Allow", ALLOW);
+        world.send(&alice(), &invite);
+        world.take(&alice(), "100");
+        let offered = world.take(&psap(), "INVITE");
+        let offers = noted(psap().reply(&offered, code), &psap().offer());
+        let offers = if code == 183 { offers.with("Require", "100rel").with("RSeq", "7") } else { offers };
+        world.send(&psap(), &offers);
+        let told = world.take(&alice(), &code.to_string());
+        is_whole(&told, &offers);
+        let mut phone = Dialog::caller(alice(), &invite, &told);
+        let answer = noted(phone.request(answers), &alice().offer());
+        let rack = format!("{} {}", told.header("RSeq"), told.header("CSeq"));
+        let answer = if code == 183 { answer.with("RAck", &rack) } else { answer };
+        world.send(&alice(), &answer);
+        is_whole(&world.take(&psap(), answers), &answer);
+    }
 }
 
 #[test]
