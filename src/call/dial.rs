@@ -163,11 +163,11 @@ impl Calls {
         self.adopt(session, leg);
         let passage = described.map(|described| self.passage(parts, hub, leg, &described)).unwrap_or_default();
         let Some(dialling) = self.calls.get(id).and_then(Call::dialling) else { return false };
-        let Ok(content) = dialling.content(parts.ua, leg, &passage) else {
+        let Ok(content) = dialling.content(parts.ua, leg, &passage, hop.is_bare) else {
             parts.ua.discard(leg);
             return false;
         };
-        let mut lines = rewrite::lines_for(trunk, &dialling.identity, &local.host, dialling.invite.as_ref());
+        let mut lines = rewrite::lines_for(trunk, dialling, &local.host, hop.is_bare);
         for (name, value) in dialling.referred.iter().flat_map(|referred| &referred.lines) {
             lines.push(name, value);
         }

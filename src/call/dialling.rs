@@ -73,7 +73,7 @@ pub(super) enum Wanted {
 pub(super) struct Hop {
     pub(super) target: TargetId,
     pub(super) place: Place,
-    /// Without the location that we would add: it refused the call with it.
+    /// With the session description alone: it refused the call with a location, or anything else beside it.
     pub is_bare: bool,
 }
 
@@ -126,7 +126,7 @@ impl Dialling {
         if self.referred.is_some() && is_refusal_of_a_person(refusal.status) {
             self.hops.clear();
         }
-        // Equipment that cannot read a body of several parts, or this address, may take the call without it.
+        // Equipment that cannot read a body of several parts (RFC 5621 §4.2), or this location, may take the call without it.
         let without = self.added.take().map(|hop| Hop { is_bare: true, ..hop });
         if let (Some(hop), 400 | 413 | 415 | 424 | 488 | 513 | 606) = (without, refusal.status) {
             self.hops.push_front(hop);
@@ -141,7 +141,7 @@ impl Dialling {
         self.hops.make_contiguous().sort_by_key(is_doubtful);
     }
 
-    /// The last attempt had a location of ours.
+    /// The last attempt had more than a session description.
     pub(super) fn has_added(&mut self, hop: Hop) {
         self.added = Some(hop);
     }
@@ -165,20 +165,27 @@ impl Dialling {
     }
 
     /// What an attempt over `leg` offers.
-    pub(super) fn content(&self, ua: &mut Ua, leg: LegId, passage: &Passage) -> Result<Option<Content>, Unacceptable> {
+    pub(super) fn content(
+        &self,
+        ua: &mut Ua,
+        leg: LegId,
+        passage: &Passage,
+        is_bare: bool,
+    ) -> Result<Option<Content>, Unacceptable> {
         let edit = |description: &[u8]| {
             let bare = self.secrets.as_ref().and_then(|secrets| secrets.remove_from(description));
             passage.edit(bare.as_deref().unwrap_or(description)).or(bare)
         };
-        match (&self.referred, &self.invite) {
-            (None, Some(invite)) => ua.relayed(leg, invite, edit),
+        let content = match (&self.referred, &self.invite) {
+            (None, Some(invite)) => ua.relayed(leg, invite, edit)?,
             (Some(referred), Some(invite)) if crate::sip::sdp::of(invite).is_some() => {
                 let described = || passage.edit(&referred.description).unwrap_or_else(|| referred.description.clone());
-                ua.relayed(leg, invite, |_| Some(described()))
+                ua.relayed(leg, invite, |_| Some(described()))?
             }
-            (Some(referred), _) => Ok(ua.described(leg, &referred.description, edit)),
-            (None, None) => Ok(None),
-        }
+            (Some(referred), _) => ua.described(leg, &referred.description, edit),
+            (None, None) => None,
+        };
+        Ok(if is_bare { content.and_then(Content::bare) } else { content })
     }
 
     /// The description an attempt offers, before anything is changed of it.

@@ -55,14 +55,18 @@ impl Calls {
         if let Some(url) = resource(&config, call).and_then(|resource| resource.provider_info.as_ref()) {
             lines.push(b"Call-Info", format!("<{url}>;purpose=EmergencyCallData.ProviderInfo").as_bytes());
         }
+        let has_more = content.as_ref().is_some_and(|content| !content.is_bare()) || dialling.says(Name::Geolocation);
         let content = match civic {
             Some(civic) => locate(parts, dialling, civic, &element, lines, content),
             None => content,
         };
-        if let Some(words) = words.filter(|words| !call.decisions.contains(words)) {
-            call.decide(parts, words);
+        let bare = || format!("To trunk {} once more, with the session description alone", trunk.name);
+        for words in words.into_iter().chain(hop.is_bare.then(bare)) {
+            if !call.decisions.contains(&words) {
+                call.decide(parts, words);
+            }
         }
-        if civic.is_some() {
+        if civic.is_some() || (has_more && !hop.is_bare) {
             call.dialling_mut().into_iter().for_each(|dialling| dialling.has_added(hop));
         }
         if trunk.add_nena_ids {

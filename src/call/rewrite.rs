@@ -2,6 +2,7 @@
 
 use compact_str::CompactString;
 
+use super::dialling::Dialling;
 use crate::base::E164;
 use crate::config::{Aor, Config, Identity, Trunk, never_crosses};
 use crate::media::has_address;
@@ -159,9 +160,11 @@ fn contains_word(line: &[u8], word: &[u8]) -> bool {
     })
 }
 
-/// The header lines an INVITE to `trunk` carries beyond those every INVITE has: identity and what the allow list lets pass.
-pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: Option<&Message>) -> Lines {
+/// The header lines an INVITE to `trunk` carries beyond those every INVITE has: identity and what the allow list lets pass. A bare
+/// one has nothing that tells where the caller is, or points into a body.
+pub(super) fn lines_for(trunk: &Trunk, dialling: &Dialling, host: &str, is_bare: bool) -> Lines {
     let mut lines = Lines::default();
+    let user = dialling.identity();
     let is_number = user.starts_with('+');
     if matches!(trunk.identity, Identity::Sip | Identity::Both) || !is_number {
         lines.push(b"P-Asserted-Identity", format!("<{}>", sip_identity(user, host)).as_bytes());
@@ -169,9 +172,10 @@ pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: Option<&M
     if matches!(trunk.identity, Identity::Tel | Identity::Both) && is_number {
         lines.push(b"P-Asserted-Identity", format!("<tel:{user}>").as_bytes());
     }
-    let Some(invite) = invite else { return lines };
+    let Some(invite) = &dialling.invite else { return lines };
     for header in invite.headers() {
         match header.name {
+            Name::Geolocation | Name::GeolocationRouting if is_bare => {}
             Name::Geolocation | Name::GeolocationRouting | Name::AcceptLanguage => {
                 lines.push(header.raw_name, header.value);
             }
@@ -187,7 +191,8 @@ pub(super) fn lines_for(trunk: &Trunk, user: &str, host: &str, invite: Option<&M
     // RFC 7852 §4: emergency call data by reference may cross; other Call-Info tells of the caller.
     let is_listed = trunk.allow_headers.iter().any(|allowed| allowed.eq_ignore_ascii_case("Call-Info"));
     for value in invite.values(Name::CallInfo) {
-        if is_emergency_data(value) || (is_listed && !super::i3::is_identifier(value)) {
+        let is_wanted = is_emergency_data(value) || (is_listed && !super::i3::is_identifier(value));
+        if is_wanted && !(is_bare && pointed_at(value).is_some()) {
             lines.push(b"Call-Info", value);
         }
     }
@@ -223,6 +228,12 @@ pub(super) fn bare_reason(reason: &[u8]) -> Vec<u8> {
         bare.extend_from_slice(&cause);
     }
     bare
+}
+
+/// The identifier of the part of the body that it points at (RFC 2392).
+pub(super) fn pointed_at(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, id) = NameAddr::parse(value).ok()?.uri.split_at_checked(4)?;
+    scheme.eq_ignore_ascii_case(b"cid:").then_some(id)
 }
 
 /// By its purpose, not by what else stands in the value.

@@ -162,6 +162,16 @@ impl Content {
         Self { content_type, lines: Lines::default(), body: whole.into(), description: own.description }
     }
 
+    /// The session description alone, where it has one.
+    pub fn bare(self) -> Option<Self> {
+        self.describes().then(|| Self::own(self.description))
+    }
+
+    /// True when it is a session description and nothing else.
+    pub fn is_bare(&self) -> bool {
+        self.describes() && self.lines.is_empty() && self.body == self.description
+    }
+
     /// True when it describes media.
     pub fn describes(&self) -> bool {
         !self.description.is_empty()

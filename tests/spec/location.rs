@@ -239,6 +239,55 @@ fn equipment_that_cannot_take_it_is_asked_once_more_without() {
     world.take(&backup(), "INVITE");
 }
 
+/// RFC 5621 §4.2: equipment that knows nothing of bodies with several parts says 415. The phone would be told nothing else of it
+/// by any target, and the call would be lost for its location (SPEC §10).
+#[test]
+fn equipment_that_cannot_take_what_the_phone_tells_is_asked_once_more_with_the_description_alone() {
+    let plain = || alice().invite("sip:911@example.com");
+    let unheard = alice().request("INVITE", "sip:911@example.com").body("application/vnd.never.heard.of", "x");
+    for (what, sent) in [
+        ("parts", with_location(plain(), "US").with("Geolocation", "<cid:place@example.com>")),
+        ("a reference", plain().with("Geolocation", "<https://lis.example.org/1>")),
+        ("no description", unheard.with("Content-Disposition", "render;handling=required")),
+    ] {
+        for status in [400, 413, 415, 424, 488, 513] {
+            let toml = Toml::default().change("trunks = [\"psap\", \"backup\"]", "trunks = [\"psap\"]");
+            let mut world = world(&toml);
+            let sent = sent.clone().with("Call-Info", "<cid:c@x>;purpose=EmergencyCallData.Comment");
+            let sent = sent.with("Geolocation-Routing", "yes").with("Accept-Language", "da");
+            let offered = offered(&mut world, &sent);
+            world.take(&alice(), "100");
+            assert_eq!(offered.header("Content-Type"), sent.header("Content-Type"), "{what}");
+            world.send(&psap(), &psap().reply(&offered, status));
+            world.take(&psap(), "ACK");
+            let again = world.take(&psap(), "INVITE");
+            let is_described = what != "no description";
+            assert_eq!(
+                (again.header("Content-Type") == "application/sdp", again.body.is_empty()),
+                (is_described, !is_described)
+            );
+            for name in ["Geolocation", "Geolocation-Routing", "Call-Info", "Content-Disposition"] {
+                assert!(!again.has(name), "{what} {status}\n{again}");
+            }
+            assert_eq!(again.header("Accept-Language"), "da");
+            if is_described {
+                let mut call = world.answer(&alice(), &sent, &psap(), &again);
+                world.hang_up(&mut call);
+                let statuses: Vec<_> = world.record().attempts.iter().map(|attempt| attempt.status).collect();
+                assert_eq!(statuses, [Some(status), Some(200)], "{what}");
+                let is_said = |words: &String| words.ends_with("with the session description alone");
+                assert!(world.record().decisions.iter().any(is_said));
+            }
+        }
+    }
+    // There is nothing to leave out: the next target.
+    let mut world = world(&Toml::default());
+    let offered = offered(&mut world, &plain());
+    world.send(&psap(), &psap().reply(&offered, 415));
+    world.take(&backup(), "INVITE");
+    world.none(&psap(), "INVITE");
+}
+
 #[test]
 fn a_test_call_over_a_trunk_is_located_as_a_real_one() {
     let toml = located().change("service = \"test-line\"", "trunks = [\"psap\"]");
