@@ -4,9 +4,11 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use compact_str::{CompactString, format_compact};
+use memchr::memmem;
 
 use super::dialling::{Dialling, Hop};
 use super::history::{Kind, Report};
+use super::rewrite::pointed_at;
 use super::{Call, Calls, Parts};
 use crate::base::limits;
 use crate::config::{Civic, Config, Country, Location, Resource, Trunk};
@@ -154,10 +156,12 @@ fn locate(
     Some(Content::with_part(content, &boundary, &part))
 }
 
-/// True when `invite` brings a location, or a body in which one may be hidden (RFC 6442 §4.1: none is added to it then).
+/// True when `invite` brings a location, or a body in which one may be hidden (RFC 6442 §4.1: none is added to it then). What points
+/// at a part that was taken out on its way tells nothing.
 pub(super) fn tells_location(invite: &Message) -> bool {
+    let is_there = |value: &[u8]| pointed_at(value).is_none_or(|id| memmem::find(invite.body(), id).is_some());
     let found = mime::locate_all(invite.content_type().unwrap_or_default(), invite.body(), PIDF_LO);
-    invite.header(Name::Geolocation).is_some() || !found.is_ok_and(|places| places.is_empty())
+    invite.values(Name::Geolocation).any(is_there) || !found.is_ok_and(|places| places.is_empty())
 }
 
 /// An address in another country than the call is in is out of date: worse than none.

@@ -118,6 +118,23 @@ fn never_beside_what_the_phone_tells() {
     }
 }
 
+/// RFC 6442 §4.1: ours is the last, and the phone's is not taken away. Equipment that knows one body only takes the part out, and
+/// leaves what points at it.
+#[test]
+fn what_points_at_a_part_that_is_not_there_tells_nothing() {
+    for kind in ["application/sdp", "multipart/mixed;boundary=b"] {
+        let plain = alice().invite("sip:911@example.com");
+        let parts = format!("--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b--\r\n", plain.body);
+        let body = if kind == "application/sdp" { plain.body.clone() } else { parts };
+        let mut world = world(&located());
+        let offered = offered(&mut world, &plain.body(kind, &body).with("Geolocation", "<cid:place@example.com>"));
+        let [theirs, ours] = offered.values("Geolocation")[..] else { panic!("{offered}") };
+        assert_eq!(theirs, "<cid:place@example.com>");
+        let id = ours.strip_prefix("<cid:").and_then(|rest| rest.strip_suffix('>')).unwrap();
+        assert!(offered.body.contains(CIVIC) && offered.body.contains(&format!("Content-ID: <{id}>")), "{offered}");
+    }
+}
+
 #[test]
 fn the_phones_word_on_routing_by_location_stays() {
     let mut world = world(&located());
