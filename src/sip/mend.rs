@@ -1,22 +1,55 @@
 //! Session descriptions that break RFC 8866 and can be used all the same. What is wrong is put right or left out, and a stream that
 //! cannot be used is disabled; none is invented, none is lost (RFC 3264 §6).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::sdp::{self, Direction, Line, Sdp};
 use super::text::trim_end;
 use super::{Message, Name, mime};
 
-/// The message with session descriptions that are well-formed; `None` where no stream of one of them can be used.
+/// The message with session descriptions that are well-formed; `None` where no stream of one of them can be used. Where there may be
+/// others that cannot be read, with the first that can be used, alone.
 pub fn mended(message: &Message) -> Option<Message> {
+    let divided = with_boundary(message);
+    let message = divided.as_ref().unwrap_or(message);
+    let Ok(places) = sdp::locate_all(message) else { return with_what_is_readable(message) };
     let mut body = message.body().to_vec();
-    for place in sdp::locate_all(message).ok()?.into_iter().rev() {
+    for place in places.into_iter().rev() {
         let description = body.get(place.clone())?;
         if !Sdp::new(description).well_formed() {
             body = mime::replace(&body, place, &mended_description(description)?);
         }
     }
     with_body(message, &body)
+}
+
+/// With a Content-Type that tells how the parts are divided.
+fn with_boundary(message: &Message) -> Option<Message> {
+    let content_type = message.header(Name::ContentType)?;
+    let boundary = mime::untold_boundary(content_type, message.body())?;
+    let mut told = mime::media_type(content_type).to_vec();
+    for param in mime::params(content_type).iter().filter(|param| !param.name.eq_ignore_ascii_case(b"boundary")) {
+        told.extend_from_slice(&[b";", param.raw].concat());
+    }
+    let told = [told.as_slice(), b";boundary=\"", boundary, b"\""].concat();
+    Message::parse(Bytes::from(mime::replace(message.bytes(), place_of(message, content_type)?, &told))).ok()
+}
+
+fn with_what_is_readable(message: &Message) -> Option<Message> {
+    let Some(content_type) = message.content_type() else { return with_body(message, b"") };
+    // RFC 3261 §20.12: under another encoding nothing is what it seems.
+    if !message.header(Name::ContentEncoding).is_none_or(mime::is_plain) {
+        return None;
+    }
+    let places = mime::locate_readable(content_type, message.body(), "application/sdp");
+    let description = places.into_iter().find_map(|place| {
+        let description = message.body().get(place)?;
+        if Sdp::new(description).well_formed() { Some(description.to_vec()) } else { mended_description(description) }
+    })?;
+    let alone = mime::replace(message.bytes(), place_of(message, content_type)?, b"application/sdp");
+    with_body(&Message::parse(Bytes::from(alone)).ok()?, &description)
 }
 
 fn mended_description(description: &[u8]) -> Option<Vec<u8>> {
@@ -106,18 +139,19 @@ fn push(to: &mut Vec<u8>, kind: u8, value: &[u8]) {
 }
 
 fn with_body(message: &Message, body: &[u8]) -> Option<Message> {
-    let whole = message.bytes();
-    let at = |part: &[u8]| (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize);
-    let head = whole.get(..at(message.body())?)?;
+    let head = message.bytes().get(..place_of(message, message.body())?.start)?;
     let mut new = match message.header(Name::ContentLength) {
-        Some(length) => {
-            let from = at(length)?;
-            mime::replace(head, from..from + length.len(), body.len().to_string().as_bytes())
-        }
+        Some(length) => mime::replace(head, place_of(message, length)?, body.len().to_string().as_bytes()),
         None => head.to_vec(),
     };
     new.extend_from_slice(body);
     Message::parse(Bytes::from(new)).ok()
+}
+
+/// Where `part`, a piece of a message, is in it.
+fn place_of(message: &Message, part: &[u8]) -> Option<Range<usize>> {
+    let start = (part.as_ptr() as usize).checked_sub(message.bytes().as_ptr() as usize)?;
+    Some(start..start + part.len())
 }
 
 #[cfg(test)]

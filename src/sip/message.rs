@@ -208,8 +208,10 @@ impl Message {
         self.max_forwards
     }
 
+    /// `None` where the body has none. A session description is known by its first line, if it must be (RFC 3261 §20.15).
     pub fn content_type(&self) -> Option<&[u8]> {
-        self.header(Name::ContentType)
+        let told = self.header(Name::ContentType).filter(|told| !told.is_empty());
+        told.or_else(|| self.body().trim_ascii_start().starts_with(b"v=").then_some(&b"application/sdp"[..]))
     }
 }
 

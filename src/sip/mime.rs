@@ -37,9 +37,14 @@ pub struct Opaque;
 
 /// Where the first content of type `wanted` is in `body`: all of it, or a part of a multipart at any depth up to a bound.
 pub fn locate(content_type: &[u8], body: &[u8], wanted: &str) -> Option<Range<usize>> {
+    locate_readable(content_type, body, wanted).into_iter().next()
+}
+
+/// Where those contents of type `wanted` are that can be found.
+pub fn locate_readable(content_type: &[u8], body: &[u8], wanted: &str) -> Places {
     let mut found = Places::new();
     let _opaque = walk(content_type, body, 0..body.len(), wanted, DEPTH, &mut found);
-    found.into_iter().next()
+    found
 }
 
 /// Where all contents of type `wanted` are, in their order.
@@ -65,14 +70,37 @@ pub fn append(content_type: &[u8], body: &[u8], part: &[u8]) -> Option<Vec<u8>> 
     if !is_type(content_type, "multipart/mixed") {
         return None;
     }
-    let boundary = params(content_type).value("boundary").map(unescape).filter(|boundary| !boundary.is_empty())?;
-    let delimiter = [b"--", &*boundary].concat();
+    let delimiter = delimiter(content_type)?;
     let mut found = next_delimiter(body, 0, &delimiter)?;
     while let Some(next) = found.next {
         found = next_delimiter(body, next, &delimiter)?;
     }
     let (before, end) = body.split_at_checked(found.at).filter(|(_, end)| end.starts_with(b"\r\n"))?;
     Some([before, b"\r\n", &delimiter, b"\r\n", part, end].concat())
+}
+
+/// The boundary that a multipart `body` is divided by, where `content_type` tells none, or one that divides nothing.
+pub fn untold_boundary<'a>(content_type: &[u8], body: &'a [u8]) -> Option<&'a [u8]> {
+    let is_divided = |delimiter: Vec<u8>| next_delimiter(body, 0, &delimiter).is_some();
+    if !is_multipart(content_type) || delimiter(content_type).is_some_and(is_divided) {
+        return None;
+    }
+    // RFC 2046 §5.1.1 `bchars`; a space may not be the last of them.
+    let is_boundary = |text: &&[u8]| {
+        (1..=70).contains(&text.len())
+            && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(byte))
+    };
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+    lines.filter_map(|line| line.strip_prefix(b"--")).find(is_boundary)
+}
+
+fn delimiter(content_type: &[u8]) -> Option<Vec<u8>> {
+    let boundary = params(content_type).value("boundary").map(unescape).filter(|boundary| !boundary.is_empty())?;
+    Some(with_dashes(&boundary))
+}
+
+fn with_dashes(boundary: &[u8]) -> Vec<u8> {
+    [b"--", boundary].concat()
 }
 
 /// True for `type/subtype`; white space may stand around the slash (RFC 3261 §25.1, SLASH).
@@ -107,22 +135,25 @@ fn walk(
         return Ok(());
     }
     let depth = depth.checked_sub(1).ok_or(Opaque)?;
-    let boundary = params(content_type).value("boundary").map(unescape).filter(|boundary| !boundary.is_empty());
-    let mut parts = parts(body, range, &boundary.ok_or(Opaque)?);
+    let text = body.get(range.clone()).unwrap_or_default();
+    let delimiter = untold_boundary(content_type, text).map(with_dashes).or_else(|| delimiter(content_type));
+    let mut parts = parts(body, range, delimiter.ok_or(Opaque)?);
+    // What cannot be read hides itself, and not what comes after it.
+    let mut all = Ok(());
     for part in parts.by_ref().take(PARTS) {
-        let text = body.get(part.clone()).ok_or(Opaque)?;
-        let head = Head::of(text);
-        if head.is_odd && (is_type(head.content_type, wanted) || is_multipart(head.content_type)) {
-            return Err(Opaque);
-        }
-        walk(head.content_type, body, part.start + head.length..part.end, wanted, depth, found)?;
+        let head = Head::of(body.get(part.clone()).ok_or(Opaque)?);
+        let content = part.start + head.length..part.end;
+        let of_part = match head.is_odd && (is_type(head.content_type, wanted) || is_multipart(head.content_type)) {
+            true => Err(Opaque),
+            false => walk(head.content_type, body, content, wanted, depth, found),
+        };
+        all = all.and(of_part);
     }
-    if parts.next().is_some() { Err(Opaque) } else { Ok(()) }
+    if parts.next().is_some() { Err(Opaque) } else { all }
 }
 
 /// The parts between `--boundary` lines, heads included. A last part without its closing line counts to the end.
-fn parts<'a>(body: &'a [u8], range: Range<usize>, boundary: &[u8]) -> impl Iterator<Item = Range<usize>> + use<'a> {
-    let delimiter = [b"--", boundary].concat();
+fn parts(body: &[u8], range: Range<usize>, delimiter: Vec<u8>) -> impl Iterator<Item = Range<usize>> {
     let text = body.get(..range.end).unwrap_or_default();
     let mut start = next_delimiter(text, range.start, &delimiter).and_then(|found| found.next);
     std::iter::from_fn(move || {
@@ -226,7 +257,11 @@ mod tests {
         assert_eq!(found(MIXED, BODY, "application/pidf+xml").unwrap(), "<xml/>");
         assert_eq!(found(MIXED, BODY, "text/late"), None);
         assert_eq!(found("Application/SDP ; charset=x", "v=0", "application/sdp").unwrap(), "v=0");
-        assert_eq!(found("multipart/mixed", BODY, "application/sdp"), None);
+        // Divided by what its type does not tell.
+        for untold in ["multipart/mixed", "multipart/mixed;boundary=\"\"", "multipart/mixed;boundary=c"] {
+            assert_eq!(found(untold, BODY, "application/sdp"), found(MIXED, BODY, "application/sdp"));
+        }
+        assert_eq!(found("multipart/mixed", "no line --b1\r\n--\r\n--\"\r\n\r\nv=0", "application/sdp"), None);
         assert_eq!(found(MIXED, "--b1\r\n\r\nplain", "text/plain").unwrap(), "plain");
         assert_eq!(found(MIXED, "--b1\r\nContent-Type: application/sdp\r\n\r\n--b1--", "application/sdp").unwrap(), "");
         assert_eq!(found(MIXED, "--b1\r\nContent-Type: application/sdp", "application/sdp").unwrap(), "");
@@ -274,7 +309,6 @@ mod tests {
         ] {
             assert_eq!(all(MIXED, &part(head, "v=0")), Err(Opaque), "{head}");
         }
-        assert_eq!(all("multipart/mixed", &two), Err(Opaque));
         assert_eq!(all(MIXED, &sdp("v=0").repeat(PARTS)).unwrap().len(), PARTS);
         assert_eq!(all(MIXED, &sdp("v=0").repeat(PARTS + 1)), Err(Opaque));
         let plain = part("Content-Type: application/sdp\r\nContent-Transfer-Encoding: 8BIT", "v=0");

@@ -18,9 +18,16 @@ pub fn locate(message: &Message) -> Option<Range<usize>> {
 /// Where all the SDP of a message is, in its order.
 ///
 /// # Errors
-/// There may be SDP where it cannot be read: in a part that is encoded, nested too deep, or in a body that is.
+/// There may be SDP where it cannot be read: in a part that is encoded, nested too deep, or in a body that is; in a body of no
+/// type, or divided by a boundary that its type does not tell.
 pub fn locate_all(message: &Message) -> Result<mime::Places, mime::Opaque> {
-    let Some(content_type) = message.content_type() else { return Ok(mime::Places::new()) };
+    if message.body().is_empty() {
+        return Ok(mime::Places::new());
+    }
+    let content_type = message.content_type().ok_or(mime::Opaque)?;
+    if mime::untold_boundary(content_type, message.body()).is_some() {
+        return Err(mime::Opaque);
+    }
     let mut places = mime::locate_all(content_type, message.body(), "application/sdp")?;
     places.retain(|range| range.start < range.end);
     // RFC 3261 §20.12: under another encoding nothing is what it seems.

@@ -62,7 +62,6 @@ fn oa_8_what_may_hide_a_session_description_is_refused() {
         (mixed, sdp(), "gzip"),
         ("application/sdp", offer.clone(), "deflate"),
         (mixed, part("Content-Type: text/plain\r\nContent-Type: application/sdp", &offer), ""),
-        ("multipart/mixed", sdp(), ""),
         ("multipart/mixed;boundary=n6", nest(6), ""),
         (mixed, sdp() + &part("Content-Type: application/sdp", "v=0\r\nnonsense"), ""),
     ];
@@ -80,6 +79,84 @@ fn oa_8_what_may_hide_a_session_description_is_refused() {
         let info = if encoding.is_empty() { info } else { info.with("Content-Encoding", encoding) };
         assert_eq!(world.ask(&alice(), &info).code(), 488, "{info}");
         world.hang_up(&mut call);
+    }
+}
+
+/// RFC 3261 §20.15 wants a type with every body. What begins as a description is one; what else it is nobody can tell.
+#[test]
+fn oa_8_a_description_without_a_type_is_one() {
+    for untyped in [|message: Msg| message.without("Content-Type"), |message: Msg| message.set("Content-Type", "")] {
+        let mut world = World::with_alice();
+        let invite = untyped(alice().invite("sip:911@example.com"));
+        world.send(&alice(), &invite);
+        world.take(&alice(), "100");
+        let offered = world.take(&psap(), "INVITE");
+        assert_eq!((offered.header("Content-Type"), media(&offered.body)), ("application/sdp", media(&invite.body)));
+        let ok = untyped(psap().reply(&offered, 200).sdp(&psap().offer()));
+        world.send(&psap(), &ok);
+        world.take(&psap(), "ACK");
+        let ok = world.take(&alice(), "200");
+        assert_eq!((ok.header("Content-Type"), media(&ok.body)), ("application/sdp", media(&psap().offer())));
+        let mut phone = Dialog::caller(alice(), &invite, &ok);
+        world.send(&alice(), &phone.request("ACK"));
+        let info = untyped(phone.request("INFO").body("text/plain", "Signal=1"));
+        assert_eq!(world.ask(&alice(), &info).code(), 488, "{info}");
+        world.silent();
+    }
+}
+
+/// RFC 2046 §5.1.1: how its parts are divided is found in the body, where its type says nothing or something else.
+#[test]
+fn an_emergency_call_whose_parts_are_divided_by_what_its_type_does_not_tell_goes_on() {
+    let parts = sdp() + &part("Content-Type: application/pidf+xml\r\nContent-ID: <here@x>", PIDF) + "--x--\r\n";
+    for kind in ["", ";boundary", ";boundary=", "; boundary=\"\"", ";boundary=\"x", ";boundary=X"] {
+        let kind = format!("multipart/mixed;charset=utf-8{kind}");
+        for body in [parts.clone(), format!("to whom it may concern\r\n{parts}"), parts.replace("--x--\r\n", "")] {
+            let mut world = World::with_alice();
+            let invite = alice().invite("sip:911@example.com").body(&kind, &body).with("Geolocation", "<cid:here@x>");
+            world.send(&alice(), &invite);
+            world.take(&alice(), "100");
+            let offered = world.take(&psap(), "INVITE");
+            assert_eq!(offered.header("Content-Type"), "multipart/mixed;charset=utf-8;boundary=\"x\"");
+            assert_eq!(offered.header("Content-Length"), offered.body.len().to_string());
+            assert_eq!(media(&offered.body), media(&body));
+            let rest = |body: &str| body.split_once("--x\r\nContent-Type: application/pidf").unwrap().1.to_owned();
+            assert_eq!(rest(&offered.body), rest(&body));
+            let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+            // No emergency is in what comes later: it is refused alone.
+            assert_eq!(world.ask(&alice(), &call.phone.request("INFO").body(&kind, &body)).code(), 488);
+            world.hang_up(&mut call);
+        }
+    }
+}
+
+/// What cannot be read may be lost, the call not.
+#[test]
+fn an_emergency_call_goes_on_with_the_description_that_can_be_read() {
+    let deep = "--n\r\nContent-Type: multipart/mixed\r\n\r\nx\r\n--n--";
+    for other in [
+        part("Content-Type: application/sdp\r\nContent-Transfer-Encoding: base64", "dj0wDQpvPWFsaWNl"),
+        part("Content-Type: multipart/mixed;boundary=n", deep),
+        part("Content-Type: application/sdp", "v=0\r\n").repeat(70),
+    ] {
+        for body in [sdp() + &other, other.clone() + &sdp()] {
+            if body.starts_with("--x\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n\r\n--x") {
+                continue;
+            }
+            let mut world = World::with_alice();
+            let invite =
+                alice().invite("sip:911@example.com").body("multipart/mixed;boundary=x", &(body + "--x--\r\n"));
+            let invite = invite.with("Content-Disposition", "session;handling=optional").with("MIME-Version", "1.0");
+            world.send(&alice(), &invite);
+            world.take(&alice(), "100");
+            let offered = world.take(&psap(), "INVITE");
+            assert_eq!(
+                (offered.header("Content-Type"), media(&offered.body)),
+                ("application/sdp", media(&alice().offer()))
+            );
+            let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+            world.hang_up(&mut call);
+        }
     }
 }
 
