@@ -1,5 +1,7 @@
 //! The country in a location that came with the call: the civic `<country>` of a PIDF-LO (RFC 4119 §2.2.1, RFC 5139).
 
+use std::borrow::Cow;
+
 use super::Country;
 use crate::sip::mime;
 use quick_xml::events::Event;
@@ -11,18 +13,20 @@ const CIVIC: [&str; 2] =
     ["urn:ietf:params:xml:ns:pidf:geopriv10:civicLoc", "urn:ietf:params:xml:ns:pidf:geopriv10:civicAddr"];
 /// More of a body is not read, in bytes.
 const LONGEST: usize = 65_535;
+/// More documents are not read.
+const MOST_DOCUMENTS: usize = 4;
 /// More XML events are not read.
 const MOST_EVENTS: usize = 10_000;
 
-/// The country in a message body: a PIDF-LO, or a multipart that holds one at any depth.
+/// The country in a message body: a PIDF-LO, or a multipart that holds some at any depth. The first that tells one counts.
 pub fn country_from_body(content_type: &[u8], body: &[u8]) -> Option<Country> {
-    let part = mime::locate(content_type, body, "application/pidf+xml")?;
-    country_from_pidf(body.get(part)?)
+    let places = mime::locate_readable(content_type, body, "application/pidf+xml");
+    places.into_iter().take(MOST_DOCUMENTS).find_map(|place| country_from_pidf(body.get(place)?))
 }
 
 /// The first civic country in a PIDF-LO document. No entity is expanded, nothing is fetched, and broken XML counts as far as it reads.
 pub fn country_from_pidf(body: &[u8]) -> Option<Country> {
-    let document = String::from_utf8_lossy(body.get(..LONGEST).unwrap_or(body));
+    let document = decoded(body.get(..LONGEST).unwrap_or(body));
     let mut reader = NsReader::from_str(&document);
     reader.config_mut().check_end_names = false;
     let mut civic_depth = 0_usize;
@@ -54,6 +58,19 @@ pub fn country_from_pidf(body: &[u8]) -> Option<Country> {
         }
     }
     None
+}
+
+/// UTF-8, or UTF-16 with the mark that has to come first (XML 1.0 §4.3.3).
+fn decoded(document: &[u8]) -> Cow<'_, str> {
+    let (mark, units) = document.as_chunks::<2>().0.split_first().unwrap_or((&[0, 0], &[]));
+    let of_unit = match mark {
+        [0xFF, 0xFE] => u16::from_le_bytes,
+        [0xFE, 0xFF] => u16::from_be_bytes,
+        _ => return String::from_utf8_lossy(document),
+    };
+    char::decode_utf16(units.iter().copied().map(of_unit))
+        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
 }
 
 fn is_civic(namespace: &ResolveResult<'_>) -> bool {
@@ -121,6 +138,30 @@ mod tests {
         assert_eq!(country_from_body(b"multipart/mixed;boundary=b", body.as_bytes()), Country::parse(b"DK"));
         assert_eq!(country_from_body(b"application/sdp", body.as_bytes()), None);
         assert_eq!(country_from_body(b"application/pidf+xml; charset=utf-8", PIDF.as_bytes()), Country::parse(b"DK"));
+    }
+
+    /// What a phone sends before its address, a point or a picture say, hides it no more than what cannot be read does.
+    #[test]
+    fn found_behind_others_and_in_utf_16() {
+        let point = "<presence><Point><pos>1 2</pos></Point></presence>";
+        let part = |head: &str, text: &str| format!("--b\r\nContent-Type: {head}\r\n\r\n{text}\r\n");
+        let pidf = part("application/pidf+xml", PIDF);
+        for others in [
+            part("application/pidf+xml", point),
+            part("application/pidf+xml\r\nContent-Transfer-Encoding: base64", "PHg+"),
+            part("multipart/mixed", "no boundary"),
+        ] {
+            let body = others + &pidf;
+            assert_eq!(country_from_body(b"multipart/mixed;boundary=b", body.as_bytes()), Country::parse(b"DK"));
+            assert_eq!(country_from_body(b"multipart/mixed", body.as_bytes()), Country::parse(b"DK"));
+        }
+        let units =
+            |mark: char| format!("{mark}{}", PIDF.replace("UTF-8", "UTF-16")).encode_utf16().collect::<Vec<_>>();
+        for bytes in [|unit: &u16| unit.to_le_bytes(), |unit: &u16| unit.to_be_bytes()] {
+            let document: Vec<u8> = units('\u{feff}').iter().flat_map(bytes).collect();
+            assert_eq!(country_from_pidf(&document), Country::parse(b"DK"));
+            assert_eq!(country_from_pidf(document.get(..201).unwrap_or_default()), None);
+        }
     }
 
     #[test]

@@ -335,6 +335,28 @@ fn what_the_trunk_says_of_the_location_is_for_the_operator_and_not_for_the_phone
     assert_eq!(errors, [Some(102), Some(100)]);
 }
 
+/// SPEC §1: a point, or what cannot be read, hides the address behind it no more than a boundary that the type does not tell.
+#[test]
+fn the_country_is_that_of_the_part_that_tells_it() {
+    let plain = || nomad().invite("sip:911@example.com");
+    let part = |head: &str, text: &str| format!("--here\r\nContent-Type: {head}\r\n\r\n{text}\r\n");
+    let point = part("application/pidf+xml", "<presence><Point><pos>1 2</pos></Point></presence>");
+    let told = with_location(plain(), "US");
+    let behind = |kind: &str, other: &str| told.clone().body(kind, &(other.to_owned() + &told.body));
+    let mixed = "multipart/mixed;boundary=here";
+    for invite in [
+        behind(mixed, &point),
+        behind(mixed, &part("application/pidf+xml\r\nContent-Transfer-Encoding: base64", "PHg+")),
+        behind("multipart/mixed", ""),
+    ] {
+        let mut world = World::of(&Toml::default());
+        world.register(&nomad());
+        world.send(&nomad(), &invite);
+        world.take(&nomad(), "100");
+        assert!(world.take(&psap(), "INVITE").body.contains("Anytown"));
+    }
+}
+
 #[test]
 fn a_caller_who_tells_another_country_is_believed_over_the_address() {
     let mut world = World::of(&located());
