@@ -91,7 +91,7 @@ impl Calls {
             return refuse(parts, Refusal::warn(488, "None of these streams can be relayed"));
         }
         let Ok(content) = self.relayed(parts, id, from, to, &request) else {
-            return refuse(parts, Refusal::warn(488, "Malformed session description"));
+            return refuse(parts, Content::refusal_of(&request).unwrap_or(Refusal::new(488)));
         };
         let content = content.as_ref();
         let client = match method {

@@ -289,11 +289,12 @@ impl Calls {
         let mended;
         let mut invite = invite;
         if decision.is_call()
-            && let Some(fault) = ua::Content::fault_of(invite)
+            && let Some(refusal) = ua::Content::refusal_of(invite)
         {
             let Some(whole) = mended_of(invite, &decision) else {
-                return self.turn_away_malformed(parts, server, invite, flow, (caller, decision), &fault);
+                return self.turn_away_malformed(parts, server, invite, flow, (caller, decision), refusal);
             };
+            let fault = refusal.warning.unwrap_or_default();
             parts.trace.note(|| format!("The session description was put right: {fault}"));
             self.reports.push(Report::Mended { kind: decision.kind(), fault, source: flow });
             mended = whole;

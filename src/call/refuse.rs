@@ -68,7 +68,7 @@ impl Calls {
         invite: &Message,
         flow: Flow,
         (caller, decision): (Option<Aor>, Decision),
-        fault: &str,
+        refusal: Refusal,
     ) {
         let called_back = match decision {
             Decision::Callback(_, number) => Some(number),
@@ -83,7 +83,6 @@ impl Calls {
             parts.leases.call_down(parts.context.now, number);
         }
         let user = holder.and_then(|holder| holder.parse().ok()).or(caller);
-        let refusal = Refusal::warn(488, format!("Malformed session description: {fault}"));
         let (kind, dialled) = (decision.kind(), decision.dialled());
         self.turn_away(parts, server, invite, flow, Refused { kind, user, called_back, dialled, refusal });
     }

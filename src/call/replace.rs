@@ -29,8 +29,8 @@ impl Calls {
     fn replaced(&self, parts: &Parts<'_>, trunk: TrunkIdx, invite: &Message) -> Result<(CallId, LegId), Refusal> {
         let value = invite.header(Name::Replaces).unwrap_or_default();
         let named = Replaces::parse(value).ok_or_else(|| Refusal::warn(400, "Replaces names no dialog"))?;
-        if Content::is_malformed(invite) {
-            return Err(Refusal::warn(488, "Malformed session description"));
+        if let Some(refusal) = Content::refusal_of(invite) {
+            return Err(refusal);
         }
         let found = parts.ua.leg_named(&named).and_then(|leg| Some((parts.ua.leg(leg)?.call()?, leg)));
         let is_its = |(id, leg): &(CallId, LegId)| self.is_side_of(parts, *id, *leg, trunk);

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::Refusal;
 use crate::sip::sdp::{self, Sdp};
 use crate::sip::{Lines, Message, Name, mime};
 
@@ -184,16 +185,17 @@ impl Content {
 
     /// True when `message` carries a session description that no leg may see (CONFORMANCE OA-8).
     pub fn is_malformed(message: &Message) -> bool {
-        Self::fault_of(message).is_some()
+        Self::refusal_of(message).is_some()
     }
 
-    /// What is wrong with that session description.
-    pub fn fault_of(message: &Message) -> Option<String> {
+    /// Why it may not: 415 where it may be hidden (RFC 3261 §8.2.3), 488 where it can be read and not used.
+    pub fn refusal_of(message: &Message) -> Option<Refusal> {
         let Ok(places) = sdp::locate_all(message) else {
-            return Some("it is encoded, or in a multipart that cannot be read".to_owned());
+            return Some(Refusal::warn(415, "The body is encoded, or cannot be read"));
         };
         let at = |place: std::ops::Range<usize>| message.body().get(place).map(Sdp::new);
-        places.into_iter().filter_map(at).find_map(|description| description.fault_in_words())
+        let fault = places.into_iter().filter_map(at).find_map(|description| description.fault_in_words())?;
+        Some(Refusal::warn(488, format!("Malformed session description: {fault}")))
     }
 }
 

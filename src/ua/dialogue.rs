@@ -138,7 +138,7 @@ impl Ua {
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
         let offer = Content::description_of(request);
-        let is_malformed = Content::is_malformed(request);
+        let unacceptable = Content::refusal_of(request);
         let is_own = leg.dialog.owns(request);
         let (theirs_open, ours_open) = match leg.stage {
             Stage::Inviting => (false, false),
@@ -147,7 +147,7 @@ impl Ua {
         let later = Refusal { retry_after: Some(retry_after(context)), ..Refusal::new(500) };
         let refusal = match (leg.stage, leg.exchange()) {
             (Stage::Ending, _) => Some(Refusal::new(481)),
-            _ if is_malformed => Some(Refusal::warn(488, "Malformed session description")),
+            _ if unacceptable.is_some() => unacceptable,
             _ if offer.is_none() => None,
             // Another branch of a forked INVITE cannot change what the caller has.
             _ if !is_own => Some(Refusal::new(491)),
@@ -344,7 +344,7 @@ impl Ua {
         sip::reply(&mut self.writer, request, flow.remote, 200, None, request.to_tag().or(Some(b"ok")));
         if request.method() == Method::Options {
             self.writer.header("Allow", super::uas::ALLOW);
-            self.writer.header("Accept", b"application/sdp, multipart/mixed, application/pidf+xml, */*;q=0.5");
+            self.writer.header("Accept", super::uas::ACCEPT);
             if request.to_tag().is_none() {
                 self.writer.header("Allow", b"REGISTER");
                 self.writer.header("Supported", b"path, outbound, gruu");

@@ -87,5 +87,9 @@ impl Refusal {
         if matches!(self.status, 405 | 501) {
             writer.header("Allow", super::uas::ALLOW);
         }
+        if self.status == 415 {
+            // RFC 3261 §8.1.3.5: the peer may try again with what is listed.
+            writer.header("Accept", super::uas::ACCEPT).header("Accept-Encoding", b"identity");
+        }
     }
 }

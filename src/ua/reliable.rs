@@ -189,17 +189,15 @@ impl Ua {
             return;
         };
         let described = Content::description_of(prack);
-        let (is_described, is_malformed) = (described.is_some(), Content::is_malformed(prack));
+        let (is_described, unacceptable) = (described.is_some(), Content::refusal_of(prack));
         if let Some(description) = described {
             leg.dialog.offers.received(description);
         }
         let is_offer = is_described && leg.exchange() == Exchange::OfferReceived;
-        match (is_malformed, is_offer) {
-            (true, _) => {
-                self.reply(context, server, prack, flow, &Refusal::warn(488, "Malformed session description"));
-            }
-            (false, true) => {}
-            (false, false) => self.reply_ok(context, server, prack, flow),
+        match (unacceptable, is_offer) {
+            (Some(refusal), _) => self.reply(context, server, prack, flow, &refusal),
+            (None, true) => {}
+            (None, false) => self.reply_ok(context, server, prack, flow),
         }
         if out.confirms.is_some() || is_offer {
             let asks = is_offer.then_some((server, flow));

@@ -17,6 +17,8 @@ use crate::transport::Flow;
 
 /// Methods a peer may use toward us (RFC 3261 §20.5).
 pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, PRACK";
+/// Bodies that a leg takes (§20.1).
+pub(super) const ACCEPT: &[u8] = b"application/sdp, multipart/mixed, application/pidf+xml, */*;q=0.5";
 /// A trunk may transfer its caller too.
 pub(super) const ALLOW_TRUNK: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, PRACK, REFER";
 
