@@ -19,7 +19,7 @@ pub fn mended(message: &Message) -> Option<Message> {
     for place in places.into_iter().rev() {
         let description = body.get(place.clone())?;
         if !Sdp::new(description).well_formed() {
-            body = mime::replace(&body, place, &mended_description(description)?);
+            body = mime::replace_content(&body, place, &mended_description(description)?);
         }
     }
     with_body(message, &body)

@@ -64,6 +64,37 @@ pub fn replace(body: &[u8], range: Range<usize>, new: &[u8]) -> Vec<u8> {
     [before, new, after].concat()
 }
 
+/// As [`replace`], where `range` is the content of a part: a length that its head tells becomes that of `new`. RFC 2045 knows no
+/// such line, yet some write it, and some believe it.
+pub fn replace_content(body: &[u8], range: Range<usize>, new: &[u8]) -> Vec<u8> {
+    let told = head_line(body.get(..range.start).unwrap_or_default(), Name::ContentLength);
+    let whole = replace(body, range, new);
+    match told {
+        Some(value) => replace(&whole, value, new.len().to_string().as_bytes()),
+        None => whole,
+    }
+}
+
+/// Where the value of a line of that name is in the head that `text` ends with.
+fn head_line(text: &[u8], wanted: Name) -> Option<Range<usize>> {
+    let mut end = text.len();
+    // Backwards, from the empty line that ends the head to the delimiter that it begins after.
+    for line in text.split_inclusive(|byte| *byte == b'\n').rev() {
+        let start = end - line.len();
+        if let Some((name, value)) =
+            split_once(line, b':').filter(|(name, _)| Name::from_bytes(name.trim_ascii()) == wanted)
+        {
+            let at = start + name.len() + 1 + (value.len() - value.trim_ascii_start().len());
+            return Some(at..at + value.trim_ascii().len());
+        }
+        if (line.trim_ascii().is_empty() && end != text.len()) || line.starts_with(b"--") {
+            return None;
+        }
+        end = start;
+    }
+    None
+}
+
 /// A multipart/mixed `body` with one more part, head included, as its last; every other byte as it was. `None` where the body is
 /// of another type, or its end cannot be found.
 pub fn append(content_type: &[u8], body: &[u8], part: &[u8]) -> Option<Vec<u8>> {
@@ -354,6 +385,32 @@ mod tests {
             let found: Vec<_> = places.iter().map(|at| whole.get(at.clone()).unwrap()).collect();
             assert_eq!(found, [b"more"], "{body:?}");
         });
+    }
+
+    #[test]
+    fn a_length_in_the_head_of_a_part_is_that_of_its_content() {
+        let part = |length: &str| {
+            format!(
+                "--b1\r\nl: 7\r\n\r\nContent-Length: 9\r\n--b1\r\nContent-Length:  {length}\r\nContent-Type: application/sdp\r\n\r\n"
+            )
+        };
+        let before = format!("{}v=0\r\n--b1\r\nContent-Length: 8\r\n\r\n--b1--", part("3"));
+        let range = locate(MIXED.as_bytes(), before.as_bytes(), "application/sdp").unwrap();
+        let after = replace_content(before.as_bytes(), range, b"v=0\r\no=a longer one");
+        assert_eq!(
+            String::from_utf8(after).unwrap(),
+            before.replace(&part("3"), &part("19")).replace("v=0", "v=0\r\no=a longer one")
+        );
+        for plain in [
+            "--b1\r\nc: application/sdp\r\n\r\nv=0\r\n--b1--",
+            "Content-Length: 4\r\n--b1\r\nc: application/sdp\r\n\r\nv=0\r\n--b1--",
+        ] {
+            let range = locate(MIXED.as_bytes(), plain.as_bytes(), "application/sdp").unwrap();
+            assert_eq!(
+                replace_content(plain.as_bytes(), range, b"v=1").as_slice(),
+                plain.replace("v=0", "v=1").as_bytes()
+            );
+        }
     }
 
     #[test]

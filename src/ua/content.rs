@@ -223,7 +223,7 @@ fn with_origin(
         first = sdp::rewrite_origin(description, &ours).into();
         whole = Some(match whole {
             None if place == (0..body.len()) => first.clone(),
-            whole => mime::replace(whole.as_deref().unwrap_or(body), place, &first).into(),
+            whole => mime::replace_content(whole.as_deref().unwrap_or(body), place, &first).into(),
         });
     }
     Ok((whole.unwrap_or_default(), first))

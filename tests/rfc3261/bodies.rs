@@ -323,6 +323,20 @@ fn bodies_of_several_parts_cross_whole_in_prack_and_ack() {
 }
 
 #[test]
+fn a_length_in_the_head_of_a_part_fits_what_is_in_it() {
+    let offer = alice().offer();
+    let head = format!("Content-Type: application/sdp\r\nContent-Length: {}", offer.len());
+    let body = part(&head, &offer) + &part("Content-Type: application/pidf+xml\r\nContent-Length: 30", PIDF) + "--x--";
+    let mut world = World::with_alice();
+    world.send(&alice(), &alice().invite("sip:911@example.com").body("multipart/mixed;boundary=x", &body));
+    let offered = world.take(&psap(), "INVITE");
+    let (head, rest) = offered.body.split_once("\r\n\r\n").unwrap();
+    let (description, rest) = rest.split_once("\r\n--x\r\n").unwrap();
+    assert!(head.ends_with(&format!("Content-Length: {}", description.len())), "{offered}");
+    assert!(rest.contains("Content-Length: 30\r\n"));
+}
+
+#[test]
 fn info_packages_cross_and_refusals_come_back() {
     let mut world = World::with_alice();
     let mut call = world.talking();
