@@ -183,15 +183,24 @@ fn script(answers: impl Fn(&str, u16) -> Reply + Send + 'static) -> SocketAddr {
                 at = end;
             }
             let question = &bytes[12..at + 5];
-            let kind = u16::from_be_bytes([bytes[at + 1], bytes[at + 2]]);
+            let mut kind = u16::from_be_bytes([bytes[at + 1], bytes[at + 2]]);
+            let mut flags = 0x81;
             assert!(length >= at + 5);
             let (code, records) = match answers(&labels.join("."), kind) {
                 Reply::Silence => continue,
                 Reply::Code(code) => (code, Vec::new()),
                 Reply::Records(records) => (0, records),
+                Reply::Alias(name) => {
+                    kind = 5;
+                    (0, vec![name])
+                }
+                Reply::Cut => {
+                    flags = 0x83;
+                    (0, Vec::new())
+                }
             };
             let count = u8::try_from(records.len()).unwrap();
-            let mut reply = vec![bytes[0], bytes[1], 0x81, 0x80 | code, 0, 1, 0, count, 0, 0, 0, 0];
+            let mut reply = vec![bytes[0], bytes[1], flags, 0x80 | code, 0, 1, 0, count, 0, 0, 0, 0];
             reply.extend_from_slice(question);
             for record in records {
                 reply.extend_from_slice(&[0xc0, 12]);
@@ -206,10 +215,15 @@ fn script(answers: impl Fn(&str, u16) -> Reply + Send + 'static) -> SocketAddr {
     address
 }
 
+#[derive(Clone, Debug)]
 enum Reply {
     Silence,
     Code(u8),
     Records(Vec<Vec<u8>>),
+    /// A CNAME to this name, and nothing of where that leads.
+    Alias(Vec<u8>),
+    /// Too long for a datagram; nobody answers over TCP.
+    Cut,
 }
 
 /// Types of records (RFC 1035, RFC 3596, RFC 2782).
@@ -242,6 +256,31 @@ async fn na_7_a_name_server_that_knows_addresses_only_and_is_silent_else_costs_l
     let found = ask(server, question("sbc.test", None, None)).await;
     assert_eq!((places(&found), found.is_whole), (vec![(place(Protocol::Udp, "192.0.2.1:5060"), 0, 0)], false));
     assert!(began.elapsed() < Duration::from_secs(17), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn na_7_what_is_cut_refused_or_leads_in_a_circle_costs_little_and_an_alias_is_followed() {
+    let in_a_circle = vec![0xc0, 12];
+    for odd in [Reply::Cut, Reply::Alias(in_a_circle), Reply::Code(3), Reply::Code(5)] {
+        let shown = format!("{odd:?}");
+        let server = script(move |name, kind| match (name.starts_with("_sip._udp"), kind) {
+            (true, SRV) => odd.clone(),
+            (false, A) => Reply::Records(vec![vec![192, 0, 2, 1]]),
+            _ => Reply::Code(0),
+        });
+        let began = Instant::now();
+        let found = ask(server, question("odd.example", None, None)).await;
+        assert_eq!(places(&found), [(place(Protocol::Udp, "192.0.2.1:5060"), 0, 0)], "{shown}");
+        assert!(began.elapsed() < Duration::from_secs(6), "{shown}: {:?}", began.elapsed());
+    }
+    // An alias is followed, whoever tells where it leads.
+    let server = script(|name, kind| match (name, kind) {
+        ("alias.example", A) => Reply::Alias(vec![1, b'a', 0]),
+        ("a", A) => Reply::Records(vec![vec![192, 0, 2, 7]]),
+        _ => Reply::Code(0),
+    });
+    let found = ask(server, question("alias.example", Some(5060), None)).await;
+    assert_eq!(places(&found), [(place(Protocol::Udp, "192.0.2.7:5060"), 0, 0)]);
 }
 
 #[tokio::test]
