@@ -100,9 +100,8 @@ fn ca_3_a_trunk_rings_and_loses_its_connection() {
     world.take(&alice(), "200");
 }
 
-/// The same where nothing had been said yet: the INVITE may have been heard.
-#[test]
-fn ca_3_a_trunk_answers_after_its_new_connection_was_lost() {
+/// Alice's INVITE to the trunk, which has said nothing when its connection is lost; then it opens one of its own.
+fn lost_unheard() -> (World, Agent, Msg, Agent) {
     let mut world = World::of(&Toml::default().call_center_at(&psap(), "tcp"));
     world.register(&alice());
     world.dial(&alice(), "sip:911@example.com");
@@ -111,6 +110,13 @@ fn ca_3_a_trunk_answers_after_its_new_connection_was_lost() {
     lose(&mut world, &trunk);
     world.take(&backup(), "INVITE");
     let answering = opened_by_psap(&mut world);
+    (world, trunk, offered, answering)
+}
+
+/// The same where nothing had been said yet: the INVITE may have been heard.
+#[test]
+fn ca_3_a_trunk_answers_after_its_new_connection_was_lost() {
+    let (mut world, trunk, offered, answering) = lost_unheard();
     world.send(&answering, &trunk.reply(&offered, 200).sdp(&trunk.offer()));
     world.take(&psap(), "ACK");
     world.take(&psap(), "BYE");
@@ -120,14 +126,7 @@ fn ca_3_a_trunk_answers_after_its_new_connection_was_lost() {
 /// And a refusal is acknowledged where the INVITE went (§17.1.1.3).
 #[test]
 fn tx_4_a_refusal_after_the_connection_was_lost() {
-    let mut world = World::of(&Toml::default().call_center_at(&psap(), "tcp"));
-    world.register(&alice());
-    world.dial(&alice(), "sip:911@example.com");
-    let trunk = over(&world, "INVITE");
-    let offered = world.take(&trunk, "INVITE");
-    lose(&mut world, &trunk);
-    world.take(&backup(), "INVITE");
-    let answering = opened_by_psap(&mut world);
+    let (mut world, trunk, offered, answering) = lost_unheard();
     world.send(&answering, &trunk.reply(&offered, 486));
     assert_eq!(world.take(&psap(), "ACK").branch(), offered.branch());
     world.none(&alice(), "486");
