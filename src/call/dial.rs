@@ -12,7 +12,7 @@ use super::rewrite;
 use super::routing::flow_to;
 use super::way::{hops, hops_in_words, request_uri, way_to};
 use super::{Alarm, Branch, Call, Calls, Parts, Stage, classify};
-use crate::base::limits;
+use crate::base::{Instant, limits};
 use crate::sip::Message;
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
@@ -21,6 +21,8 @@ use crate::ua::{CallId, Content, Invitation, LegId, Refusal};
 
 /// The pause between two rounds over all trunks is doubled up to this.
 const LAST_PAUSE: Duration = Duration::from_secs(4);
+/// How often the wait of one attempt may begin, at most.
+const TRIES: u32 = 3;
 
 impl Calls {
     /// A user calls out over the configured trunk: an ordinary call, under the user's own identity.
@@ -232,6 +234,9 @@ impl Calls {
             return self.watch_progress(parts, id, leg);
         }
         let Some((target, place)) = branch.target else { return self.device_silent(parts, id, leg) };
+        if let Some(until) = self.asked_again_until(parts, id, leg) {
+            return self.wake(until, id, Alarm::Silent(leg));
+        }
         parts.trunks.report(parts.context.now, target, place, Sign::Silent);
         parts.context.streams.silent(place.remote);
         if let Some(dialling) = self.calls.get_mut(id).and_then(Call::dialling_mut) {
@@ -244,6 +249,17 @@ impl Calls {
         }
         parts.ua.hang_up(&mut parts.context, leg, None);
         self.tried(parts, id, branch, &Refusal::new(408));
+    }
+
+    /// A challenge is an answer, and a session interval that is too small one too: what was asked again has its time for another, but
+    /// not without end.
+    fn asked_again_until(&self, parts: &Parts<'_>, id: CallId, leg: LegId) -> Option<Instant> {
+        let call = self.calls.get(id)?;
+        let branch = call.branches.iter().find(|branch| branch.leg == leg)?;
+        let trunk = parts.trunks.target(branch.target?.0).and_then(|target| parts.config.trunk(target.trunk()?))?;
+        let asked_at = parts.ua.leg(leg)?.invited_at()?;
+        let last = call.attempts.get(branch.attempt)?.started_at + trunk.answer_wait * TRIES;
+        Some((asked_at + trunk.answer_wait).min(last)).filter(|until| *until > parts.context.now)
     }
 
     pub(super) fn try_another(&mut self, parts: &mut Parts<'_>, id: CallId, refusal: Refusal) {

@@ -108,6 +108,8 @@ pub(super) struct Answer {
 pub(super) struct Uac {
     pub client: ClientId,
     pub cseq: u32,
+    /// When it was sent last, as a request of its own: anew after a challenge, or with a longer session interval.
+    pub sent_at: Instant,
     pub first: bool,
     /// We made the offer.
     pub offered: bool,
@@ -150,6 +152,11 @@ impl Leg {
     /// True while the ACK to the 2xx to our INVITE waits for the other leg.
     pub fn awaits_ack(&self) -> bool {
         self.uac.as_ref().is_some_and(|uac| uac.answered)
+    }
+
+    /// When our INVITE under way was sent last: one that was refused and is asked again differently has its time anew.
+    pub fn invited_at(&self) -> Option<Instant> {
+        self.uac.as_ref().map(|uac| uac.sent_at)
     }
 
     /// True while the caller's INVITE, or ours, is not answered.

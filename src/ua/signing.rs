@@ -190,7 +190,8 @@ impl Ua {
         let bytes = again(writer, &request, &credentials, Some((via, cseq)));
         if let (Method::Invite, Some(signing)) = (method, &mut leg.signing) {
             signing.credentials = credentials;
-            leg.uac.iter_mut().filter(|uac| uac.client == first).for_each(|uac| uac.cseq = cseq);
+            let again = leg.uac.iter_mut().filter(|uac| uac.client == first);
+            again.for_each(|uac| (uac.cseq, uac.sent_at) = (cseq, context.now));
         }
         send(context, settings, leg.follows_target, Outgoing { client, method, flow, bytes });
         true

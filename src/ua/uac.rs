@@ -145,7 +145,8 @@ impl Ua {
         if let Some(offer) = offer {
             leg.dialog.offers.sent(offer);
         }
-        leg.uac = Some(Uac { client, cseq, first, offered: offer.is_some(), answered: false, own: false, sent });
+        let (sent_at, offered) = (context.now, offer.is_some());
+        leg.uac = Some(Uac { client, cseq, sent_at, first, offered, answered: false, own: false, sent });
         let request = Outgoing { client, method: Method::Invite, flow, bytes };
         send(context, &self.settings, leg.follows_target, request);
         Some(client)
@@ -162,7 +163,7 @@ impl Ua {
         let flow = context.streams.settle(leg.flow);
         let Some(local) = self.settings.locals.get(usize::from(flow.listener.0)) else { return false };
         let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));
-        uac.client = client;
+        (uac.client, uac.sent_at) = (client, context.now);
         uac.cseq = leg.dialog.next_cseq();
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
         leg.dialog.print_request(&mut self.writer, "INVITE", uac.cseq, via);

@@ -463,3 +463,42 @@ fn au_3_another_branch_that_answers_is_hung_up_with_credentials() {
     world.silent();
     world.hang_up(&mut call);
 }
+
+#[test]
+fn au_3_what_is_asked_again_has_its_time_for_an_answer() {
+    // SPEC §5: a trunk is left on no response. It has given one, late; the request that it got then is a tenth of a second old.
+    let refusals: [&dyn Fn(&Msg) -> Msg; 2] =
+        [&|first| challenge(first, 401, &md5("n1")), &|first| psap().reply(first, 422).with("Min-SE", "3600")];
+    for refusal in refusals {
+        let mut world = world();
+        let (_, first) = world.dialled();
+        world.run(1_900);
+        world.send(&psap(), &refusal(&first));
+        let again = world.on_wire(&psap(), "INVITE").pop().expect("asked again").msg;
+        world.run(1_900);
+        world.none(&backup(), "INVITE");
+        world.send(&psap(), &psap().reply(&again, 180));
+        world.take(&alice(), "180");
+        world.run(5_000);
+        world.none(&backup(), "INVITE");
+    }
+    // One that says nothing more is left as soon as any other.
+    let mut world = world();
+    let (_, first) = world.dialled();
+    world.run(1_900);
+    world.send(&psap(), &challenge(&first, 401, &md5("n1")));
+    world.run(1_999);
+    world.none(&backup(), "INVITE");
+    world.run(1);
+    world.take(&backup(), "INVITE");
+    // And one that wants something else each time does not keep the caller for ever.
+    let mut world = self::world();
+    let (_, mut asked) = world.dialled();
+    for least in 3600..3603 {
+        world.run(1_900);
+        world.send(&psap(), &psap().reply(&asked, 422).with("Min-SE", &least.to_string()));
+        asked = world.on_wire(&psap(), "INVITE").pop().expect("asked again").msg;
+    }
+    world.run(400);
+    world.take(&backup(), "INVITE");
+}
