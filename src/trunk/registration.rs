@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
+use smallvec::SmallVec;
 
 use super::TargetId;
 use crate::base::{Instant, Rng};
@@ -70,6 +71,9 @@ pub(super) struct Registration {
     cseq: u32,
     wanted: Duration,
     failures: u32,
+    /// Where the last REGISTER went, and where it has failed since one place after the other has its turn.
+    asked: Option<Place>,
+    failed_at: SmallVec<[Place; 2]>,
     /// Connections it was made over and that were lost, one after the other.
     losses: u32,
     /// When to send the next REGISTER, or give up on the last.
@@ -87,6 +91,8 @@ impl Registration {
             cseq: 0,
             wanted: WANTED,
             failures: 0,
+            asked: None,
+            failed_at: SmallVec::new(),
             losses: 0,
             due: now,
             is_leaving: false,
@@ -116,20 +122,28 @@ impl Registration {
             return None;
         }
         self.due = now + if self.is_leaving { FAREWELL } else { PATIENCE };
-        // Where it stands it is renewed; after failures each place has its turn.
-        let renewed = self.flow.map(|flow| Place { protocol: flow.protocol, remote: flow.remote });
-        let stays = places.iter().find(|(_, place)| Some(*place) == renewed).filter(|_| self.failures == 0);
-        let turn = usize::try_from(self.failures).unwrap_or(0).checked_rem(places.len()).unwrap_or(0);
-        let Some((target, place)) = stays.or(places.get(turn)).copied() else {
+        let Some((target, place)) = self.choose(places) else {
             self.due = now + FIRST_PAUSE;
             return None;
         };
+        self.asked = Some(place);
         self.cseq = self.cseq.saturating_add(1);
         if self.call_id.is_empty() {
             self.call_id = format_compact!("g{:016x}{:016x}", rng.u64(), rng.u64());
         }
         let expires = if self.is_leaving { Duration::ZERO } else { self.wanted };
         Some(Register { target, place, expires, call_id: self.call_id.clone(), cseq: self.cseq })
+    }
+
+    /// Where it stands it is renewed; after a failure each of the other places has its turn, whatever becomes of their order.
+    fn choose(&mut self, places: &[(TargetId, Place)]) -> Option<(TargetId, Place)> {
+        let renewed = self.flow.map(|flow| Place { protocol: flow.protocol, remote: flow.remote });
+        let stays = places.iter().find(|(_, place)| Some(*place) == renewed).filter(|_| self.failures == 0);
+        self.failed_at.retain(|failed| places.iter().any(|(_, place)| place == failed));
+        if places.iter().all(|(_, place)| self.failed_at.contains(place)) {
+            self.failed_at.clear();
+        }
+        stays.or_else(|| places.iter().find(|(_, place)| !self.failed_at.contains(place))).copied()
     }
 
     /// The number of a REGISTER that was sent again with credentials.
@@ -149,6 +163,7 @@ impl Registration {
                 // Renewed over the connection it was made over: that one lasts.
                 self.losses = if self.flow == flow { 0 } else { self.losses };
                 (self.last_status, self.flow, self.failures) = (Some(200), flow, 0);
+                self.failed_at.clear();
                 self.due = now + expires * 3 / 4;
             }
             Outcome::TooBrief(least) if least > self.wanted && least <= LONGEST => {
@@ -168,6 +183,7 @@ impl Registration {
         if !matches!(self.standing, Standing::Registered { expires_at } if expires_at > now) {
             (self.standing, self.flow) = (Standing::Failed, None);
         }
+        self.failed_at.extend(self.asked);
         let pause = doubled(FIRST_PAUSE, self.failures);
         self.failures = self.failures.saturating_add(1);
         let half = u64::try_from(pause.as_millis() / 2).unwrap_or(u64::MAX);
@@ -188,6 +204,7 @@ impl Registration {
         if !self.is_leaving {
             (self.due, self.failures, self.wanted) = (now, 0, WANTED);
             self.call_id = CompactString::default();
+            self.failed_at.clear();
         }
     }
 

@@ -363,3 +363,31 @@ fn a_reload_with_another_password_or_place_registers_at_once() {
     world.run(1_000);
     world.none(&moved, "REGISTER");
 }
+
+#[test]
+fn na_7_a_registrar_that_is_silent_costs_its_silence_once() {
+    // RFC 3263 §4.3. What has failed comes last in the order of places: counting on in that order led to the dead one again.
+    let second = Agent::new("second", "203.0.113.83:5080");
+    let first = "{ uri = \"sip:203.0.113.80:5080\" }";
+    let both =
+        format!("{}, {{ uri = \"sip:{}\", priority = 2 }}", first.replace(" }", ", priority = 1 }"), second.address);
+    for probing in ["0s", "30s"] {
+        let probing = format!("options_interval = \"{probing}\"");
+        let mut world = World::of(&toml().change(first, &both).change("options_interval = \"0s\"", &probing));
+        let mut asked = Vec::new();
+        for _ in 0..120 {
+            world.run(1_000);
+            for options in world.take_all(&second, "OPTIONS") {
+                world.send(&second, &second.reply(&options.msg, 200));
+            }
+            asked.extend(world.take_all(&psap(), "REGISTER").into_iter().map(|sent| (sent.msg.cseq(), "first")));
+            for register in world.take_all(&second, "REGISTER") {
+                asked.push((register.msg.cseq(), "second"));
+                world.send(&second, &second.reply(&register.msg, 200).set("Contact", register.msg.header("Contact")));
+            }
+        }
+        asked.dedup();
+        assert_eq!(asked, [(1, "first"), (2, "second")], "{probing}");
+        assert_eq!(standing(&world), RegistrationState::Registered);
+    }
+}
