@@ -96,7 +96,7 @@ impl Accounts {
     /// Credentials for every realm of the account that has challenged before, for a request to `remote`.
     pub fn credentials(&mut self, id: AccountId, rng: &mut Rng, remote: SocketAddr, method: &str, uri: &[u8]) -> Lines {
         let mut lines = Lines::default();
-        if self.is_place_of_another(id, remote) {
+        if !self.may_see(id, remote) {
             return lines;
         }
         let Some(account) = self.accounts.get_mut(id) else { return lines };
@@ -111,7 +111,7 @@ impl Accounts {
     /// Takes the challenges of a 401 or 407 from `remote`; `None` when none of them may or can be answered. At the targets of
     /// the trunk any realm is answered, elsewhere only one that was met there, and at another trunk's none.
     pub fn challenged(&mut self, id: AccountId, remote: SocketAddr, response: &Message) -> Option<Learnt> {
-        if self.is_place_of_another(id, remote) {
+        if !self.may_see(id, remote) {
             return None;
         }
         let account = self.accounts.get_mut(id)?;
@@ -161,9 +161,10 @@ impl Accounts {
         }
     }
 
-    fn is_place_of_another(&self, id: AccountId, remote: SocketAddr) -> bool {
+    /// False where another trunk is known to be.
+    pub fn may_see(&self, id: AccountId, remote: SocketAddr) -> bool {
         let own = self.accounts.get(id).is_some_and(|account| account.places.contains(&remote));
-        !own && self.accounts.values().any(|account| account.places.contains(&remote))
+        own || !self.accounts.values().any(|account| account.places.contains(&remote))
     }
 }
 

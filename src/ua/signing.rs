@@ -3,6 +3,8 @@
 //!
 //! The floors above know a request by the transaction it was first sent in, whatever became of it.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -24,8 +26,8 @@ const PENDING: usize = 8;
 pub(super) struct Signing {
     account: AccountId,
     pending: SmallVec<[Pending; 2]>,
-    /// Those of the last INVITE, which its ACK repeats (RFC 3261 §22.1).
-    pub(super) credentials: Lines,
+    /// Those of the last INVITE.
+    credentials: Lines,
 }
 
 /// A request of ours without a final answer.
@@ -42,6 +44,11 @@ pub(super) struct Pending {
 impl Signing {
     pub(super) fn new(account: AccountId) -> Box<Self> {
         Box::new(Self { account, pending: SmallVec::new(), credentials: Lines::default() })
+    }
+
+    /// What the ACK of a 2xx repeats of its INVITE (RFC 3261 §22.1); not to where another trunk is.
+    pub(super) fn of_ack(&self, accounts: &Accounts, remote: SocketAddr) -> Option<&Lines> {
+        accounts.may_see(self.account, remote).then_some(&self.credentials)
     }
 }
 

@@ -319,8 +319,8 @@ impl Ua {
         let branch = Branch::of_ack(context.rng);
         let via = format_args!("SIP/2.0/{} {};branch={branch};rport", flow.protocol.via_token(), local.sent_by());
         leg.dialog.print_request(&mut self.writer, "ACK", cseq, via);
-        if let Some(signing) = &leg.signing {
-            self.writer.lines(&signing.credentials);
+        if let Some(lines) = leg.signing.as_ref().and_then(|signing| signing.of_ack(&self.accounts, flow.remote)) {
+            self.writer.lines(lines);
         }
         let bytes = finish(&mut self.writer, content);
         if content.is_some() {
@@ -344,8 +344,8 @@ impl Ua {
         let branch = Branch::of_ack(context.rng);
         let via = format_args!("SIP/2.0/{token} {sent_by};branch={branch};rport");
         fork.print_request(&mut self.writer, "ACK", response.cseq(), via);
-        if let Some(signing) = &leg.signing {
-            self.writer.lines(&signing.credentials);
+        if let Some(lines) = leg.signing.as_ref().and_then(|signing| signing.of_ack(&self.accounts, flow.remote)) {
+            self.writer.lines(lines);
         }
         context.out.push(crate::transport::Transmit { flow, bytes: self.writer.finish() });
         let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));

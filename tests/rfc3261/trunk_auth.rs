@@ -289,6 +289,7 @@ fn au_3_a_contact_elsewhere_gets_no_answer_to_a_realm_of_its_own() {
         let again = challenged(&mut world, &first, 401, &md5("n1"));
         let ok = psap().reply(&again, 200).set("Contact", &elsewhere.contact()).sdp(&psap().offer());
         world.send(&psap(), &ok);
+        assert_eq!(world.take(&elsewhere, "ACK").has("Authorization"), elsewhere.name != "backup");
         let ok = world.take(&alice(), "200");
         let mut phone = Dialog::caller(alice(), &invite, &ok);
         let ack = phone.request("ACK");
@@ -296,6 +297,7 @@ fn au_3_a_contact_elsewhere_gets_no_answer_to_a_realm_of_its_own() {
         let bye = phone.request("BYE");
         world.ask(&alice(), &bye);
         let bye = world.take(&elsewhere, "BYE");
+        assert_eq!(bye.has("Authorization"), elsewhere.name != "backup");
         let asked = md5("e1").replace("trunk.example", realm);
         world.send(&elsewhere, &elsewhere.reply(&bye, 401).with("WWW-Authenticate", &asked));
         let again = world.take_all(&elsewhere, "BYE");
