@@ -178,7 +178,12 @@ impl Target {
         }
         let mut ordered: SmallVec<[&Address; 4]> = SmallVec::new();
         for record in order::order(rng, records) {
-            ordered.extend(self.addresses.iter().filter(|address| address.server.record == record));
+            for address in self.addresses.iter().filter(|address| address.server.record == record) {
+                // Where two records lead to one place, its silence costs the caller its wait once.
+                if !ordered.iter().any(|before| before.server.place == address.server.place) {
+                    ordered.push(address);
+                }
+            }
         }
         ordered.sort_by_key(|address| address.hopelessness());
         ordered.into_iter().map(|address| address.server.place).collect()

@@ -73,6 +73,17 @@ fn na_7_what_is_silent_over_one_transport_is_asked_over_another_after_all_others
     }
 }
 
+/// Two names of a carrier may stand for one machine.
+#[test]
+fn na_7_two_records_of_one_place_are_one_to_try() {
+    let mut world = world();
+    let places = [("203.0.113.80:5080", 10, 0), ("203.0.113.80:5080", 10, 1), ("203.0.113.80:5080", 20, 0)];
+    world.answer_dns(NAME, &places.map(|(place, priority, weight)| (Udp, place, priority, weight)));
+    world.dialled();
+    world.run(2_000);
+    world.take(&backup(), "INVITE");
+}
+
 #[test]
 fn na_7_the_transport_is_that_of_the_record() {
     let mut world = world();
