@@ -10,6 +10,7 @@ use crate::admin::Dropped;
 use crate::transport::streams::{Arrival, Connect};
 use crate::transport::{ConnId, Flow, ListenerId, Transmit};
 use crate::trunk::TargetId;
+use crate::ua::Owner;
 
 impl Node {
     pub(super) fn accepted(
@@ -107,10 +108,21 @@ impl Node {
     }
 
     pub(super) fn closed(&mut self, connection: ConnId) {
+        let lost = self.streams.flow(connection);
         let anew = self.streams.closed(self.now, connection);
         self.registrar.connection_closed(connection);
         self.trunks.connection_lost(self.now, connection);
-        let reopened = || anew.map(|flow| self.streams.settle(flow));
+        let (ua, streams) = (&self.ua, &mut self.streams);
+        let reopened = |owner| {
+            let way = match owner {
+                // One that the peer has opened leads from a port of the moment: it listens where its Contact says.
+                Owner::Leg(leg) if connection.0 & ConnId::ACCEPTED != 0 => {
+                    ua.leg(leg).filter(|leg| leg.is_server())?.next_flow(streams)
+                }
+                Owner::Leg(_) | Owner::Errand(_) => anew?,
+            };
+            (Some(way.protocol) == lost.map(|lost| lost.protocol)).then(|| streams.settle(way))
+        };
         let events = self.transactions.closed(self.now, connection, reopened, &mut self.outbox);
         events.into_iter().for_each(|event| self.transaction_event(event));
     }

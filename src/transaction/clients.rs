@@ -126,14 +126,14 @@ impl<O: Copy> Clients<O> {
         listener: ListenerId,
         remote: SocketAddr,
     ) -> Vec<Event<O>> {
-        self.lose(context, Peer::Datagram(listener, remote), Happening::Unreachable, || None)
+        self.lose(context, Peer::Datagram(listener, remote), Happening::Unreachable, |_| None)
     }
 
     pub fn closed(
         &mut self,
         context: &mut Context<'_>,
         connection: ConnId,
-        reopened: impl FnMut() -> Option<Flow>,
+        reopened: impl FnMut(O) -> Option<Flow>,
     ) -> Vec<Event<O>> {
         self.lose(context, Peer::Stream(connection), Happening::Closed, reopened)
     }
@@ -141,7 +141,7 @@ impl<O: Copy> Clients<O> {
     /// What went over `connection` in place of datagrams, and has had no response, goes as datagrams after all.
     pub fn doubted(&mut self, context: &mut Context<'_>, connection: ConnId) {
         for id in self.unanswered_by(Peer::Stream(connection)) {
-            self.send_otherwise(context, id, || None);
+            self.send_otherwise(context, id, |_| None);
         }
     }
 
@@ -155,7 +155,7 @@ impl<O: Copy> Clients<O> {
         context: &mut Context<'_>,
         peer: Peer,
         happening: Happening,
-        mut reopened: impl FnMut() -> Option<Flow>,
+        mut reopened: impl FnMut(O) -> Option<Flow>,
     ) -> Vec<Event<O>> {
         let lost = self.unanswered_by(peer);
         let mut befall = |id| match happening == Happening::Closed && self.send_otherwise(context, id, &mut reopened) {
@@ -176,7 +176,7 @@ impl<O: Copy> Clients<O> {
         &mut self,
         context: &mut Context<'_>,
         id: ClientId,
-        mut reopened: impl FnMut() -> Option<Flow>,
+        mut reopened: impl FnMut(O) -> Option<Flow>,
     ) -> bool {
         let is_wanted =
             |client: &&mut Client<O>| client.machine.is_unheard() && !matches!(client.cancel, Cancel::Held(_));
@@ -186,7 +186,7 @@ impl<O: Copy> Clients<O> {
             Some(otherwise) => Some(*otherwise).filter(|_| matches!(client.cancel, Cancel::None)),
             // A registration belongs to the connection it was made over, and is renewed soon.
             None if client.is_repeated || client.method == Method::Register => None,
-            None => reopened().map(|flow| (flow, client.kept.clone())),
+            None => reopened(client.owner).map(|flow| (flow, client.kept.clone())),
         };
         let (Some(over), Some((flow, bytes))) = (client.flow, otherwise) else { return false };
         client.is_repeated = true;

@@ -141,13 +141,13 @@ impl<O: Copy> Transactions<O> {
     }
 
     /// The connection is gone: ends the requests over it that got no final response, but for INVITE, as in
-    /// [`Transactions::unreachable`]. Those without any response go once more over what `reopened` gives. Responses to requests
+    /// [`Transactions::unreachable`]. Those without any response go once more over what `reopened` gives for their owner. Responses to requests
     /// that came over it still name it in their flow; the node finds another way to the same remote (RFC 3261 §18.2.2).
     pub fn closed(
         &mut self,
         now: Instant,
         connection: ConnId,
-        reopened: impl FnMut() -> Option<Flow>,
+        reopened: impl FnMut(O) -> Option<Flow>,
         out: &mut Outbox,
     ) -> Vec<Event<O>> {
         let (clients, _, mut context, _) = self.open_up(now, out);

@@ -237,7 +237,7 @@ impl Leg {
     }
 
     /// Where the next request inside the dialog goes (RFC 3261 §12.2.1.1, §8.1.2).
-    pub(super) fn next_flow(&self, streams: &Streams) -> Flow {
+    pub fn next_flow(&self, streams: &Streams) -> Flow {
         self.flow_of(&self.dialog, streams)
     }
 

@@ -2,7 +2,7 @@
 
 use sosbridge::node::Input;
 
-use crate::world::{Agent, Dialog, Toml, World, alice, backup, bob, psap, register};
+use crate::world::{Agent, Dialog, Msg, Toml, World, alice, backup, bob, psap, register};
 
 /// A reload in the middle of a call must not change which trunk the call goes to: trunks are counted in the order of the file.
 #[test]
@@ -113,49 +113,48 @@ fn tx_14_the_other_fork_is_ended_where_it_is() {
     world.take(&fork, "ACK");
 }
 
-/// A trunk that called over a connection and closed it listens where its Contact says.
-#[test]
-fn na_2_bye_to_a_trunk_that_closed_its_connection() {
-    let toml = Toml::default().change("accept_from = [\"203.0.113.80:5080\"]", "accept_from = [\"203.0.113.80/32\"]");
-    let mut world = World::of(&toml);
-    world.register(&alice());
-    let mut call = world.talking();
-    world.hang_up(&mut call);
-    let ephemeral = Agent { address: "203.0.113.80:41000".parse().unwrap(), ..psap() };
-    let trunk = world.connect(ephemeral);
-    let invite = trunk.invite("sip:+14255551000@192.0.2.1");
-    let invite = invite.set("Contact", "<sip:psap@203.0.113.80:5080;transport=tcp>");
-    world.send(&trunk, &invite);
-    let ring = world.take(&alice(), "INVITE");
-    let answer = alice().reply(&ring, 200).sdp(&alice().offer());
-    world.send(&alice(), &answer);
-    let ok = world.take(&trunk, "200 INVITE");
-    let mut caller = Dialog::caller(trunk, &invite, &ok);
-    world.send(&trunk, &caller.request("ACK"));
-    world.input(Input::Closed { connection: trunk.connection.unwrap() });
-    let mut phone = Dialog::callee(alice(), &ring, &answer);
-    let bye = phone.request("BYE");
-    assert_eq!(world.ask(&alice(), &bye).code(), 200);
-    world.take(&psap(), "BYE");
-}
-
-/// A trunk that called from a port of the moment listens on that of its Contact, 5060 where that names none (§19.1.2).
-#[test]
-fn na_2_bye_to_a_trunk_that_closed_its_connection_and_names_no_port() {
+/// The call center has called alice over a connection from a port of the moment, under this Contact; her BYE.
+fn called_over_a_connection(contact: &str) -> (World, Agent, Msg) {
     let toml = Toml::default().change("accept_from = [\"203.0.113.80:5080\"]", "accept_from = [\"203.0.113.80/32\"]");
     let mut world = World::after_a_call(&toml);
     let trunk = world.connect(Agent { address: "203.0.113.80:41000".parse().unwrap(), ..psap() });
-    let invite = trunk.invite("sip:+14255551000@192.0.2.1").set("Contact", "<sip:psap@203.0.113.80;transport=tcp>");
+    let invite = trunk.invite("sip:+14255551000@192.0.2.1").set("Contact", contact);
     world.send(&trunk, &invite);
     let ring = world.take(&alice(), "INVITE");
     let answer = alice().reply(&ring, 200).sdp(&alice().offer());
     world.send(&alice(), &answer);
     let ok = world.take(&trunk, "200 INVITE");
     world.send(&trunk, &Dialog::caller(trunk, &invite, &ok).request("ACK"));
-    world.input(Input::Closed { connection: trunk.connection.unwrap() });
     let bye = Dialog::callee(alice(), &ring, &answer).request("BYE");
-    assert_eq!(world.ask(&alice(), &bye).code(), 200);
-    world.take(&Agent::new("psap", "203.0.113.80:5060"), "BYE");
+    (world, trunk, bye)
+}
+
+/// It listens where its Contact says, on 5060 where that names no port (§19.1.2).
+const LISTENS: [(&str, &str); 2] = [
+    ("<sip:psap@203.0.113.80:5080;transport=tcp>", "203.0.113.80:5080"),
+    ("<sip:psap@203.0.113.80;transport=tcp>", "203.0.113.80:5060"),
+];
+
+#[test]
+fn na_2_bye_to_a_trunk_that_closed_its_connection() {
+    for (contact, listens) in LISTENS {
+        let (mut world, trunk, bye) = called_over_a_connection(contact);
+        world.input(Input::Closed { connection: trunk.connection.unwrap() });
+        assert_eq!(world.ask(&alice(), &bye).code(), 200);
+        world.take(&Agent::new("psap", listens), "BYE");
+    }
+}
+
+/// Nobody knew that the connection was dead until the BYE went over it: on the port it came from nobody listens.
+#[test]
+fn na_2_bye_on_a_dead_connection_that_the_trunk_had_opened() {
+    for (contact, listens) in LISTENS {
+        let (mut world, trunk, bye) = called_over_a_connection(contact);
+        assert_eq!(world.ask(&alice(), &bye).code(), 200);
+        let lost = world.take(&trunk, "BYE");
+        world.input(Input::Closed { connection: trunk.connection.unwrap() });
+        assert_eq!(world.take(&Agent::new("psap", listens), "BYE"), lost);
+    }
 }
 
 /// A phone on TCP is called where it registered from, never at a place of its choosing: a Contact that names a trunk would make

@@ -172,7 +172,7 @@ impl Bench {
 
     pub fn closed(&mut self) {
         let mut out = Outbox::new();
-        let events = self.table.closed(self.now, CONNECTION, || self.reopened, &mut out);
+        let events = self.table.closed(self.now, CONNECTION, |_| self.reopened, &mut out);
         self.note(out, events);
     }
 
