@@ -91,7 +91,11 @@ impl<O: Copy> Servers<O> {
     /// On a stream a request is repeated only when its connection was lost, and is cancelled over another for no other reason: what
     /// is said to it goes where its sender is now.
     fn follow_sender(&mut self, id: ServerId, again: &Message, flow: Flow) {
-        let is_known = |server: &Server<O>| server.request.is_some() && server.is_of_sender(again, &flow);
+        // Of one that is answered its key is left.
+        let merged = self.key.merged(again);
+        let has_key = |server: &Server<O>| server.keys.iter().any(|key| Some(&**key) == merged);
+        let is_of = |server: &Server<O>| server.request.is_some() || has_key(server);
+        let is_known = |server: &Server<O>| is_of(server) && server.is_of_sender(again, &flow);
         if self.servers.get(id).is_some_and(is_known) {
             self.follow(id, flow);
         }

@@ -256,6 +256,34 @@ fn tx_1_an_invite_again_over_another_connection() {
     world.take(&back, "200 INVITE");
 }
 
+/// The 200, or a refusal, was lost with the connection.
+#[test]
+fn tx_1_an_invite_again_over_another_connection_after_its_answer() {
+    let (mut world, phone, back, invite, offered) = cut_off(&[]);
+    lose(&mut world, &phone);
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&psap().offer()));
+    let other = world.connect(Agent { connection: None, ..back });
+    world.send(&other, &invite.clone().set("Call-ID", "guessed"));
+    world.send(&back, &invite);
+    world.run(5_000);
+    world.none(&other, "*");
+    let ok = world.take(&back, "200 INVITE");
+    world.send(&back, &Dialog::caller(back, &invite, &ok).request("ACK"));
+    world.run(40_000);
+    assert_eq!(world.node.sizes().0, 1, "the call is up");
+
+    let mut world = World::new();
+    let phone = world.connect(alice());
+    world.register(&phone);
+    let invite = phone.invite("sip:nobody@example.com");
+    world.send(&phone, &invite);
+    world.take(&phone, "404");
+    lose(&mut world, &phone);
+    let back = world.connect(Agent { connection: None, ..back });
+    world.send(&back, &invite);
+    world.take(&back, "404");
+}
+
 #[test]
 fn ca_1_cancelled_over_another_connection() {
     let (mut world, phone, back, invite, offered) = cut_off(&[]);
