@@ -284,6 +284,23 @@ async fn na_7_what_is_cut_refused_or_leads_in_a_circle_costs_little_and_an_alias
 }
 
 #[tokio::test]
+async fn na_7_what_is_no_place_of_a_server_is_no_place_to_send_to() {
+    let server = script(|name, kind| match (name, kind) {
+        ("_sip._udp.odd.test", SRV) => Reply::Records(vec![
+            // Port 0; then one whose addresses are of nobody but the last.
+            vec![0, 1, 0, 1, 0, 0, 1, b'a', 0],
+            vec![0, 2, 0, 1, 0x13, 0xc4, 1, b'b', 0],
+        ]),
+        ("b", A) => Reply::Records([[0, 0, 0, 0], [239, 1, 1, 1], [255; 4], [192, 0, 2, 2]].map(Vec::from).to_vec()),
+        ("b", AAAA) => Reply::Records(vec![vec![0; 16], [vec![0xff; 1], vec![2; 15]].concat()]),
+        (_, A) => Reply::Records(vec![vec![192, 0, 2, 1]]),
+        _ => Reply::Code(0),
+    });
+    let found = ask(server, question("odd.test", None, None)).await;
+    assert_eq!((places(&found), found.is_whole), (vec![(place(Protocol::Udp, "192.0.2.2:5060"), 2, 1)], true));
+}
+
+#[tokio::test]
 async fn na_7_of_hundreds_of_records_the_preferred_are_known() {
     let server = script(|name, kind| match kind {
         // The name server may put the best one last.

@@ -4,7 +4,7 @@
 //! when there is no answer.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -195,8 +195,8 @@ async fn naptr(dns: &TokioResolver, host: &str) -> Answer<Naptr> {
 
 async fn srv(dns: &TokioResolver, name: &str) -> Answer<Srv> {
     let srv = |data: &RData| match data {
-        // RFC 2782: a target of "." means that the service is not there.
-        RData::SRV(srv) if !srv.target.is_root() => Some(Srv {
+        // RFC 2782: a target of "." means that the service is not there. Nor is anything on port 0.
+        RData::SRV(srv) if !srv.target.is_root() && srv.port != 0 => Some(Srv {
             priority: srv.priority,
             weight: srv.weight,
             port: srv.port,
@@ -209,9 +209,9 @@ async fn srv(dns: &TokioResolver, name: &str) -> Answer<Srv> {
 
 /// Of both families, each by itself: one that fails is not to pass for one without addresses.
 async fn addresses(dns: &TokioResolver, host: &str) -> Answer<IpAddr> {
+    let address = |data: &RData| data.ip_addr().filter(is_of_somebody);
     let (mut both, six) =
-        join(lookup(dns, host, RecordType::A, RData::ip_addr), lookup(dns, host, RecordType::AAAA, RData::ip_addr))
-            .await;
+        join(lookup(dns, host, RecordType::A, address), lookup(dns, host, RecordType::AAAA, address)).await;
     both.records.extend(six.records);
     Answer { records: both.records, ttl: both.ttl.min(six.ttl), is_whole: both.is_whole && six.is_whole }
 }
@@ -233,6 +233,11 @@ async fn lookup<T>(dns: &TokioResolver, name: &str, kind: RecordType, read: impl
             Answer::FAILED
         }
     }
+}
+
+/// Filters that block a name answer 0.0.0.0, which to the system is ourselves.
+fn is_of_somebody(address: &IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 struct Srv {
