@@ -17,7 +17,7 @@ use crate::sip::Message;
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
 use crate::trunk::{Sign, TargetId};
-use crate::ua::{CallId, Content, Invitation, LegId, Refusal};
+use crate::ua::{CallId, Content, Invitation, Leg, LegId, Refusal};
 
 /// The pause between two rounds over all trunks is doubled up to this.
 const LAST_PAUSE: Duration = Duration::from_secs(4);
@@ -121,7 +121,7 @@ impl Calls {
     pub(super) fn next_round(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let Some(call) = self.calls.get_mut(id) else { return };
         let Stage::Dialling(dialling) = &mut call.stage else { return };
-        dialling.hops = hops(parts, &dialling.trunks);
+        dialling.go_round(hops(parts, &dialling.trunks));
         self.next_target(parts, id);
     }
 
@@ -240,11 +240,12 @@ impl Calls {
         parts.trunks.report(parts.context.now, target, place, Sign::Silent);
         parts.context.streams.silent(place.remote);
         if let Some(dialling) = self.calls.get_mut(id).and_then(Call::dialling_mut) {
-            dialling.silent(target, place);
+            let in_fragments = parts.ua.leg(leg).is_some_and(Leg::invites_in_fragments);
+            dialling.silent(target, place, in_fragments);
         }
         let branch = self.close_branch(parts, id, leg, 408);
         let started = branch.as_ref().and_then(|branch| self.calls.get(id)?.attempts.get(branch.attempt));
-        if let (Some(attempt), Some(flow)) = (started, parts.ua.leg(leg).map(crate::ua::Leg::flow)) {
+        if let (Some(attempt), Some(flow)) = (started, parts.ua.leg(leg).map(Leg::flow)) {
             parts.context.streams.leave(parts.context.now, flow, parts.context.now.since(attempt.started_at));
         }
         parts.ua.hang_up(&mut parts.context, leg, None);

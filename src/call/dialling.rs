@@ -46,6 +46,8 @@ pub(super) struct Dialling {
     pub(super) pause: Duration,
     /// The last attempt, when we had added a location to it.
     pub(super) added: Option<Hop>,
+    /// Where an INVITE with more than a session description went in fragments, and was not answered.
+    pub(super) unheard: Vec<Place>,
     /// No new round after this.
     pub(super) give_up: Instant,
     pub(super) last: Option<Refusal>,
@@ -134,11 +136,23 @@ impl Dialling {
         self.last = Some(refusal);
     }
 
-    /// Nothing has come from `place` in time: other transports of the target at that address are tried after all others.
-    pub(super) fn silent(&mut self, target: TargetId, Place { protocol, remote }: Place) {
+    /// Nothing has come from `place` in time: other transports of the target at that address are tried after all others. Where the
+    /// INVITE went `in_fragments` it may be these that are lost: in the next round it goes there without what made it so long.
+    pub(super) fn silent(&mut self, target: TargetId, place: Place, in_fragments: bool) {
+        if in_fragments && self.added.is_some() {
+            self.unheard.push(place);
+        }
+        let Place { protocol, remote } = place;
         let is_same_host = |hop: &Hop| hop.target == target && hop.place.remote.ip() == remote.ip();
         let is_doubtful = |hop: &Hop| is_same_host(hop) && hop.place.protocol != protocol;
         self.hops.make_contiguous().sort_by_key(is_doubtful);
+    }
+
+    /// Another round over these; the one after it asks for everything again.
+    pub(super) fn go_round(&mut self, hops: VecDeque<Hop>) {
+        let unheard = std::mem::take(&mut self.unheard);
+        self.hops = hops;
+        self.hops.iter_mut().for_each(|hop| hop.is_bare = unheard.contains(&hop.place));
     }
 
     /// The last attempt had more than a session description.
@@ -274,6 +288,7 @@ impl Dialling {
             hops: VecDeque::new(),
             trying: None,
             added: None,
+            unheard: Vec::new(),
             pause: FIRST_PAUSE,
             give_up: now,
             last: None,

@@ -9,7 +9,7 @@ use super::content::Origin;
 use super::notifier::Notifier;
 use super::reliable::Reliable;
 use super::signing::Signing;
-use crate::base::{Instant, Protocol};
+use crate::base::{Instant, Protocol, limits};
 use crate::dialog::{Dialog, Exchange, SessionTimer};
 use crate::sip::{Extensions, Message, Method, Uri};
 use crate::transaction::{ClientId, ServerId};
@@ -157,6 +157,12 @@ impl Leg {
     /// When our INVITE under way was sent last: one that was refused and is asked again differently has its time anew.
     pub fn invited_at(&self) -> Option<Instant> {
         self.uac.as_ref().map(|uac| uac.sent_at)
+    }
+
+    /// True when our INVITE is so long that its datagrams travel in fragments, which many networks lose.
+    pub fn invites_in_fragments(&self) -> bool {
+        let is_long = |uac: &Uac| uac.sent.len() > limits::DATAGRAM_REQUEST_BYTES;
+        self.flow.protocol == Protocol::Udp && self.uac.as_ref().is_some_and(is_long)
     }
 
     /// True while the caller's INVITE, or ours, is not answered.

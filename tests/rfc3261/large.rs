@@ -279,3 +279,38 @@ fn na_6_a_phone_is_reached_over_its_flow() {
     assert!(ring.len() == 1 && ring[0].connection.is_none() && ring[0].text.len() > 1300, "{ring:?}");
     assert!(world.opened.is_empty());
 }
+
+/// Many networks lose fragments. Where nobody takes TCP either, a location in the body kept the call from every trunk, round after
+/// round (SPEC §10).
+#[test]
+fn na_6_a_long_invite_that_nobody_hears_goes_with_its_description_alone() {
+    let mut world = World::of(&Toml::default());
+    world.register(&alice());
+    world.drops_connects = true;
+    let part = |kind: &str, content: &str| format!("--x\r\nContent-Type: {kind}\r\n\r\n{content}\r\n");
+    let body = part("application/sdp", &alice().offer()) + &part("text/plain", &"x".repeat(1_500)) + "--x--\r\n";
+    let invite = alice().request("INVITE", "sip:911@example.com").body("multipart/mixed;boundary=x", &body);
+    world.send(&alice(), &invite);
+    world.take(&alice(), "100");
+    // Nobody hears what is too long for one packet.
+    let mut heard = Vec::new();
+    let mut long = 0;
+    while heard.is_empty() && world.clock() < 20_000 {
+        world.run(50);
+        let sent = std::mem::take(&mut world.wire);
+        let datagrams =
+            sent.into_iter().filter(|sent| sent.connection.is_none() && sent.msg.start.starts_with("INVITE"));
+        let (short, fragments): (Vec<_>, Vec<_>) = datagrams.partition(|sent| sent.text.len() <= 1_472);
+        long += fragments.len();
+        heard.extend(short);
+    }
+    assert!(long > 2 && !heard.is_empty(), "{long}");
+    assert!(heard[0].at < 6_000, "with the second round: {}", heard[0].at);
+    assert_eq!((heard[0].to, heard[0].msg.header("Content-Type")), (psap().address, "application/sdp"));
+    // The round after that asks for everything again, where it is still not heard.
+    world.run(3_000);
+    world.wire.clear();
+    world.run(6_000);
+    let whole = |sent: &crate::world::Sent| sent.msg.header("Content-Type").starts_with("multipart/mixed");
+    assert!(world.wire.iter().any(|sent| sent.msg.start.starts_with("INVITE") && whole(sent)));
+}
