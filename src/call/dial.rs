@@ -288,8 +288,12 @@ impl Calls {
     /// The leg of a branch failed and is gone.
     pub(super) fn branch_failed(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId, refusal: &Refusal) {
         self.note_location_error(id, leg, refusal.location_error);
+        // That no datagram holds it says nothing of the trunk, and less may go there.
+        let is_too_long = parts.ua.leg(leg).is_some_and(Leg::invites_beyond_datagrams);
+        let too_long = Refusal::new(513);
+        let refusal = if is_too_long { &too_long } else { refusal };
         let Some(branch) = self.close_branch(parts, id, leg, refusal.status) else { return };
-        if let Some((target, place)) = branch.target {
+        if let Some((target, place)) = branch.target.filter(|_| !is_too_long) {
             parts.trunks.report(parts.context.now, target, place, Sign::Answered(refusal.status));
         }
         self.tried(parts, id, Some(branch), refusal);

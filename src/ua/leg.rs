@@ -161,8 +161,17 @@ impl Leg {
 
     /// True when our INVITE is so long that its datagrams travel in fragments, which many networks lose.
     pub fn invites_in_fragments(&self) -> bool {
-        let is_long = |uac: &Uac| uac.sent.len() > limits::DATAGRAM_REQUEST_BYTES;
-        self.flow.protocol == Protocol::Udp && self.uac.as_ref().is_some_and(is_long)
+        self.datagram_bytes() > limits::DATAGRAM_REQUEST_BYTES
+    }
+
+    /// True when it is longer than any datagram.
+    pub fn invites_beyond_datagrams(&self) -> bool {
+        self.datagram_bytes() > limits::DATAGRAM_BYTES
+    }
+
+    fn datagram_bytes(&self) -> usize {
+        let uac = self.uac.as_ref().filter(|_| self.flow.protocol == Protocol::Udp);
+        uac.map_or(0, |uac| uac.sent.len())
     }
 
     /// True while the caller's INVITE, or ours, is not answered.

@@ -83,7 +83,7 @@ fn na_6_a_long_invite_goes_over_tcp() {
 
 /// What we add to it makes it so long. Nothing is lost on an attempt that cannot succeed, and nobody else's call to that trunk.
 #[test]
-fn na_6_what_no_datagram_can_hold_goes_over_tcp_or_to_the_next_trunk() {
+fn na_6_what_no_datagram_can_hold_goes_over_tcp_or_with_its_description_alone() {
     let dials_with = |bytes: usize| {
         let mut world = World::of(&Toml::default());
         let phone = world.connect(alice());
@@ -103,7 +103,12 @@ fn na_6_what_no_datagram_can_hold_goes_over_tcp_or_to_the_next_trunk() {
         world.wire.clear();
         closes(&mut world, &Agent { connection: first.connection, ..psap() });
         let next = sent(&world);
-        assert_eq!((next.to == psap().address, next.connection.is_some()), (!is_too_long, is_too_long), "{length}");
+        assert_eq!((next.to, next.connection), (psap().address, None), "{length}");
+        assert_eq!(next.text.len() < 2_000, is_too_long, "with its description alone: {length}");
+        world.send(&psap(), &psap().reply(&next.msg, 180));
+        world.take(&Agent { connection: None, ..alice() }, "180");
+        let state = world.node.trunks_view()[0].targets[0].state;
+        assert_eq!(state, sosbridge::admin::TargetState::Up);
     }
 }
 
