@@ -1,4 +1,5 @@
-//! Several real daemons on one PostgreSQL, with the same pools: no number is ever two callers' (SPEC §3, "Unique").
+//! Several real daemons on one PostgreSQL, with the same pools: no number is ever two callers' (SPEC §3, "Unique"), and a callback
+//! rings the phone whichever of them it comes to (SPEC §6).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 #[path = "real/postgres.rs"]
@@ -6,10 +7,12 @@ mod postgres;
 mod real;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use postgres::Server;
-use real::{CONFIG, Daemon, Party, admin, free, listen, trunk};
+use real::world::{Dialog, Msg};
+use real::{CONFIG, Daemon, Party, admin, free, hang_up, listen, talk, trunk};
 
 const HOME: &str = "127.0.0.1";
 /// Where a PBX is, which calls for many users.
@@ -29,6 +32,7 @@ struct Node {
     daemon: Daemon,
     pbx: Party,
     psap: Party,
+    sip: SocketAddr,
     calls: BTreeSet<String>,
 }
 
@@ -40,12 +44,13 @@ impl Node {
             format!("[node]\nname = \"{name}\"\n"),
             PBX.to_owned(),
             listen("udp", sip),
+            listen("tcp", sip),
             trunk(center, "udp"),
             admin(free(HOME)),
         ];
         let daemon = Daemon::serve(&config.concat());
         let (pbx, psap) = (Party::udp("pbx", free(OFFICE), sip), Party::udp("psap", center, sip));
-        Self { name, daemon, pbx, psap, calls: BTreeSet::new() }
+        Self { name, daemon, pbx, psap, sip, calls: BTreeSet::new() }
     }
 
     /// Somebody else dials 911, and stays; the number that the call center sees.
@@ -64,6 +69,37 @@ impl Node {
 
     fn dial_times(&mut self, times: usize) -> Vec<String> {
         (0..times).map(|_| self.dial()).collect()
+    }
+
+    /// Alice registers over a connection of her own, dials 911 and hangs up: her phone, and the number that was shown.
+    fn alice_calls(&mut self) -> (Party, String) {
+        let mut phone = Party::connected("alice", self.sip);
+        phone.register();
+        let (mut call, _) = talk(&mut phone, &mut self.psap);
+        hang_up(&mut call, &mut phone, &mut self.psap);
+        (phone, call.trunk.target_user())
+    }
+
+    /// The call center calls the number; the INVITE, that it has sent.
+    fn call_back(&mut self, number: &str) -> Msg {
+        let invite = self.psap.agent.invite(&format!("sip:{number}@{}", self.sip));
+        self.psap.send(&invite);
+        invite
+    }
+
+    /// The phone answers its callback, and both have heard so.
+    fn talks_with(&mut self, phone: &mut Party, invite: &Msg) {
+        let ring = phone.take("INVITE");
+        let ok = phone.agent.reply(&ring, 200).sdp(&phone.agent.offer());
+        phone.send(&ok);
+        phone.take("ACK");
+        let answer = self.psap.take("200 INVITE");
+        let mut dialog = Dialog::caller(self.psap.agent, invite, &answer);
+        self.psap.send(&dialog.request("ACK"));
+        self.psap.send(&dialog.request("BYE"));
+        let bye = phone.take("BYE");
+        phone.send(&phone.agent.reply(&bye, 200));
+        self.psap.take("200 BYE");
     }
 
     fn leases(&self) -> BTreeSet<String> {
@@ -150,4 +186,57 @@ fn a_node_that_was_written_off_gives_no_number_any_more() {
     let mut given = b.dial_times(9);
     given.push(kept);
     all_differ(&given);
+}
+
+/// Waits until the nodes have read what the others hold.
+fn told() {
+    std::thread::sleep(Duration::from_millis(2500));
+}
+
+#[test]
+fn a_callback_that_comes_to_another_node_rings_the_phone_over_its_connection() {
+    let mut server = Server::start();
+    let (mut a, mut b) = (Node::on(&server, "a"), Node::on(&server, "b"));
+    divided(&server, "a|5 b|5");
+    let (mut phone, number) = a.alice_calls();
+    told();
+    let invite = b.call_back(&number);
+    b.talks_with(&mut phone, &invite);
+    // What was read stays without the database.
+    server.kill();
+    let invite = b.call_back(&number);
+    b.talks_with(&mut phone, &invite);
+    server.run();
+    b.daemon.says("the store is back");
+    let records = b.daemon.ask("records");
+    let told: Vec<_> = records.as_array().unwrap().iter().map(|record| (&record["kind"], &record["number"])).collect();
+    let callback = (&"callback".into(), &number.clone().into());
+    assert_eq!(told, [callback, callback]);
+    assert_eq!(a.daemon.ask("records").as_array().unwrap().len(), 1, "its own call");
+}
+
+#[test]
+fn a_callback_after_the_node_of_its_call_is_gone_rings_the_phone_where_it_has_come_to() {
+    let server = Server::start();
+    let (mut a, mut b) = (Node::on(&server, "a"), Node::on(&server, "b"));
+    divided(&server, "a|5 b|5");
+    let (phone, number) = a.alice_calls();
+    told();
+    let Node { daemon, .. } = a;
+    drop((daemon, phone));
+    // Nobody has noticed yet.
+    let invite = b.call_back(&number);
+    b.psap.take("182");
+    let mut phone = Party::connected("alice", b.sip);
+    phone.register();
+    b.talks_with(&mut phone, &invite);
+    b.daemon.says("another node has not been seen for a while");
+    let invite = b.call_back(&number);
+    b.talks_with(&mut phone, &invite);
+    // A node that begins anew reads all.
+    b.daemon.crash();
+    let mut phone = Party::connected("alice", b.sip);
+    phone.register();
+    let invite = b.call_back(&number);
+    b.talks_with(&mut phone, &invite);
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use compact_str::{CompactString, format_compact};
 
 use super::history::{Kind, Report};
+use super::lent::Holder;
+use super::neighbours::Devices;
 use super::ring::{Hold, Ringing, device_of};
 use super::routing::flow_to_uri;
-use super::{Alarm, Call, Calls, Parts, Stage};
-use crate::base::{E164, Protocol};
+use super::{Alarm, Branch, Call, Calls, Parts, Stage};
+use crate::base::{E164, Instant, Protocol};
 use crate::config::{Aor, Ring, TrunkIdx};
 use crate::lease::Device;
 use crate::registrar::Binding;
@@ -34,12 +36,15 @@ impl Calls {
         number: E164,
     ) {
         let now = parts.context.now;
-        let Some(lease) = parts.leases.find(number).cloned() else { return };
+        let Some(holder) = Holder::of(parts, number) else { return };
+        let (is_ours, lease) = (matches!(holder, Holder::Here(_)), holder.lease().clone());
         let Ok(user) = format!("sip:{}", lease.user).parse::<Aor>() else {
             parts.ua.reply(&mut parts.context, server, invite, flow, &Refusal::new(404));
             return;
         };
-        parts.leases.call_up(number);
+        if is_ours {
+            parts.leases.call_up(number);
+        }
         let hold = Hold {
             until: now + parts.config.callback.hold,
             origin: lease.device,
@@ -49,6 +54,8 @@ impl Calls {
             refused: None,
             unwilling: None,
             redial_due: None,
+            number,
+            neighbours_asked: false,
         };
         let (nena_call_id, incident_id) = super::i3::identifiers(invite);
         let call = Call {
@@ -58,6 +65,7 @@ impl Calls {
             test: lease.test,
             user: Some(user.clone()),
             number: Some(number),
+            is_elsewhere: !is_ours,
             country: Some(lease.country),
             dialled: format_compact!("{number}"),
             callback_of: Some(format_compact!("{number}")),
@@ -94,11 +102,26 @@ impl Calls {
         }
         let bindings = parts.registrar.bindings(&ringing.user);
         let registered = bindings.iter().map(device_of).find(|device| device.key == hold.origin.key);
-        let last_seen = || Some(&hold.origin).filter(|origin| !is_of_another(parts, origin, &ringing.user)).cloned();
-        if let Some(device) = registered.or_else(last_seen) {
+        // What is registered here may have moved on without a word, as is seen when it does not answer.
+        let (is_away, is_later) = (registered.is_none(), hold.others_rung);
+        if let Some(device) = registered {
             self.ring(parts, id, &device);
         }
+        let is_asked_for = (is_away || is_later) && self.ask_neighbours(parts, id, Devices::Origin);
+        if is_away && !is_asked_for {
+            self.ring_last_seen(parts, id);
+        }
         self.look_on_if_alone(parts, id);
+    }
+
+    /// Rings the device that made the emergency call where it called from.
+    pub(super) fn ring_last_seen(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return };
+        let Some(hold) = &ringing.hold else { return };
+        if !is_of_another(parts, &hold.origin, &ringing.user) {
+            let origin = hold.origin.clone();
+            self.ring(parts, id, &origin);
+        }
     }
 
     /// There was no way to where the device is, as after a restart without its listener: it is away.
@@ -124,6 +147,10 @@ impl Calls {
         for device in others {
             self.ring(parts, id, &device);
         }
+        let does_origin_ring =
+            self.branch_to(id, |branch, target| branch.alerting && self.is_origin(parts, id, target));
+        let is_asked_for = self.hold(id).is_some_and(|hold| hold.neighbours_asked);
+        self.ask_neighbours(parts, id, if does_origin_ring || is_asked_for { Devices::Others } else { Devices::All });
     }
 
     /// The device that called has said nothing: the others join, the trunk is told to wait, and the device is still tried.
@@ -151,6 +178,12 @@ impl Calls {
         refusal: &Refusal,
         has_rung: bool,
     ) {
+        let asked_for = self.hold(id).map(|hold| hold.number);
+        if !is_refusal_of_a_person(refusal.status)
+            && asked_for.is_some_and(|number| Devices::Origin.are_asked_at(parts, number, device))
+        {
+            return self.neighbour_has_none(parts, id);
+        }
         let (is_origin, is_users) = (self.is_origin(parts, id, device), self.is_users(parts, id, device));
         if let Some(hold) = self.hold(id)
             && is_refusal_of_a_person(refusal.status)
@@ -185,7 +218,9 @@ impl Calls {
     /// True when the contact `device` is of a phone of whom the callback is for, and not of the desk.
     fn is_users(&self, parts: &Parts<'_>, id: CallId, device: &str) -> bool {
         let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return false };
-        parts.registrar.bindings(&ringing.user).iter().any(|binding| binding.contact() == device)
+        let number = ringing.hold.as_ref().map(|hold| hold.number);
+        let is_at_neighbour = number.is_some_and(|number| Devices::any_are_asked_at(parts, number, device));
+        is_at_neighbour || parts.registrar.bindings(&ringing.user).iter().any(|binding| binding.contact() == device)
     }
 
     /// True when the contact `device` is that of the device that made the emergency call.
@@ -196,28 +231,33 @@ impl Calls {
         }
         let Some(hold) = &ringing.hold else { return false };
         let mut bindings = parts.registrar.bindings(&ringing.user).iter().map(device_of);
-        hold.origin.contact == device || bindings.any(|known| known.contact == device && known.key == hold.origin.key)
+        hold.origin.contact == device
+            || Devices::Origin.are_asked_at(parts, hold.number, device)
+            || bindings.any(|known| known.contact == device && known.key == hold.origin.key)
     }
 
     /// While nobody rings: the user's other devices, then the device that called again and again until the hold is over. That one
     /// too while others ring.
     fn look_on(&mut self, parts: &mut Parts<'_>, id: CallId) {
         self.ring_others(parts, id);
-        let now = parts.context.now;
         let Some(is_alone) = self.calls.get(id).map(Call::is_alone) else { return };
-        let Some(hold) = self.hold(id) else { return };
-        if now < hold.until {
-            let is_new = hold.redial_due.is_none();
-            let due = *hold.redial_due.get_or_insert(now + REDIAL);
+        if self.redial_later(parts.context.now, id) {
             if is_alone {
                 self.say_queued(parts, id);
-            }
-            if is_new {
-                self.wake(due, id, Alarm::Redial);
             }
         } else if is_alone {
             self.give_up_callback(parts, id);
         }
+    }
+
+    /// False when the hold is over.
+    pub(super) fn redial_later(&mut self, now: Instant, id: CallId) -> bool {
+        let Some(hold) = self.hold(id).filter(|hold| now < hold.until) else { return false };
+        if hold.redial_due.is_none() {
+            hold.redial_due = Some(now + REDIAL);
+            self.wake(now + REDIAL, id, Alarm::Redial);
+        }
+        true
     }
 
     /// The last known flow is tried again: the phone may be back without having registered, or out of another call.
@@ -230,14 +270,21 @@ impl Calls {
         let is_alone = self.calls.get(id).is_some_and(Call::is_alone);
         if is_alone || !(is_over || is_tried) {
             self.ring_origin(parts, id);
+        } else if !is_over {
+            self.ask_neighbours_again(parts, id);
         }
     }
 
     /// True while the device that called rings, or is asked to.
     fn is_origin_tried(&self, parts: &Parts<'_>, id: CallId) -> bool {
+        self.branch_to(id, |_, target| self.is_origin(parts, id, target))
+    }
+
+    /// True when a branch of the call, to a target, is such.
+    pub(super) fn branch_to(&self, id: CallId, is_such: impl Fn(&Branch, &str) -> bool) -> bool {
         let Some(call) = self.calls.get(id) else { return false };
-        let targets = call.branches.iter().filter_map(|branch| call.attempts.get(branch.attempt));
-        targets.into_iter().any(|attempt| self.is_origin(parts, id, &attempt.target))
+        let target_of = |branch: &Branch| call.attempts.get(branch.attempt).map(|attempt| &attempt.target);
+        call.branches.iter().any(|branch| target_of(branch).is_some_and(|target| is_such(branch, target)))
     }
 
     pub(super) fn hold_over(&mut self, parts: &mut Parts<'_>, id: CallId) {
@@ -314,7 +361,7 @@ impl Calls {
         }
     }
 
-    fn hold(&mut self, id: CallId) -> Option<&mut Hold> {
+    pub(super) fn hold(&mut self, id: CallId) -> Option<&mut Hold> {
         match &mut self.calls.get_mut(id)?.stage {
             Stage::Ringing(ringing) => ringing.hold.as_mut(),
             Stage::Granting(_) | Stage::Dialling(_) | Stage::TestLine | Stage::Refusing(_) | Stage::Bridged => None,
@@ -330,7 +377,7 @@ fn is_of_a_setting(status: u16, has_rung: bool) -> bool {
 
 /// True where a phone of somebody else is registered now, and none of `user`: it would be rung in the place of the one that has left.
 /// Behind a proxy, which goes by the contact, only a phone at the same place is in its place.
-fn is_of_another(parts: &Parts<'_>, device: &Device, user: &Aor) -> bool {
+pub(super) fn is_of_another(parts: &Parts<'_>, device: &Device, user: &Aor) -> bool {
     let Device { contact, flow, .. } = device;
     let mut users = parts.registrar.users_on_flow(flow).peekable();
     if users.peek().is_some() {

@@ -9,7 +9,8 @@ use super::country::country_of;
 use super::direct::{self, Direct};
 use super::history::{CountrySource, Kind};
 use super::identify::{Sender, aor_of, identify};
-use super::lent::{is_callback, is_for_trunks};
+use super::lent::{Holder, is_callback, is_for_trunks};
+use super::neighbours::Asked;
 use crate::base::E164;
 use crate::config::{
     Aor, Config, Country, NumberKind, OutsideCountries, PbxIdx, Resource, Route, RouteAction, TrunkIdx, User,
@@ -31,18 +32,31 @@ pub(super) struct Verdict {
 pub(super) enum Decision {
     Emergency(Box<Emergency>),
     Callback(TrunkIdx, E164),
+    /// A callback that has come to another node.
+    Neighbour(Asked),
     Direct(Box<Direct>),
     Ordinary(Box<Ordinary>),
     Outbound(Box<Outbound>),
-    Challenge { stale: bool },
-    Refuse { kind: Kind, dialled: CompactString, refusal: Refusal },
+    Challenge {
+        stale: bool,
+    },
+    Refuse {
+        kind: Kind,
+        dialled: CompactString,
+        refusal: Refusal,
+    },
 }
 
 impl Decision {
     /// True when a call comes of it.
     pub fn is_call(&self) -> bool {
         match self {
-            Self::Emergency(_) | Self::Callback(..) | Self::Direct(_) | Self::Ordinary(_) | Self::Outbound(_) => true,
+            Self::Emergency(_)
+            | Self::Callback(..)
+            | Self::Neighbour(_)
+            | Self::Direct(_)
+            | Self::Ordinary(_)
+            | Self::Outbound(_) => true,
             Self::Challenge { .. } | Self::Refuse { .. } => false,
         }
     }
@@ -53,7 +67,7 @@ impl Decision {
         match self {
             Self::Emergency(emergency) => emergency.kind,
             Self::Direct(direct) => kind_of(&direct.service),
-            Self::Callback(..) => Kind::Callback,
+            Self::Callback(..) | Self::Neighbour(_) => Kind::Callback,
             Self::Ordinary(ordinary) => ordinary.kind,
             Self::Outbound(_) => Kind::Outbound,
             Self::Challenge { .. } => Kind::Internal,
@@ -66,7 +80,7 @@ impl Decision {
         match self {
             Self::Emergency(emergency) => emergency.service.number.clone(),
             Self::Direct(direct) => direct.service.number.clone(),
-            Self::Callback(_, number) => format_compact!("{number}"),
+            Self::Callback(_, number) | Self::Neighbour(Asked { number, .. }) => format_compact!("{number}"),
             Self::Ordinary(ordinary) => format_compact!("{}", ordinary.callee),
             Self::Outbound(outbound) => outbound.number.clone(),
             Self::Refuse { dialled, .. } => dialled.clone(),
@@ -79,7 +93,7 @@ impl Decision {
         match self {
             Self::Emergency(emergency) => emergency.kind == Kind::Emergency,
             Self::Direct(direct) => direct.service.kind == NumberKind::Emergency,
-            Self::Callback(..) | Self::Challenge { .. } | Self::Refuse { .. } => true,
+            Self::Callback(..) | Self::Neighbour(_) | Self::Challenge { .. } | Self::Refuse { .. } => true,
             Self::Ordinary(_) | Self::Outbound(_) => false,
         }
     }
@@ -153,6 +167,9 @@ pub(super) struct Outbound {
 }
 
 pub(super) fn classify(parts: &mut Parts<'_>, invite: &Message, flow: Flow) -> Verdict {
+    if let Some(asked) = Asked::of(parts, invite, &flow) {
+        return Verdict { caller: None, decision: Decision::Neighbour(asked) };
+    }
     let sender = identify(parts, invite, &flow);
     parts.trace.note(|| sender.in_words(parts.config));
     let caller = match &sender {
@@ -440,7 +457,7 @@ fn ordinary(parts: &Parts<'_>, invite: &Message, caller: &Caller, dialled: Compa
 fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: CompactString) -> Decision {
     let meant = number_of(invite.request_uri()).or_else(|| called_over_registration(parts, invite, trunk));
     if let Some(number) = meant.filter(|number| is_callback(parts, invite, *number)) {
-        let holder = parts.leases.find(number).map(|lease| lease.user.clone()).unwrap_or_default();
+        let holder = Holder::of(parts, number).map(|holder| holder.lease().user.clone()).unwrap_or_default();
         parts.trace.note(|| format!("{number} is the emergency number of sip:{holder}: a callback"));
         return Decision::Callback(trunk, number);
     }
@@ -522,7 +539,7 @@ fn called_over_registration(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx
     called.and_then(|called| number_of(called.uri)).or_else(|| number_of(invite.to().uri))
 }
 
-fn number_of(uri: &[u8]) -> Option<E164> {
+pub(super) fn number_of(uri: &[u8]) -> Option<E164> {
     let uri = Uri::parse(uri).ok()?;
     match uri.scheme {
         Scheme::Sip | Scheme::Sips | Scheme::Tel => {

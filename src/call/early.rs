@@ -23,6 +23,9 @@ impl Calls {
         described: bool,
     ) {
         let status = message.code();
+        if status == 182 && self.neighbour_waits(parts, id, leg) {
+            return;
+        }
         let Some(branch) = self.branch(id, leg) else { return };
         branch.heard = true;
         // CONFORMANCE TX-7: the 100 of one leg is not for the other. Nor is a 199: the dialog of the caller goes on (RFC 6228 §6).

@@ -36,6 +36,8 @@ impl Call {
             direct_route: None,
             nena_call_id: None,
             incident_id: None,
+            for_neighbour: false,
+            is_elsewhere: false,
             shared: false,
             test: kind == Kind::Test,
             decisions: Arc::default(),
@@ -165,12 +167,15 @@ impl Calls {
         let Some(history) = self.history(id) else { return };
         let Some(call) = self.calls.remove(id) else { return };
         self.close_all_media(id, &call);
-        for number in call.number.into_iter().chain(call.joined) {
+        for number in call.number.filter(|_| !call.is_elsewhere).into_iter().chain(call.joined) {
             parts.leases.call_down(parts.context.now, number);
         }
         if matches!(call.stage, Stage::Refusing(_)) {
             // It was told as a refusal when it came.
             self.refusing = self.refusing.saturating_sub(1);
+            return;
+        }
+        if call.for_neighbour {
             return;
         }
         let history = Box::new(history);

@@ -3,20 +3,44 @@
 use super::Parts;
 use super::i3::is_esnet;
 use crate::base::E164;
-use crate::lease::Kind;
+use crate::lease::{Kind, Lease};
 use crate::sip::{Message, Name};
+
+/// Who was given a number last: the lease of this node, or a newer one of another node (as of a shared number).
+pub(super) enum Holder<'a> {
+    Here(&'a Lease),
+    Elsewhere(&'a Lease),
+}
+
+impl<'a> Holder<'a> {
+    pub(super) fn of(parts: &'a Parts<'_>, number: E164) -> Option<Self> {
+        let here = parts.leases.find(number);
+        let elsewhere = parts.elsewhere.find(parts.context.now, parts.config.lease.quarantine, number);
+        match (here, elsewhere) {
+            (Some(here), Some(elsewhere)) if elsewhere.dialled > here.dialled => Some(Self::Elsewhere(elsewhere)),
+            (Some(here), _) => Some(Self::Here(here)),
+            (None, elsewhere) => elsewhere.map(Self::Elsewhere),
+        }
+    }
+
+    pub(super) fn lease(&self) -> &'a Lease {
+        match self {
+            Self::Here(lease) | Self::Elsewhere(lease) => lease,
+        }
+    }
+}
 
 /// True when the call of a trunk to this number is a callback: the number is leased, or rests. Where it was lent and is a user's
 /// own, an ordinary call is for that user: only what says that it is a callback is one (RFC 7090, RFC 7135).
 pub(super) fn is_callback(parts: &Parts<'_>, invite: &Message, number: E164) -> bool {
-    let Some(lease) = parts.leases.find(number) else { return false };
+    let Some(lease) = Holder::of(parts, number).map(|holder| holder.lease()) else { return false };
     let owner = parts.config.user_by_number(number).filter(|_| lease.kind == Kind::Overflow);
     owner.is_none_or(|owner| owner.aor.as_str() == lease.user || says_callback(invite))
 }
 
 /// True for a number that only trunks may call (SPEC §6). A user's own number is not one, though an emergency call has shown it.
 pub(super) fn is_for_trunks(parts: &Parts<'_>, number: E164) -> bool {
-    parts.leases.find(number).is_some() && parts.config.user_by_number(number).is_none()
+    Holder::of(parts, number).is_some() && parts.config.user_by_number(number).is_none()
 }
 
 fn says_callback(invite: &Message) -> bool {

@@ -22,6 +22,7 @@ mod i3;
 mod identify;
 mod lent;
 mod media;
+mod neighbours;
 mod pbx;
 mod quota;
 mod refer_to;
@@ -51,7 +52,7 @@ use smallvec::SmallVec;
 use crate::base::{E164, Instant, limits};
 use crate::config::{Aor, Config, Country};
 use crate::geo::{self, Countries};
-use crate::lease::{self, Leases};
+use crate::lease::{self, Elsewhere, Leases};
 use crate::registrar::{Auth, Registrar};
 use crate::sip::{Message, Name};
 use crate::transaction::{ClientId, ServerId};
@@ -74,6 +75,7 @@ pub struct Parts<'a> {
     /// Tells the country of an address; `None`: nobody does.
     pub geography: Option<&'a geo::Database>,
     pub leases: &'a mut Leases,
+    pub elsewhere: &'a Elsewhere,
     pub trunks: &'a mut Trunks,
     pub registrar: &'a Registrar,
     pub auth: &'a mut Auth,
@@ -170,6 +172,10 @@ struct Call {
     /// What others call this call, and the incident it belongs to (NENA-STA-010).
     nena_call_id: Option<CompactString>,
     incident_id: Option<CompactString>,
+    /// It rings phones for a callback that has come to another node, which tells of it.
+    for_neighbour: bool,
+    /// The lease of its number is another node's.
+    is_elsewhere: bool,
     /// The number is the resource's shared one.
     shared: bool,
     /// A test number was dialled, or is called back.
@@ -322,6 +328,7 @@ impl Calls {
             classify::Decision::Callback(trunk, number) => {
                 self.start_callback(parts, server, invite, flow, trunk, number)
             }
+            classify::Decision::Neighbour(asked) => self.ring_for_neighbour(parts, server, invite, flow, asked),
             classify::Decision::Ordinary(ordinary) => self.start_ordinary(parts, server, invite, flow, *ordinary),
             classify::Decision::Direct(direct) => self.start_direct(parts, server, invite, flow, *direct),
             classify::Decision::Outbound(outbound) => self.start_outbound(parts, server, invite, flow, *outbound),

@@ -4,6 +4,7 @@ use compact_str::{CompactString, format_compact};
 
 use super::classify::Decision;
 use super::history::{Dialled, Kind, Report};
+use super::lent::Holder;
 use super::{Call, Calls, Parts, Stage};
 use crate::base::E164;
 use crate::config::Aor;
@@ -74,8 +75,9 @@ impl Calls {
             Decision::Callback(_, number) => Some(number),
             _ => None,
         };
-        let holder =
-            called_back.and_then(|number| parts.leases.find(number)).map(|lease| format!("sip:{}", lease.user));
+        let holder = called_back
+            .and_then(|number| Holder::of(parts, number))
+            .map(|holder| format!("sip:{}", holder.lease().user));
         if let Some(number) = called_back
             && parts.leases.call_up(number)
         {

@@ -11,7 +11,7 @@ use super::history::{Attempt, Kind, Outcome};
 use super::media::{Opening, Resume, Start};
 use super::routing::flow_to_uri;
 use super::{Call, Calls, Parts, Stage, classify};
-use crate::base::{Instant, limits};
+use crate::base::{E164, Instant, limits};
 use crate::config::Aor;
 use crate::lease::Device;
 use crate::registrar::{Binding, push};
@@ -54,6 +54,10 @@ pub(super) struct Hold {
     pub(super) queued: bool,
     /// The last resort was tried.
     pub(super) desk_rung: bool,
+    /// The leased number.
+    pub(super) number: E164,
+    /// Other nodes were asked for the device that called.
+    pub(super) neighbours_asked: bool,
 }
 
 impl Ringing {
@@ -284,7 +288,12 @@ impl Calls {
 
     /// A device has not even said 100: a callback looks further, any other call tries its next flow.
     pub(super) fn device_silent(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
-        let Some(Call { stage: Stage::Ringing(ringing), branches, attempts, .. }) = self.calls.get(id) else { return };
+        let Some(call) = self.calls.get(id) else { return };
+        let Call { stage: Stage::Ringing(ringing), branches, attempts, .. } = call else { return };
+        if call.for_neighbour {
+            // It need not wait for this one (RFC 3261 §21.1.4).
+            parts.ua.progress(&mut parts.context, call.caller, 182, None, None);
+        }
         if ringing.hold.is_some() {
             return self.origin_silent(parts, id);
         }

@@ -1,13 +1,27 @@
 //! What a call asks of the configuration: who is this, whose number is it, where does it go.
 
-use super::types::{AcceptFrom, Config, Pbx, PbxIdx, Resource, Route, RouteAction, Trunk, TrunkIdx, User};
+use super::sections::told_address;
+use super::types::{AcceptFrom, Config, Listener, Pbx, PbxIdx, Resource, Route, RouteAction, Trunk, TrunkIdx, User};
 use super::{Aor, Country, CountryRow, NumberKind, Overflow};
-use crate::base::E164;
+use crate::base::{E164, Protocol};
 use compact_str::CompactString;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Config {
+    /// Where this daemon takes datagrams, as other nodes on its network reach it: where it listens, else what it advertises.
+    pub fn datagram_addresses(&self) -> Vec<SocketAddr> {
+        let address_of = |listener: &Listener| match listener.address.ip().is_unspecified() {
+            false => Some(listener.address),
+            true => {
+                let port = listener.advertise_port.unwrap_or(listener.address.port());
+                Some(SocketAddr::new(told_address(listener)?, port))
+            }
+        };
+        let listeners = self.listeners.iter().filter(|listener| listener.protocol == Protocol::Udp);
+        listeners.filter_map(address_of).collect()
+    }
+
     /// The user with this address of record, as spelt in the configuration.
     pub fn user(&self, aor: &Aor) -> Option<&User> {
         self.index.user(aor).and_then(|at| self.users.get(at))

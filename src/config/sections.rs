@@ -194,7 +194,7 @@ pub(super) fn callback(mut keys: Keys<'_>) -> Callback {
 }
 
 /// The address at which a listener is reached: what it advertises, where that is an address.
-fn told_address(listener: &Listener) -> Option<IpAddr> {
+pub(super) fn told_address(listener: &Listener) -> Option<IpAddr> {
     let host = listener.advertise_host.trim_matches(['[', ']']);
     let told = host.parse().unwrap_or(listener.address.ip());
     Some(told).filter(|told| !told.is_unspecified() && told.is_ipv4() == listener.address.is_ipv4())

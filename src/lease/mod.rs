@@ -4,6 +4,7 @@
 //! What it promises and the disk must remember comes out as `Row`s; what is to be shown to a trunk comes out as a `Grant`,
 //! and only a grant whose row is durable, or whose write is expressly overdue, becomes a `Shown` number.
 
+mod elsewhere;
 mod grant;
 mod holders;
 mod leases;
@@ -17,6 +18,7 @@ mod row;
 #[cfg(test)]
 mod shared;
 
+pub use elsewhere::{Elsewhere, ElsewhereNews, Neighbour};
 pub use grant::{Grant, Overdue, Shown, WriteAck};
 pub use leases::{Ask, Leases, Settings};
 pub use machine::{Event, State};

@@ -10,6 +10,7 @@ use compact_str::CompactString;
 use crate::base::{E164, Protocol};
 use crate::config::Config;
 use crate::geo::Database;
+use crate::lease::ElsewhereNews;
 use crate::media;
 use crate::node::rows::{Row, StoreFault, WriteId};
 use crate::transport::{ConnId, Found, ListenerId, Question, Transmit};
@@ -93,6 +94,8 @@ pub enum Input {
     Reload(Arc<Config>),
     /// Of the numbers of the pools, those that this node may give, where several nodes share a database. Until the first: all.
     Share(Vec<RangeInclusive<E164>>),
+    /// What the other nodes that share the database hold, and where they are.
+    Elsewhere(ElsewhereNews),
     /// Refuse new work that is not an emergency; [`super::Node::is_drained`] says when all calls are over.
     Drain,
 }

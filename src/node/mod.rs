@@ -31,7 +31,7 @@ use crate::base::{E164, Instant, Rng};
 use crate::call::{Calls, GrantId, Parts, Trace};
 use crate::config::Config;
 use crate::geo::{self, Countries};
-use crate::lease::{self, Leases};
+use crate::lease::{self, Elsewhere, ElsewhereNews, Leases};
 use crate::registrar::{self, Auth, Registrar};
 use crate::transaction::{Timers, Transactions};
 use crate::transport::{Outbox, Streams};
@@ -67,6 +67,7 @@ pub struct Node {
     ua: Ua,
     calls: Calls,
     leases: Leases,
+    elsewhere: Elsewhere,
     /// Of the numbers of the pools, those of this node; `None`: all.
     share: Option<Vec<RangeInclusive<E164>>>,
     trunks: Trunks,
@@ -103,7 +104,7 @@ impl Node {
     /// A node that remembers what the store kept. Leases, quarantine and bindings are back before the first message is handled.
     pub fn new(config: Arc<Config>, boot: Boot, metrics: Metrics) -> Self {
         let Boot { now, seed, wall_offset_ms, leases: mut lease_rows, mut bindings, records, notices } = boot;
-        rows::find_listeners(&config, &mut lease_rows, &mut bindings);
+        rows::find_listeners(&config, lease_rows.iter_mut(), &mut bindings);
         let mut rng = Rng::from_seed(seed);
         let pools: Vec<_> = config.pools.iter().map(lease::Pool::from).collect();
         let mut leases = Leases::new(&pools, lease_settings(&config));
@@ -125,6 +126,7 @@ impl Node {
             ua: Ua::new(ua_settings(&config)),
             calls: Calls::new(),
             leases,
+            elsewhere: Elsewhere::default(),
             share: None,
             trunks: Trunks::new(Arc::clone(&config), now),
             registrar,
@@ -191,6 +193,7 @@ impl Node {
                 self.leases.reload(&self.pools(), lease_settings(&self.config));
                 self.gauges_due.get_or_insert(self.now);
             }
+            Input::Elsewhere(news) => self.learn(news),
             Input::Drain => {
                 self.draining = true;
                 self.registrar.flush_prolonged();
@@ -250,6 +253,19 @@ impl Node {
         tracing::info!(users = config.users.len(), trunks = config.trunks.len(), "configuration reloaded");
     }
 
+    fn learn(&mut self, mut news: ElsewhereNews) {
+        for node in &news.nodes {
+            let is_known = self.elsewhere.running().any(|running| running.name == node.name);
+            match (is_known, node.is_running) {
+                (false, true) => tracing::info!(node = %node.name, "another node runs"),
+                (true, false) => tracing::warn!(node = %node.name, "another node has not been seen for a while"),
+                (true, true) | (false, false) => {}
+            }
+        }
+        rows::find_listeners(&self.config, news.rows.iter_mut().map(|(_, row)| row), &mut []);
+        self.elsewhere.learn(self.now, self.config.lease.quarantine, news);
+    }
+
     /// The pools, as far as their numbers are this node's.
     fn pools(&self) -> Vec<lease::Pool> {
         let pools = self.config.pools.iter().map(lease::Pool::from);
@@ -287,6 +303,7 @@ impl Node {
             countries,
             geography,
             leases,
+            elsewhere,
             trunks,
             registrar,
             auth,
@@ -303,6 +320,7 @@ impl Node {
             countries,
             geography,
             leases,
+            elsewhere,
             trunks,
             registrar,
             auth,

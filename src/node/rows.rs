@@ -62,7 +62,11 @@ pub enum StoreSin {
 }
 
 /// Gives the flows that the store kept a listener of their kind, however the configuration numbers them now.
-pub(super) fn find_listeners(config: &Config, leases: &mut [lease::Row], bindings: &mut [registrar::Row]) {
+pub(super) fn find_listeners<'a>(
+    config: &Config,
+    leases: impl Iterator<Item = &'a mut lease::Row>,
+    bindings: &mut [registrar::Row],
+) {
     for row in leases {
         if let lease::Row::Lease(lease) = row {
             let flow = &mut lease.device.flow;

@@ -378,6 +378,9 @@ impl Loop {
             self.handle(running, Input::Share(share));
             self.store.takes_share();
         }
+        if let Some(news) = done.elsewhere {
+            self.handle(running, Input::Elsewhere(news));
+        }
         if done.writes.is_empty() {
             return self.handle(running, Input::Store(done.result));
         }

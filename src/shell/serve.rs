@@ -57,6 +57,7 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
     let (answers, written) = mpsc::channel(STORE_ANSWERS);
     let (store, clock, loaded) = Store::open(&config.store.place, &config.node.name, &config.pools, answers)?;
     store.keep_records(config.store.keep_records);
+    store.is_reached_at(&config.datagram_addresses());
     for unreadable in &loaded.unreadable {
         tracing::error!("a row of the store cannot be read and stays there: {unreadable}");
     }
@@ -81,6 +82,7 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
     if let Some(share) = loaded.share {
         node.handle(clock.now(), Input::Share(share));
     }
+    node.handle(clock.now(), Input::Elsewhere(loaded.elsewhere));
     let random = u64::from_le_bytes(seed()?.first_chunk().copied().unwrap_or_default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -20,6 +20,7 @@ mod lease;
 mod lease_rules;
 mod location;
 mod media;
+mod neighbours;
 mod notification;
 mod numbers;
 mod odd;

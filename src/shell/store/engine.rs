@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Loaded;
 use super::batch::Batch;
 use super::database::Database;
 use super::fault::OpenFault;
 use super::postgres::Postgres;
 use super::shares::{Division, Range};
+use super::{Loaded, Neighbourhood};
 use crate::config::StorePlace;
 use crate::node::rows::StoreFault;
 use crate::shell::clock::Stored;
@@ -50,11 +50,24 @@ impl Engine {
         }
     }
 
-    /// Divides the numbers of the pools among the nodes of a database; `None`: all are this node's.
-    pub(super) fn divide(&mut self, pools: &[Vec<Range>], given_up: &[Range]) -> Result<Option<Division>, StoreFault> {
+    /// Divides the numbers of the pools among the nodes of a database; `None`: all are this node's. `addresses`: where it is.
+    pub(super) fn divide(
+        &mut self,
+        pools: &[Vec<Range>],
+        given_up: &[Range],
+        addresses: &str,
+    ) -> Result<Option<Division>, StoreFault> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(postgres) => postgres.divide(pools, given_up).map(Some),
+            Self::Postgres(postgres) => postgres.divide(pools, given_up, addresses).map(Some),
+        }
+    }
+
+    /// What the other nodes of a database have changed since the last time.
+    pub(super) fn elsewhere(&mut self) -> Result<Neighbourhood, StoreFault> {
+        match self {
+            Self::Sqlite(_) => Ok(Neighbourhood::default()),
+            Self::Postgres(postgres) => postgres.elsewhere(),
         }
     }
 

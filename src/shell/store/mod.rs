@@ -9,12 +9,14 @@ mod database;
 mod engine;
 mod fault;
 mod lease_columns;
+mod neighbourhood;
 mod postgres;
 mod shares;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -25,9 +27,11 @@ use tokio::sync::mpsc;
 use self::batch::Batch;
 use self::engine::Engine;
 pub use self::fault::OpenFault;
+use self::neighbourhood::{Elsewhere, Neighbourhood};
 use self::shares::Range;
 use crate::base::E164;
 use crate::config::{Pool, StorePlace};
+use crate::lease::ElsewhereNews;
 use crate::node::rows::{Row, StoreFault, StoreSin, WriteId};
 use crate::shell::clock::NodeClock;
 use crate::{admin, lease, registrar};
@@ -44,6 +48,8 @@ pub struct Loaded {
     pub unreadable: Vec<String>,
     /// The pool numbers that are this node's; `None`: all are.
     pub share: Option<Share>,
+    /// What other nodes hold.
+    pub elsewhere: ElsewhereNews,
 }
 
 /// The pool numbers that a node may lease from, where several share a database.
@@ -56,6 +62,8 @@ pub struct Done {
     pub result: Result<(), StoreFault>,
     /// The share of this node is another; to be answered with `Store::takes_share`.
     pub share: Option<Share>,
+    /// Other nodes hold something else, or are elsewhere.
+    pub elsewhere: Option<ElsewhereNews>,
 }
 
 /// The running store. Dropping it writes what waits, as far as the disk lets it.
@@ -77,6 +85,8 @@ struct Waiting {
     keep_records: Duration,
     /// The ranges of each pool.
     pools: Arc<[Vec<Range>]>,
+    /// Where this node takes datagrams, for other nodes: separated by spaces.
+    addresses: Arc<str>,
     /// The node knows the last share that it was told of, and its rows until then are in the batch.
     has_share: bool,
     stop: bool,
@@ -96,8 +106,12 @@ impl Store {
         let clock = NodeClock::start(stored.as_ref());
         engine.prove_writable(&clock.to_store())?;
         let pools = ranges(pools);
-        let division = engine.divide(&pools, &[]).map_err(|fault| OpenFault::dividing(place, &fault))?;
+        let division = engine.divide(&pools, &[], "").map_err(|fault| OpenFault::dividing(place, &fault))?;
         loaded.share = division.as_ref().map(|division| share(&division.share));
+        match engine.elsewhere() {
+            Ok(elsewhere) => loaded.elsewhere = elsewhere.news(clock.wall_offset_ms()),
+            Err(fault) => tracing::warn!(%fault, "what other nodes hold is not known yet"),
+        }
         let waiting = Waiting { pools, has_share: true, ..Waiting::default() };
         let shared = Arc::new(Shared { waiting: Mutex::new(waiting), news: Condvar::new() });
         let theirs = Arc::clone(&shared);
@@ -112,6 +126,12 @@ impl Store {
     pub fn keep_records(&self, keep: Duration) {
         self.shared.lock().keep_records = keep;
         self.shared.news.notify_one();
+    }
+
+    /// Tells other nodes where this one takes datagrams.
+    pub fn is_reached_at(&self, addresses: &[SocketAddr]) {
+        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        self.shared.lock().addresses = addresses.join(" ").into();
     }
 
     /// Other pools, of a configuration that the node has taken already.

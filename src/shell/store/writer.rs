@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 
 use super::batch::Batch;
 use super::engine::Engine;
+use super::neighbourhood::Neighbourhood;
 use super::shares::{self, Division, Range};
 use super::{Done, Shared, Waiting, share};
+use crate::lease::Neighbour;
 use crate::node::rows::{StoreFault, StoreSin, WriteId};
 use crate::shell::clock::NodeClock;
 
@@ -44,6 +46,8 @@ struct Writer<'a> {
     division: Option<Division>,
     /// When the numbers are divided anew.
     divide_at: Instant,
+    /// The other nodes, as told last.
+    neighbours: Vec<Neighbour>,
     /// The store fails: why, how long to wait between attempts, when to try again.
     failing: Option<(StoreFault, Duration, Instant)>,
 }
@@ -66,6 +70,7 @@ pub(super) fn run(
         delete_at: last_commit,
         division,
         divide_at: last_commit + DIVIDE_EVERY,
+        neighbours: Vec::new(),
         failing: None,
     };
     loop {
@@ -92,11 +97,12 @@ pub(super) fn run(
         }
         let (batch, stop) = (std::mem::take(&mut waiting.batch), waiting.stop);
         let pools = waiting.has_share.then(|| Arc::clone(&waiting.pools));
+        let addresses = Arc::clone(&waiting.addresses);
         drop(waiting);
         let was_fenced = writer.is_fenced();
         match writer.commit(batch) {
             Some(failed) => shared.lock().batch.take_back(failed),
-            None => writer.divide(pools.as_deref(), shared),
+            None => writer.divide(pools.as_deref(), &addresses, shared),
         }
         if writer.is_fenced() && !was_fenced {
             writer.tell(Division::default(), shared);
@@ -133,18 +139,37 @@ impl Writer<'_> {
     }
 
     /// `pools`: `None` while the node has not taken the last share.
-    fn divide(&mut self, pools: Option<&[Vec<Range>]>, shared: &Shared) {
+    fn divide(&mut self, pools: Option<&[Vec<Range>]>, addresses: &str, shared: &Shared) {
         if self.division.is_none() || self.divide_at > Instant::now() {
             return;
         }
         self.divide_at = Instant::now() + DIVIDE_EVERY;
         let (Some(pools), Some(before)) = (pools, &self.division) else { return };
-        match self.engine.divide(pools, &before.offer) {
+        match self.engine.divide(pools, &before.offer, addresses) {
             Ok(Some(division)) => self.tell(division, shared),
             Ok(None) => {}
             // The next commit finds out, and says it.
-            Err(fault) => tracing::debug!(%fault, "the numbers are not divided anew"),
+            Err(fault) => return tracing::debug!(%fault, "the numbers are not divided anew"),
         }
+        match self.engine.elsewhere() {
+            Ok(seen) => self.tell_elsewhere(seen),
+            Err(fault) => tracing::debug!(%fault, "what other nodes hold cannot be read"),
+        }
+    }
+
+    fn tell_elsewhere(&mut self, seen: Neighbourhood) {
+        if seen.rows.is_empty() && seen.nodes == self.neighbours {
+            return;
+        }
+        self.neighbours.clone_from(&seen.nodes);
+        let elsewhere = Some(seen.news(self.clock.wall_offset_ms()));
+        let _gone =
+            self.answers.blocking_send(Done { writes: Vec::new(), result: self.fares(), share: None, elsewhere });
+    }
+
+    /// How the store fares.
+    fn fares(&self) -> Result<(), StoreFault> {
+        self.failing.as_ref().map_or(Ok(()), |(fault, ..)| Err(fault.clone()))
     }
 
     /// Another daemon has the name: the numbers are no longer ours to give.
@@ -159,9 +184,8 @@ impl Writer<'_> {
         }
         tracing::info!(numbers = shares::count(&division.share), "the share of this node in the pools has changed");
         shared.lock().has_share = false;
-        let result = self.failing.as_ref().map_or(Ok(()), |(fault, ..)| Err(fault.clone()));
-        let share = Some(share(&division.share));
-        let _gone = self.answers.blocking_send(Done { writes: Vec::new(), result, share });
+        let (result, share) = (self.fares(), Some(share(&division.share)));
+        let _gone = self.answers.blocking_send(Done { writes: Vec::new(), result, share, elsewhere: None });
     }
 
     fn delete_records(&mut self, keep: Duration) {
@@ -214,6 +238,6 @@ impl Writer<'_> {
 
     /// When nobody listens any more, the daemon is on its way down; the rows are written all the same.
     fn answer(&self, writes: Vec<WriteId>, result: Result<(), StoreFault>) {
-        let _gone = self.answers.blocking_send(Done { writes, result, share: None });
+        let _gone = self.answers.blocking_send(Done { writes, result, share: None, elsewhere: None });
     }
 }

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use self::session::{Session, within};
-use super::Loaded;
 use super::batch::Batch;
 use super::fault::OpenFault;
 use super::lease_columns::signed;
 use super::shares::{self, Division, Range};
+use super::{Loaded, Neighbourhood};
 use crate::config::PostgresPlace;
 use crate::node::rows::{StoreFault, StoreSin};
 use crate::shell::clock::Stored;
@@ -47,6 +47,8 @@ pub(super) struct Postgres {
     epoch: i64,
     /// The place of the next record.
     next_record: i64,
+    /// From which transaction on the rows of other nodes are read next.
+    read_from: String,
 }
 
 impl Postgres {
@@ -70,7 +72,16 @@ impl Postgres {
         };
         let backend = session.backend();
         let (place, node) = (place.clone(), node.to_owned());
-        Ok(Self { place, node, runtime, session: Some(session), backend, epoch, next_record: 1 })
+        Ok(Self {
+            place,
+            node,
+            runtime,
+            session: Some(session),
+            backend,
+            epoch,
+            next_record: 1,
+            read_from: "0".to_owned(),
+        })
     }
 
     /// Everything the daemon needs at start.
@@ -130,14 +141,30 @@ impl Postgres {
 
     /// Divides the numbers of the pools among the nodes that run. `given_up`: the last offer, which the node does not use any more;
     /// what it has leased since then stays its own.
-    pub(super) fn divide(&mut self, pools: &[Vec<Range>], given_up: &[Range]) -> Result<Division, StoreFault> {
+    pub(super) fn divide(
+        &mut self,
+        pools: &[Vec<Range>],
+        given_up: &[Range],
+        addresses: &str,
+    ) -> Result<Division, StoreFault> {
         let Some(session) = self.session.take() else {
             return Err(StoreFault { sin: StoreSin::Away, detail: "the session is lost".to_owned() });
         };
-        let divided = session.divide(&self.node, self.epoch, pools, given_up);
+        let divided = session.divide((&self.node, self.epoch, addresses), pools, given_up);
         let (owned, offer) = within(&self.runtime, COMMIT, divided)?;
         self.session = Some(session);
         Ok(Division { share: shares::minus(&owned, &offer), offer })
+    }
+
+    /// What the other nodes have changed since the last time.
+    pub(super) fn elsewhere(&mut self) -> Result<Neighbourhood, StoreFault> {
+        let Some(session) = self.session.take() else {
+            return Err(StoreFault { sin: StoreSin::Away, detail: "the session is lost".to_owned() });
+        };
+        let limit = if self.read_from == "0" { LOAD } else { COMMIT };
+        let (read, next) = within(&self.runtime, limit, session.elsewhere(&self.node, &self.read_from))?;
+        (self.session, self.read_from) = (Some(session), next);
+        Ok(read)
     }
 
     /// `ended_before`: of the wall clock. Nothing is deleted while the session is lost.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio_postgres::Row as Columns;
 
+use crate::lease::Neighbour;
 use crate::node::rows::{StoreFault, StoreSin};
 use crate::shell::clock::{Reading, Stored};
-use crate::shell::store::Loaded;
 use crate::shell::store::batch::Batch;
 use crate::shell::store::lease_columns::{LeaseColumns, signed, unsigned};
 use crate::shell::store::shares::{self, Range};
+use crate::shell::store::{Elsewhere, Loaded};
 use crate::{admin, lease, registrar};
 
 /// What `sql::COMMIT` takes.
@@ -177,6 +178,21 @@ pub(super) fn ranges(from: &[Columns]) -> Result<BTreeMap<String, Vec<Range>>, t
         by_node.entry(row.try_get(2)?).or_default().push(range);
     }
     Ok(by_node.into_iter().map(|(node, ranges)| (node, shares::merged(ranges))).collect())
+}
+
+pub(super) fn neighbour(from: &Columns) -> Result<Neighbour, tokio_postgres::Error> {
+    let addresses: &str = from.try_get(1)?;
+    let addresses = addresses.split(' ').filter_map(|address| address.parse().ok()).collect();
+    Ok(Neighbour { name: from.try_get::<_, &str>(0)?.into(), addresses, is_running: from.try_get(2)? })
+}
+
+/// `None`: there is none, or it makes no sense, as its own node has said.
+pub(super) fn of_neighbour(from: &Columns) -> Result<Option<Elsewhere>, tokio_postgres::Error> {
+    if from.try_get::<_, Option<i64>>(0)?.is_none() {
+        return Ok(None);
+    }
+    let (node, wall_offset_ms): (&str, i64) = (from.try_get(16)?, from.try_get(17)?);
+    Ok(lease(from)?.ok().map(|row| Elsewhere { node: node.into(), wall_offset_ms, row }))
 }
 
 /// Adds what can be read, and says what cannot.

@@ -15,10 +15,10 @@ use crate::base::limits;
 use crate::config::PostgresPlace;
 use crate::node::rows::{StoreFault, StoreSin};
 use crate::shell::clock::Stored;
-use crate::shell::store::Loaded;
 use crate::shell::store::fault::of_postgres;
 use crate::shell::store::lease_columns::signed;
 use crate::shell::store::shares::{self, Plan, Range, Seen};
+use crate::shell::store::{Loaded, Neighbourhood};
 
 /// Between attempts to get the lock, after the former session of this daemon was ended.
 const UNLOCKED: Duration = Duration::from_millis(50);
@@ -103,6 +103,11 @@ impl Session {
         if version == 1 {
             let changed = self.client.batch_execute(&format!("BEGIN; {} COMMIT;", sql::FROM_VERSION_1)).await;
             changed.map_err(|error| of_postgres(&error))?;
+            version = 2;
+        }
+        if version == 2 {
+            let changed = self.client.batch_execute(&format!("BEGIN; {} COMMIT;", sql::FROM_VERSION_2)).await;
+            changed.map_err(|error| of_postgres(&error))?;
             version = sql::VERSION;
         }
         if version != sql::VERSION {
@@ -165,17 +170,16 @@ impl Session {
     }
 
     /// Divides the numbers of the pools anew, in one transaction. What was `given_up` is let go where it has no lease. Tells what
-    /// is this node's now, and what of it the node is to give up.
+    /// is this node's now, and what of it the node is to give up. `addresses`: where the node is.
     pub(super) async fn divide(
         &self,
-        node: &str,
-        epoch: i64,
+        (node, epoch, addresses): (&str, i64, &str),
         pools: &[Vec<Range>],
         given_up: &[Range],
     ) -> Result<(Vec<Range>, Vec<Range>), StoreFault> {
         self.client.batch_execute("BEGIN").await.map_err(|error| of_postgres(&error))?;
         self.value::<String>(sql::DIVIDE, &[&sql::OURS]).await?;
-        let seen = self.client.execute(sql::SEEN, &[&node, &epoch]).await;
+        let seen = self.client.execute(sql::SEEN, &[&node, &epoch, &addresses]).await;
         if seen.map_err(|error| of_postgres(&error))? != 1 {
             return Err(fenced(node));
         }
@@ -214,6 +218,20 @@ impl Session {
             self.client.execute(sql::PUT_SLICES, &[&node, &first, &last]).await?;
         }
         Ok((after, offer))
+    }
+
+    /// What the other nodes have changed since `since`, and from when on to ask the next time.
+    pub(super) async fn elsewhere(&self, node: &str, since: &str) -> Result<(Neighbourhood, String), StoreFault> {
+        let read = async {
+            let nodes = self.client.query(sql::NEIGHBOURS, &[&node]).await?;
+            let nodes = nodes.iter().map(rows::neighbour).collect::<Result<_, _>>()?;
+            let changed = self.client.query(sql::ELSEWHERE, &[&node, &since]).await?;
+            let next = changed.first().map_or(Ok(since.to_owned()), |row| row.try_get(18))?;
+            let rows =
+                changed.iter().filter_map(|row| rows::of_neighbour(row).transpose()).collect::<Result<_, _>>()?;
+            Ok((Neighbourhood { nodes, rows }, next))
+        };
+        read.await.map_err(|error| of_postgres(&error))
     }
 
     pub(super) fn backend(&self) -> i32 {

@@ -2,7 +2,7 @@
 //! clock. Each row is of one node, which alone writes it.
 
 /// The version of these tables, in `sosbridge.meta`.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// `"SOSB"`: what advisory locks of this program have in common.
 pub(super) const OURS: i64 = 0x534f_5342;
@@ -11,18 +11,20 @@ pub(super) const OURS: i64 = 0x534f_5342;
 pub(super) const SCHEMA: &str = r#"
 CREATE SCHEMA IF NOT EXISTS sosbridge;
 CREATE TABLE sosbridge.meta (id INT PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL);
-INSERT INTO sosbridge.meta VALUES (1, 2);
+INSERT INTO sosbridge.meta VALUES (1, 3);
 CREATE TABLE sosbridge.nodes (
   node TEXT PRIMARY KEY, epoch BIGINT NOT NULL, node_ms BIGINT, wall_ms BIGINT, boot_id TEXT, boottime_ms BIGINT,
-  seen TIMESTAMPTZ
+  seen TIMESTAMPTZ, addresses TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE sosbridge.slices (first BIGINT PRIMARY KEY, last BIGINT NOT NULL CHECK (last >= first), node TEXT NOT NULL);
 CREATE TABLE sosbridge.leases (
   node TEXT NOT NULL, number BIGINT NOT NULL, state TEXT NOT NULL, kind TEXT NOT NULL, resource TEXT NOT NULL,
   country TEXT NOT NULL, "user" TEXT NOT NULL, device TEXT NOT NULL, contact TEXT NOT NULL, protocol TEXT NOT NULL,
   listener INT NOT NULL, remote TEXT NOT NULL, dialled_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, calls BIGINT NOT NULL,
-  test BOOLEAN NOT NULL, push TEXT NOT NULL, PRIMARY KEY (node, number)
+  test BOOLEAN NOT NULL, push TEXT NOT NULL,
+  changed XID8 NOT NULL DEFAULT pg_current_xact_id(), PRIMARY KEY (node, number)
 );
+CREATE INDEX ON sosbridge.leases (changed);
 CREATE TABLE sosbridge.bindings (
   node TEXT NOT NULL, "user" TEXT NOT NULL, slot INT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (node, "user", slot)
 );
@@ -46,6 +48,14 @@ pub(super) const FROM_VERSION_1: &str = "
 ALTER TABLE sosbridge.nodes ADD COLUMN seen TIMESTAMPTZ;
 CREATE TABLE sosbridge.slices (first BIGINT PRIMARY KEY, last BIGINT NOT NULL CHECK (last >= first), node TEXT NOT NULL);
 UPDATE sosbridge.meta SET version = 2;
+";
+
+/// From version 2 to 3: each node reads what the others hold.
+pub(super) const FROM_VERSION_2: &str = "
+ALTER TABLE sosbridge.nodes ADD COLUMN addresses TEXT NOT NULL DEFAULT '';
+ALTER TABLE sosbridge.leases ADD COLUMN changed XID8 NOT NULL DEFAULT pg_current_xact_id();
+CREATE INDEX ON sosbridge.leases (changed);
+UPDATE sosbridge.meta SET version = 3;
 ";
 
 /// What a session is set to, where the server knows it: what was committed is on the disk of the server, at least, and a daemon
@@ -89,7 +99,8 @@ put_leases AS (
   ON CONFLICT (node, number) DO UPDATE SET state = EXCLUDED.state, kind = EXCLUDED.kind, resource = EXCLUDED.resource,
     country = EXCLUDED.country, "user" = EXCLUDED."user", device = EXCLUDED.device, contact = EXCLUDED.contact,
     protocol = EXCLUDED.protocol, listener = EXCLUDED.listener, remote = EXCLUDED.remote, dialled_at = EXCLUDED.dialled_at,
-    expires_at = EXCLUDED.expires_at, calls = EXCLUDED.calls, test = EXCLUDED.test, push = EXCLUDED.push
+    expires_at = EXCLUDED.expires_at, calls = EXCLUDED.calls, test = EXCLUDED.test, push = EXCLUDED.push,
+    changed = pg_current_xact_id()
 ),
 forget_leases AS (
   DELETE FROM sosbridge.leases USING fence, json_to_recordset(fence.rows -> 'forget') AS old (number BIGINT)
@@ -139,10 +150,26 @@ DELETE FROM sosbridge.records WHERE node = $1 AND ended_at < $2
 /// One node after the other divides numbers. Until the end of the transaction.
 pub(super) const DIVIDE: &str = "SELECT pg_advisory_xact_lock($1::bigint + 1)::text";
 /// A sign of life of the run; none is counted when it is not the last one.
-pub(super) const SEEN: &str = "UPDATE sosbridge.nodes SET seen = clock_timestamp() WHERE node = $1 AND epoch = $2";
+pub(super) const SEEN: &str =
+    "UPDATE sosbridge.nodes SET seen = clock_timestamp(), addresses = $3 WHERE node = $1 AND epoch = $2";
 /// The nodes that run, by the clock of the database.
 pub(super) const LIVE: &str = "
 SELECT node FROM sosbridge.nodes WHERE seen > clock_timestamp() - INTERVAL '10 seconds' ORDER BY node";
+/// The other nodes, and whether they run.
+pub(super) const NEIGHBOURS: &str = "
+SELECT node, addresses, coalesce(seen > clock_timestamp() - INTERVAL '10 seconds', false) FROM sosbridge.nodes
+  WHERE node <> $1 ORDER BY node";
+/// What other nodes have changed since $2, and from when on to ask the next time: the oldest transaction that may still change
+/// something. With what to add to times of each for the wall clock. From the beginning: without what is free.
+pub(super) const ELSEWHERE: &str = r#"
+SELECT l.number, l.state, l.kind, l.resource, l.country, l."user", l.device, l.contact, l.protocol, l.listener, l.remote,
+  l.dialled_at, l.expires_at, l.calls, l.test, l.push, l.node, l.wall_offset, next.at
+FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS at) AS next
+LEFT JOIN (
+  SELECT leases.*, coalesce(nodes.wall_ms - nodes.node_ms, 0) AS wall_offset
+  FROM sosbridge.leases LEFT JOIN sosbridge.nodes USING (node)
+  WHERE node <> $1 AND changed >= $2::text::xid8 AND ($2 <> '0' OR state <> 'free')
+) AS l ON true"#;
 pub(super) const SLICES: &str = "SELECT first, last, node FROM sosbridge.slices ORDER BY first";
 pub(super) const USED: &str = "SELECT number, number, node FROM sosbridge.leases WHERE state <> 'free' ORDER BY number";
 pub(super) const FORGET_SLICES: &str = "DELETE FROM sosbridge.slices WHERE node = $1";
