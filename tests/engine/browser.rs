@@ -1,6 +1,29 @@
 //! A browser that is told of more than one session of rtpengine.
 
-use crate::world::{World, alice, backup, description, psap};
+use sosbridge::media::ng::Value;
+
+use crate::transfer::{dismissed, referred};
+use crate::world::{Dialog, World, alice, backup, description, psap};
+
+fn web(version: u32, setup: &str) -> String {
+    let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
+    description("alice", version, &["m=audio 50000 UDP/TLS/RTP/SAVPF 0", &fingerprint, &format!("a=setup:{setup}")])
+}
+
+/// Who has offered and answered in the session of rtpengine that was opened last, as it was told.
+fn told(world: &World) -> Vec<String> {
+    let said = |(_, bytes): &(_, bytes::Bytes)| {
+        let at = bytes.iter().position(|byte| *byte == b' ')? + 1;
+        let command = Value::read(&bytes[at..]).ok()?;
+        let field = |key| Some(std::str::from_utf8(command.get(key)?.text()?).unwrap().to_owned());
+        let kind = field("command").filter(|kind| matches!(kind.as_str(), "offer" | "answer"))?;
+        let tags = [field("from-tag"), field("to-tag")].into_iter().flatten();
+        Some((field("call-id")?, [kind].into_iter().chain(tags).collect::<Vec<_>>().join(" ")))
+    };
+    let all: Vec<(String, String)> = world.asked_ng.iter().filter_map(said).collect();
+    let last = all.last().map(|(call, _)| call.clone()).unwrap_or_default();
+    all.into_iter().filter(|(call, _)| *call == last).map(|(_, text)| text).collect()
+}
 
 /// How rtpengine was to tell of its certificate, offer and answer alike.
 fn hashes(world: &World) -> Vec<String> {
@@ -13,9 +36,7 @@ fn hashes(world: &World) -> Vec<String> {
 #[test]
 fn another_session_has_another_fingerprint_and_keeps_it() {
     let mut world = World::with_alice();
-    let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
-    let web = |version: u32| description("alice", version, &["m=audio 50000 UDP/TLS/RTP/SAVPF 0", &fingerprint]);
-    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1));
+    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
     world.send(&alice(), &invite);
     let first = world.take(&psap(), "INVITE");
     world.send(&psap(), &psap().reply(&first, 183).sdp(&psap().offer()));
@@ -27,11 +48,47 @@ fn another_session_has_another_fingerprint_and_keeps_it() {
     let resumed = description("backup", 2, &["m=audio 6002 RTP/AVP 0"]);
     world.send(&backup(), &call.trunk.request("INVITE").sdp(&resumed));
     let offered = world.take(&alice(), "INVITE");
-    world.send(&alice(), &alice().reply(&offered, 200).sdp(&web(2)));
+    world.send(&alice(), &alice().reply(&offered, 200).sdp(&web(2, "active")));
     world.take(&backup(), "200");
     let ack = call.trunk.request("ACK");
     world.send(&backup(), &ack);
     assert_eq!(hashes(&world), ["sha-256", "sha-384", "sha-384"]);
     world.wire.clear();
     world.hang_up(&mut call);
+}
+
+/// RFC 5589 §6. What a browser is offered was an offer to rtpengine, and what it answers is an answer: it begins ICE anew, and
+/// rtpengine would begin anew again for an offer of that.
+#[test]
+fn a_browser_is_transferred_by_offer_and_answer() {
+    let mut world = World::with_alice();
+    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+    world.send(&alice(), &invite);
+    world.take(&alice(), "100");
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+    let invited = referred(&mut world, &mut call, "<sip:desk@203.0.113.81:5080>", &backup());
+    assert_eq!(told(&world), ["offer hub"]);
+    let early = backup().reply(&invited, 183).sdp(&backup().offer());
+    world.send(&backup(), &early);
+    world.take(&psap(), "NOTIFY");
+    let answer = backup().reply(&invited, 200).sdp(&backup().offer());
+    world.send(&backup(), &answer);
+    world.take(&backup(), "ACK");
+    let offered = world.take(&alice(), "INVITE");
+    assert_eq!(told(&world), ["offer hub", "offer spoke hub"]);
+    world.send(&alice(), &alice().reply(&offered, 200).sdp(&web(2, "active")));
+    world.take(&alice(), "ACK");
+    assert_eq!(told(&world), ["offer hub", "offer spoke hub", "answer spoke hub"]);
+    let mut center = Dialog::callee(backup(), &invited, &answer);
+    // It was called with what the browser had said before.
+    let again = world.take(&backup(), "INVITE");
+    world.send(&backup(), &backup().reply(&again, 200).sdp(&backup().offer()));
+    world.take(&backup(), "ACK");
+    assert_eq!(told(&world)[3..], ["offer spoke hub"]);
+    dismissed(&mut world, &psap());
+    assert_eq!(world.ask(&backup(), &center.request("BYE")).code(), 200);
+    let bye = world.take(&alice(), "BYE");
+    world.send(&alice(), &alice().reply(&bye, 200));
+    world.over();
 }

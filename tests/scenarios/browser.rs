@@ -18,14 +18,21 @@ use crate::story;
 use crate::test_line::{numbers, recognise};
 use crate::vars::Vars;
 
+/// What call centers play, in Hz.
+const TONES: [u16; 2] = [800, 1200];
+
 /// The message of the test line takes half a minute.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Play = fn() -> Outcome<()>;
 
 /// Name and play of every trial.
-pub fn all() -> [(&'static str, Play); 2] {
-    [("browser::hears-its-number", hears_its_number), ("browser::hears-the-second-trunk", hears_the_second_trunk)]
+pub fn all() -> [(&'static str, Play); 3] {
+    [
+        ("browser::hears-its-number", hears_its_number),
+        ("browser::hears-the-second-trunk", hears_the_second_trunk),
+        ("browser::is-transferred", is_transferred),
+    ]
 }
 
 struct Scene {
@@ -82,12 +89,19 @@ impl Scene {
         Ok(Self { vars, browser, daemon, _rtpengine: rtpengine })
     }
 
+    /// A phone that answers where a trunk leads to, and plays one of [`TONES`].
+    fn center(&self, user: &'static str, trunk: &str, tone: u16, folder: &Path) -> Outcome<Party> {
+        let server = self.vars.address("sosbridge")?;
+        let identity = identity(user, ("udp", server), self.vars.address(trunk)?, folder)?;
+        Party::start(Make::Pjsip, &Identity { tone, ..identity }, folder)
+    }
+
     /// Each hears the other.
-    fn talk(&mut self, center: &mut Party) -> Outcome<()> {
+    fn talk(&mut self, center: &mut Party, tone: u16) -> Outcome<()> {
         let heard = self.browser.heard()?;
         let peak = heard.get("peak").and_then(Value::as_f64).unwrap_or_default();
-        if !(760.0..840.0).contains(&peak) {
-            return Err(format!("the browser hears {peak} Hz, and 800 Hz are played"));
+        if (peak - f64::from(tone)).abs() > 40.0 {
+            return Err(format!("the browser hears {peak} Hz, and {tone} Hz are played"));
         }
         center.hears()
     }
@@ -108,6 +122,7 @@ fn identity(
         registers: transport == "wss",
         own,
         media: ports::media().start,
+        tone: TONES[0],
         ca: folder.join("ca.pem"),
         cert: folder.join("trunk.pem"),
         server_key,
@@ -138,16 +153,39 @@ fn hears_the_second_trunk() -> Outcome<()> {
     story::in_scratch("browser-second-trunk", |folder| {
         let mut scene = Scene::open(folder)?;
         let first = UdpSocket::bind(scene.vars.address("psap")?).map_err(|error| error.to_string())?;
-        let server = scene.vars.address("sosbridge")?;
-        let center = identity("911", ("udp", server), scene.vars.address("second")?, folder)?;
-        let mut center = Party::start(Make::Pjsip, &center, folder)?;
+        let mut center = scene.center("911", "second", TONES[0], folder)?;
         scene.browser.act("dial sip:911@example.com")?;
         gives_up(&first).map_err(|error| error.to_string())?;
         center.wait(&json!({"event": "incoming"}))?;
         scene.browser.wait(&json!({"event": "answered"}))?;
-        scene.talk(&mut center)?;
+        scene.talk(&mut center, TONES[0])?;
         scene.browser.act("hang up")?;
         center.wait(&json!({"event": "ended"}))?;
+        scene.daemon.stop()
+    })
+}
+
+/// SPEC §5: the call center hands the browser on to the PSAP, and then the two of them hear each other.
+fn is_transferred() -> Outcome<()> {
+    story::in_scratch("browser-transferred", |folder| {
+        let mut scene = Scene::open(folder)?;
+        let mut agent = scene.center("911", "psap", TONES[0], folder)?;
+        let mut psap = scene.center("desk", "second", TONES[1], folder)?;
+        scene.browser.act("dial sip:911@example.com")?;
+        agent.wait(&json!({"event": "incoming"}))?;
+        scene.browser.wait(&json!({"event": "answered"}))?;
+        scene.talk(&mut agent, TONES[0])?;
+        agent.act(&scene.vars.fill("transfer sip:desk@{second}")?)?;
+        psap.wait(&json!({"event": "incoming"}))?;
+        agent.wait(&json!({"event": "ended"}))?;
+        scene.talk(&mut psap, TONES[1])?;
+        psap.act("hold")?;
+        scene.browser.wait_media("held")?;
+        psap.act("resume")?;
+        scene.browser.wait_media("active")?;
+        scene.talk(&mut psap, TONES[1])?;
+        scene.browser.act("hang up")?;
+        psap.wait(&json!({"event": "ended"}))?;
         scene.daemon.stop()
     })
 }

@@ -19,6 +19,9 @@ use crate::rtpengine::Rtpengine;
 use crate::story;
 use crate::vars::Vars;
 
+/// What a phone of PJSIP plays, in Hz.
+pub const TONE: u16 = 800;
+
 /// Where the phone is registered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Home {
@@ -148,6 +151,7 @@ impl Scene {
                 registers,
                 own,
                 media: ports::media().start,
+                tone: TONE,
                 ca: folder.join("ca.pem"),
                 cert: folder.join("trunk.pem"),
                 server_key: read.map_err(|error| error.to_string())?,
@@ -220,8 +224,8 @@ impl Scene {
             // The tone of the call center, as the page measures it.
             let heard = self.phone.heard()?;
             let peak = heard.get("peak").and_then(serde_json::Value::as_f64).unwrap_or_default();
-            if !(760.0..840.0).contains(&peak) {
-                return Err(format!("the browser hears {peak} Hz, and 800 Hz are played"));
+            if (peak - f64::from(TONE)).abs() > 40.0 {
+                return Err(format!("the browser hears {peak} Hz, and {TONE} Hz are played"));
             }
         } else {
             self.phone.hears()?;

@@ -38,6 +38,8 @@ pub struct Identity {
     /// Where its own SIP listens, and the first port of its RTP. Browsers have neither.
     pub own: SocketAddr,
     pub media: u16,
+    /// What PJSIP plays, in Hz.
+    pub tone: u16,
     /// Whom it trusts, and who it is: certificate and key in one file.
     pub ca: PathBuf,
     pub cert: PathBuf,
@@ -88,11 +90,11 @@ impl Party {
         Ok(party)
     }
 
-    /// `dial` with a URI, `hold`, `resume`, `hang up`.
+    /// `dial` or `transfer` with a URI, `hold`, `resume`, `hang up`.
     pub fn act(&mut self, what: &str) -> Outcome<()> {
-        match what.strip_prefix("dial ") {
-            Some(uri) => self.say(&json!({"do": "dial", "uri": uri})),
-            None => self.say(&json!({"do": what})),
+        match what.split_once(' ') {
+            Some((act @ ("dial" | "transfer"), uri)) => self.say(&json!({"do": act, "uri": uri})),
+            _ => self.say(&json!({"do": what})),
         }
     }
 

@@ -197,6 +197,7 @@ fn of_center(folder: &Path, own: SocketAddr, vars: &Vars) -> Outcome<party::Iden
         registers: false,
         own,
         media: ports::media().start,
+        tone: crate::parties::TONE,
         ca: folder.join("ca.pem"),
         cert: folder.join("trunk.pem"),
         server_key: String::new(),

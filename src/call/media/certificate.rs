@@ -85,7 +85,7 @@ impl Calls {
         for (at, hash) in HASHES.into_iter().skip(1).enumerate() {
             let name = format_compact!("sosbridge-{:016x}-{hash}", parts.context.rng.u64());
             let told = Told { description: NOBODY, profile: Profile::Browser, is_ipv4: true, hash };
-            let command = Command::Offer { call: &name, from: tag(true), told };
+            let command = Command::Offer { call: &name, from: tag(true), to: None, told };
             let ask = engine.client.ask(parts.context.now, parts.context.rng, Some(instance), &command);
             if let Some(ask) = ask {
                 engine.asks.insert(ask, Purpose::Certificate { name, usual: usual.clone(), at });

@@ -72,6 +72,7 @@ pub(super) struct Session {
 
 pub(super) struct Known {
     pub(super) by_hub: bool,
+    pub(super) is_offer: bool,
     pub(super) original: Bytes,
     pub(super) text: Bytes,
 }
@@ -181,6 +182,8 @@ pub(super) struct Crossing {
     pub to: LegId,
     pub original: Bytes,
     pub asked: Bytes,
+    /// Whatever it was to who said it, `to` is offered it.
+    pub is_offered: bool,
 }
 
 impl Engine {
@@ -259,10 +262,13 @@ impl Engine {
 
     /// What `description` of the peer of `from` has become for that of `to`.
     pub(super) fn rewritten(&self, from: LegId, to: LegId, description: &[u8]) -> Option<Bytes> {
+        self.known(from, to, description).map(|known| known.text.clone())
+    }
+
+    pub(super) fn known(&self, from: LegId, to: LegId, description: &[u8]) -> Option<&Known> {
         let (_, session) = self.session(from, to)?;
         let by_hub = session.hub == from;
-        let known = session.known.iter().find(|known| known.by_hub == by_hub && known.original == description)?;
-        Some(known.text.clone())
+        session.known.iter().find(|known| known.by_hub == by_hub && known.original == description)
     }
 }
 
@@ -272,12 +278,13 @@ impl Session {
     }
 
     pub(super) fn learn(&mut self, by_hub: bool, original: Bytes, text: Bytes) {
+        let is_offer = self.offered_by_hub == by_hub;
         if let Some(counts) = self.counts.get_mut(usize::from(!by_hub)) {
             Count::describe(counts, &original);
         }
         self.known.retain(|known| known.by_hub != by_hub || known.original != original);
         self.known.truncate(KNOWN - 1);
-        self.known.push_front(Known { by_hub, original, text });
+        self.known.push_front(Known { by_hub, is_offer, original, text });
     }
 }
 
@@ -468,6 +475,7 @@ impl Calls {
         let command = Command::Offer {
             call: &name,
             from: tag(true),
+            to: None,
             told: Told { description: &asked, profile: wants, is_ipv4: opening.is_ipv4, hash: HASHES[0] },
         };
         let Some(ask) = engine.client.ask(parts.context.now, parts.context.rng, None, &command) else {
@@ -492,7 +500,7 @@ impl Calls {
 
     /// Asks for a description on its way; `None`: it goes without.
     pub(super) fn ask_crossing(&mut self, parts: &mut Parts<'_>, id: CallId, crossing: Crossing) -> Option<AskId> {
-        let Crossing { from, to, original, asked } = crossing;
+        let Crossing { from, to, original, asked, is_offered } = crossing;
         let leg = parts.ua.leg(to)?;
         let (awaits, profile) = (leg.exchange() == Exchange::OfferReceived, profile_of(leg));
         let is_ipv4 = leg.flow().remote.ip().to_canonical().is_ipv4();
@@ -501,7 +509,8 @@ impl Calls {
         let known = engine.session(from, to).map(|(id, session)| {
             let by_hub = session.hub == from;
             // An offer that was refused may be open there still.
-            (id, by_hub, !is_offer && session.offered_by_hub != by_hub && (awaits || !session.is_answered))
+            let is_due = session.offered_by_hub != by_hub && (awaits || !session.is_answered);
+            (id, by_hub, !is_offer && !is_offered && is_due)
         });
         let (session, by_hub, is_answer) = match known {
             // The offer went another way.
@@ -523,7 +532,9 @@ impl Calls {
             let (from, to) = (tag(!by_hub), tag(by_hub));
             Command::Answer { call: &name, from, to, told }
         } else {
-            Command::Offer { call: &name, from: tag(by_hub), told }
+            // The first one was the hub's.
+            let to = (!by_hub).then(|| tag(true));
+            Command::Offer { call: &name, from: tag(by_hub), to, told }
         };
         let ask = engine.client.ask(parts.context.now, parts.context.rng, state.instance, &command);
         match is_answer {

@@ -94,7 +94,7 @@ impl Calls {
         state.is_answered = false;
         let (name, from) = (state.name.clone(), tag(true));
         let told = Told { description, profile: Profile::Plain, is_ipv4, hash: HASHES[0] };
-        let command = Command::Offer { call: &name, from, told };
+        let command = Command::Offer { call: &name, from, to: None, told };
         let ask = engine.client.ask(parts.context.now, parts.context.rng, state.instance, &command);
         let Some(ask) = ask else {
             self.not_spoken(parts, session, leg, description);

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::engine::{Crossing, Parked};
+use super::engine::{Crossing, Known, Parked, profile_of};
 use crate::base::limits;
 use crate::call::rewrite::Secrets;
 use crate::call::transfer::{Step, Transfer};
 use crate::call::{Call, Calls, Parts};
 use crate::config::MediaMode;
-use crate::media::ng::AskId;
+use crate::media::ng::{AskId, Profile};
 use crate::sip::{Message, Method, sdp};
 use crate::ua::{CallId, Event, LegId};
 
@@ -83,7 +83,8 @@ impl Calls {
         }
     }
 
-    /// Asks for what a leg says that is about to be offered to another; `None`: nothing to wait for.
+    /// Asks for what a leg says that is about to be offered to another; `None`: nothing to wait for. What rtpengine has made of
+    /// an answer is no offer: a browser answers it with new credentials of ICE, and is taken for one that restarts it.
     pub(in crate::call) fn ask_ahead(
         &mut self,
         parts: &mut Parts<'_>,
@@ -92,7 +93,10 @@ impl Calls {
         to: LegId,
         description: &[u8],
     ) -> Option<AskId> {
-        if !self.is_engines(parts, from, to) || self.media.engine.rewritten(from, to, description).is_some() {
+        let known = self.media.engine.known(from, to, description);
+        let told = parts.ua.leg(to)?;
+        let will_do = |known: &Known| known.is_offer || profile_of(told) == Profile::Plain || told.holds(&known.text);
+        if !self.is_engines(parts, from, to) || known.is_some_and(will_do) {
             return None;
         }
         let description = Some(description).filter(|description| sdp::Sdp::new(description).well_formed())?;
@@ -104,7 +108,7 @@ impl Calls {
         });
         let original = Bytes::copy_from_slice(description);
         let asked = bare.flatten().map_or_else(|| original.clone(), Bytes::from);
-        self.ask_crossing(parts, id, Crossing { from, to, original, asked })
+        self.ask_crossing(parts, id, Crossing { from, to, original, asked, is_offered: true })
     }
 
     /// What rtpengine is asked for a call on our own account.
@@ -139,7 +143,9 @@ impl Calls {
         });
         let original = Bytes::copy_from_slice(description);
         let asked = bare.flatten().map_or_else(|| original.clone(), Bytes::from);
-        Some(Crossing { from, to, original, asked })
+        // In a call that is up, what a transfer's target answers is offered.
+        let is_offered = matches!(event, Event::Answered { .. }) && call.callee.is_some();
+        Some(Crossing { from, to, original, asked, is_offered })
     }
 
     /// Whom a message of a leg is for.
@@ -152,6 +158,8 @@ impl Calls {
         event: &'m Event,
     ) -> Option<(LegId, &'m Message)> {
         match event {
+            // Nobody hears of a transfer's target before it has answered.
+            Event::Progress { .. } if call.callee.is_some() => None,
             Event::Progress { message, described: true, .. } | Event::Answered { message } => {
                 let hub = call.hub();
                 let is_told = call.callee.is_none() && parts.ua.leg(hub)?.is_negotiated();

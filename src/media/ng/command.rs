@@ -27,10 +27,25 @@ pub enum Profile {
 /// One command. `call` is unique to a pair of legs; `from` and `to` are its two sides, and `from` is who made the offer.
 #[derive(Clone, Debug)]
 pub enum Command<'a> {
-    Offer { call: &'a str, from: &'a str, told: Told<'a> },
-    Answer { call: &'a str, from: &'a str, to: &'a str, told: Told<'a> },
-    Delete { call: &'a str },
-    Query { call: &'a str },
+    /// `to`: who made the offer before, and made none since.
+    Offer {
+        call: &'a str,
+        from: &'a str,
+        to: Option<&'a str>,
+        told: Told<'a>,
+    },
+    Answer {
+        call: &'a str,
+        from: &'a str,
+        to: &'a str,
+        told: Told<'a>,
+    },
+    Delete {
+        call: &'a str,
+    },
+    Query {
+        call: &'a str,
+    },
     Ping,
 }
 
@@ -63,8 +78,9 @@ impl Command<'_> {
             Self::Ping => vec![text("command", "ping")],
             Self::Delete { call } => vec![text("command", "delete"), text("call-id", call), delete_at_once()],
             Self::Query { call } => vec![text("command", "query"), text("call-id", call)],
-            Self::Offer { call, from, told } => {
+            Self::Offer { call, from, to, told } => {
                 let mut rows = vec![text("command", "offer"), text("call-id", call), text("from-tag", from)];
+                rows.extend(to.map(|to| text("to-tag", to)));
                 rows.extend(common(told));
                 rows.extend(offered(told.profile));
                 rows

@@ -90,7 +90,7 @@ class Phone:
             self.endpoint.codecSetPriority(codec.codecId, 255 if codec.codecId.startswith("PCMU/8000") else 0)
         self.tone = pj.ToneGenerator()
         self.tone.createToneGenerator()
-        self.tone.play(self.tones(), True)
+        self.tone.play(self.tones(who["tone"]), True)
         self.account = Account(self)
         self.account.create(self.account_of(who, transport))
         tell("ready")
@@ -108,9 +108,9 @@ class Phone:
         return config
 
     @staticmethod
-    def tones():
+    def tones(frequency):
         tone = pj.ToneDesc()
-        tone.freq1, tone.on_msec, tone.off_msec = 800, 1000, 0
+        tone.freq1, tone.on_msec, tone.off_msec = frequency, 1000, 0
         tones = pj.ToneDescVector()
         tones.append(tone)
         return tones
@@ -137,6 +137,8 @@ class Phone:
             self.call.makeCall(command["uri"], pj.CallOpParam(True))
         elif do in ("hold", "resume"):
             self.change = do
+        elif do == "transfer":
+            self.call.xfer(command["uri"], pj.CallOpParam(True))
         elif do == "hang up":
             self.call.hangup(pj.CallOpParam(True))
         elif do == "listen":
