@@ -18,6 +18,8 @@ pub(super) struct Alignment {
     told: Option<LegId>,
     client: Option<ClientId>,
     rounds: u8,
+    /// The other one may have another description too, whatever becomes of this one.
+    both: bool,
     /// rtpengine was asked what to offer; `true` until it has answered.
     asked: Option<(AskId, bool)>,
 }
@@ -28,11 +30,12 @@ impl Alignment {
         *self = Self { told: Some(told), ..Self::default() };
     }
 
-    /// The same, unless somebody else is to be told already: the other one has his turn after that.
-    pub fn expect_too(&mut self, told: LegId) {
+    /// The same, and the other one has his turn after that; or before, where he is to be told already.
+    pub fn expect_both(&mut self, told: LegId) {
         if self.told.is_none() {
             self.expect(told);
         }
+        self.both = true;
     }
 
     /// What rtpengine is asked.
@@ -56,7 +59,7 @@ impl Calls {
 
     /// Offers a leg what the other one says, if it does not have it; later, while something else is under way there.
     pub(super) fn align(&mut self, parts: &mut Parts<'_>, id: CallId) {
-        let Some(Alignment { told: Some(told), client: None, rounds, asked }) =
+        let Some(Alignment { told: Some(told), client: None, rounds, asked, .. }) =
             self.calls.get(id).map(|call| &call.alignment)
         else {
             return;
@@ -70,7 +73,7 @@ impl Calls {
         let edit = |description: &[u8]| edits.edit(description);
         let edited = edit(&description);
         if parts.ua.leg(told).is_some_and(|leg| leg.holds(edited.as_deref().unwrap_or(&description))) {
-            return self.settled(id);
+            return self.held(parts, id, told);
         }
         let may_update = parts.ua.may_update(told);
         if !may_update && !parts.ua.may_reinvite(told) {
@@ -82,7 +85,8 @@ impl Calls {
             false => parts.ua.reinvite(&mut parts.context, told, content.as_ref()),
         };
         if let Some(call) = self.calls.get_mut(id) {
-            call.alignment = Alignment { told: Some(told), client, rounds: rounds + 1, asked };
+            let both = call.alignment.both;
+            call.alignment = Alignment { told: Some(told), client, rounds: rounds + 1, both, asked };
         }
     }
 
@@ -136,6 +140,18 @@ impl Calls {
     fn align_later(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
         let wait = parts.ua.glare_wait(parts.context.rng, leg);
         self.wake(parts.context.now + wait, id, Alarm::Align);
+    }
+
+    /// `told` has it already.
+    fn held(&mut self, parts: &mut Parts<'_>, id: CallId, told: LegId) {
+        let other = self.other(id, told);
+        match self.calls.get_mut(id).map(|call| &mut call.alignment).filter(|alignment| alignment.both) {
+            Some(alignment) => {
+                (alignment.told, alignment.asked, alignment.both) = (other, None, false);
+                self.align(parts, id);
+            }
+            None => self.settled(id),
+        }
     }
 
     fn settled(&mut self, id: CallId) {

@@ -3,11 +3,14 @@
 use sosbridge::media::ng::Value;
 
 use crate::transfer::{dismissed, referred};
-use crate::world::{Dialog, World, alice, backup, description, psap};
+use crate::world::engine::Engine;
+use crate::world::{Dialog, Msg, World, alice, backup, description, psap};
 
 fn web(version: u32, setup: &str) -> String {
     let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
-    description("alice", version, &["m=audio 50000 UDP/TLS/RTP/SAVPF 0", &fingerprint, &format!("a=setup:{setup}")])
+    let lines = ["m=audio 50000 UDP/TLS/RTP/SAVPF 0", &fingerprint, &format!("a=setup:{setup}")];
+    let name = format!("a=ice-ufrag:v{version}");
+    description("alice", version, &[&lines[..], &[&name]].concat())
 }
 
 /// Who has offered and answered in the session of rtpengine that was opened last, as it was told.
@@ -23,6 +26,11 @@ fn told(world: &World) -> Vec<String> {
     let all: Vec<(String, String)> = world.asked_ng.iter().filter_map(said).collect();
     let last = all.last().map(|(call, _)| call.clone()).unwrap_or_default();
     all.into_iter().filter(|(call, _)| *call == last).map(|(_, text)| text).collect()
+}
+
+/// By which name rtpengine speaks ICE with a browser.
+fn ice(message: &Msg) -> String {
+    message.body.split("a=ice-ufrag:").nth(1).unwrap().lines().next().unwrap().to_owned()
 }
 
 /// How rtpengine was to tell of its certificate, offer and answer alike.
@@ -91,4 +99,29 @@ fn a_browser_is_transferred_by_offer_and_answer() {
     let bye = world.take(&alice(), "BYE");
     world.send(&alice(), &alice().reply(&bye, 200));
     world.over();
+}
+
+/// What an rtpengine that has begun anew tells one party may be what it was told before, and still the other is told.
+#[test]
+fn a_browser_hears_of_an_rtpengine_that_has_begun_anew() {
+    let mut world = World::with_alice();
+    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+    world.send(&alice(), &invite);
+    world.take(&alice(), "100");
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+    let was = ice(&call.ok);
+    *world.engine.as_ref().unwrap().borrow_mut() = Engine::default();
+    world.run(5000);
+    world.none(&psap(), "INVITE");
+    let offered = world.take(&alice(), "INVITE");
+    assert_ne!(ice(&offered), was);
+    world.send(&alice(), &alice().reply(&offered, 200).sdp(&web(2, "active")));
+    world.take(&alice(), "ACK");
+    let offered = world.take(&psap(), "INVITE");
+    world.send(&psap(), &psap().reply(&offered, 200).sdp(&psap().offer()));
+    world.take(&psap(), "ACK");
+    world.run(10_000);
+    world.silent();
+    world.hang_up(&mut call);
 }

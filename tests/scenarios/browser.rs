@@ -27,11 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Play = fn() -> Outcome<()>;
 
 /// Name and play of every trial.
-pub fn all() -> [(&'static str, Play); 3] {
+pub fn all() -> [(&'static str, Play); 4] {
     [
         ("browser::hears-its-number", hears_its_number),
         ("browser::hears-the-second-trunk", hears_the_second_trunk),
         ("browser::is-transferred", is_transferred),
+        ("browser::outlives-rtpengine", outlives_rtpengine),
     ]
 }
 
@@ -39,7 +40,7 @@ struct Scene {
     vars: Vars,
     browser: Party,
     daemon: Daemon,
-    _rtpengine: Rtpengine,
+    rtpengine: Rtpengine,
 }
 
 impl Scene {
@@ -86,7 +87,7 @@ impl Scene {
         let daemon = Daemon::serve(folder, &story::config(&changes)?, &vars)?;
         let alice = identity("alice", ("wss", vars.address("wss")?), ports::free(ports::PHONE)?, folder)?;
         let browser = Party::start(Make::Jssip, &alice, folder)?;
-        Ok(Self { vars, browser, daemon, _rtpengine: rtpengine })
+        Ok(Self { vars, browser, daemon, rtpengine })
     }
 
     /// A phone that answers where a trunk leads to, and plays one of [`TONES`].
@@ -211,4 +212,28 @@ fn gives_up(socket: &UdpSocket) -> std::io::Result<()> {
     let refusal = format!("SIP/2.0 503 Service Unavailable\r\n{lines}Content-Length: 0\r\n\r\n");
     socket.send_to(refusal.as_bytes(), from)?;
     Ok(())
+}
+
+/// rtpengine is killed in the middle of a call and begins anew: browser and call center hear each other again, and after a hold.
+fn outlives_rtpengine() -> Outcome<()> {
+    story::in_scratch("browser-outlives", |folder| {
+        let mut scene = Scene::open(folder)?;
+        let mut center = scene.center("911", "psap", TONES[0], folder)?;
+        scene.browser.act("dial sip:911@example.com")?;
+        center.wait(&json!({"event": "incoming"}))?;
+        scene.browser.wait(&json!({"event": "answered"}))?;
+        scene.talk(&mut center, TONES[0])?;
+        scene.rtpengine.restart(folder)?;
+        scene.browser.wait(&json!({"event": "offered"}))?;
+        scene.talk(&mut center, TONES[0])?;
+        scene.browser.act("hold")?;
+        scene.browser.wait_media("holds")?;
+        center.wait_media("held")?;
+        scene.browser.act("resume")?;
+        center.wait_media("active")?;
+        scene.talk(&mut center, TONES[0])?;
+        scene.browser.act("hang up")?;
+        center.wait(&json!({"event": "ended"}))?;
+        scene.daemon.stop()
+    })
 }

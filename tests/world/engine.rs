@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use sosbridge::media::ng::Value;
@@ -39,6 +40,26 @@ pub struct Session {
     pub is_answered: bool,
     /// What each side said last.
     pub said: BTreeMap<String, String>,
+    /// ICE toward each side: its name there, and ours.
+    ice: BTreeMap<String, (String, u64)>,
+}
+
+impl Session {
+    /// A side that offers another name begins anew, and so do we; one that answers does so alone.
+    fn hear(&mut self, side: &str, sdp: &str, is_offer: bool) {
+        let Some(name) = sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")) else { return };
+        let (theirs, ours) = self.ice.entry(side.to_owned()).or_insert_with(|| (String::new(), fresh()));
+        if is_offer && !theirs.is_empty() && theirs != name {
+            *ours = fresh();
+        }
+        name.clone_into(theirs);
+    }
+}
+
+/// No name of ICE is given twice, not by another engine either.
+fn fresh() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
 }
 
 fn word<'v>(command: &'v Value<'_>, key: &str) -> &'v str {
@@ -111,6 +132,7 @@ impl Engine {
         session.offerer.clone_from(&from);
         session.is_answered = false;
         session.said.insert(from.clone(), sdp.to_owned());
+        session.hear(&from, sdp, true);
         session.protocols = protocols(sdp);
         let wanted = word(command, "transport-protocol");
         let protocols: Vec<String> = session.protocols.iter().map(|own| changed(own, wanted)).collect();
@@ -124,6 +146,7 @@ impl Engine {
         assert_eq!(session.offerer, from, "whose offer is answered in {call}");
         session.is_answered = true;
         session.said.insert(to.to_owned(), sdp.to_owned());
+        session.hear(to, sdp, false);
         let protocols = session.protocols.clone();
         let place = place(&self.place, word(command, "address-family"));
         rewrite(session, (&mut self.last, self.range), to, sdp, &protocols, &place)
@@ -199,7 +222,12 @@ fn rewrite(
                 };
                 let protocol = protocols.get(at).map_or(fields[2], String::as_str);
                 at += 1;
-                format!("{kind} {port} {protocol} {}", fields[3..].join(" "))
+                let ice = (port != 0 && protocol.starts_with("UDP/TLS/")).then(|| {
+                    let other = if side == "hub" { "spoke" } else { "hub" };
+                    session.ice.entry(other.to_owned()).or_insert_with(|| (String::new(), fresh())).1
+                });
+                let ice = ice.map(|name| format!("\r\na=ice-ufrag:{name}")).unwrap_or_default();
+                format!("{kind} {port} {protocol} {}{ice}", fields[3..].join(" "))
             }
             _ if line.starts_with("c=") && !line.ends_with(" 0.0.0.0") && !line.ends_with(" ::") => {
                 format!("c={place}")

@@ -545,7 +545,7 @@ impl Calls {
         let Some(ask) = ask else {
             self.media.engine.close(|id, _| id == session);
             if let (Some(answerer), Some(call)) = (answerer, self.calls.get_mut(id)) {
-                call.alignment.expect_too(answerer);
+                call.alignment.expect_both(answerer);
             }
             return None;
         };
@@ -559,7 +559,7 @@ impl Calls {
     /// description when the call is up.
     pub(super) fn gone_astray(&mut self, parts: &mut Parts<'_>, id: CallId, answerer: Option<LegId>) {
         let (Some(answerer), Some(call)) = (answerer, self.calls.get_mut(id)) else { return };
-        call.alignment.expect_too(answerer);
+        call.alignment.expect_both(answerer);
         if self.other(id, answerer).is_some() {
             self.align(parts, id);
         }
