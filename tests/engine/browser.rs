@@ -4,13 +4,15 @@ use sosbridge::media::ng::Value;
 
 use crate::transfer::{dismissed, referred};
 use crate::world::engine::Engine;
-use crate::world::{Dialog, Msg, World, alice, backup, description, psap};
+use crate::world::{Call, Dialog, Msg, World, alice, backup, description, psap};
 
 fn web(version: u32, setup: &str) -> String {
     let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
-    let lines = ["m=audio 50000 UDP/TLS/RTP/SAVPF 0", &fingerprint, &format!("a=setup:{setup}")];
-    let name = format!("a=ice-ufrag:v{version}");
-    description("alice", version, &[&lines[..], &[&name]].concat())
+    // An answer names what both can.
+    let codecs = if setup == "actpass" { "111 0" } else { "0" };
+    let media = format!("m=audio 50000 UDP/TLS/RTP/SAVPF {codecs}");
+    let (setup, name) = (format!("a=setup:{setup}"), format!("a=ice-ufrag:v{version}"));
+    description("alice", version, &[&media, "a=rtpmap:111 opus/48000/2", &fingerprint, &setup, &name])
 }
 
 /// Who has offered and answered in the session of rtpengine that was opened last, as it was told.
@@ -33,26 +35,32 @@ fn ice(message: &Msg) -> String {
     message.body.split("a=ice-ufrag:").nth(1).unwrap().lines().next().unwrap().to_owned()
 }
 
-/// How rtpengine was to tell of its certificate, offer and answer alike.
-fn hashes(world: &World) -> Vec<String> {
-    let texts = world.asked_ng.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned());
-    let hash = |text: String| text.split("16:DTLS-fingerprint7:").nth(1).map(|rest| rest[..7].to_owned());
-    texts.filter_map(hash).collect()
+/// By which hash a browser is told of a certificate.
+fn hash(message: &Msg) -> String {
+    message.body.split("a=fingerprint:").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+}
+
+/// The first trunk lets a browser hear something, and the second one takes its call; by which hashes it was told of the two.
+fn taken_by_the_second(world: &mut World) -> (Call, [String; 2]) {
+    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+    world.send(&alice(), &invite);
+    let first = world.take(&psap(), "INVITE");
+    world.send(&psap(), &psap().reply(&first, 183).sdp(&psap().offer()));
+    let early = world.take(&alice(), "183");
+    world.send(&psap(), &psap().reply(&first, 503));
+    world.take(&psap(), "ACK");
+    let second = world.take(&backup(), "INVITE");
+    let call = world.answer(&alice(), &invite, &backup(), &second);
+    let hashes = [hash(&early), hash(&call.ok)];
+    (call, hashes)
 }
 
 /// RFC 8122 §5: browsers begin DTLS anew for another fingerprint, and for nothing else.
 #[test]
 fn another_session_has_another_fingerprint_and_keeps_it() {
     let mut world = World::with_alice();
-    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
-    world.send(&alice(), &invite);
-    let first = world.take(&psap(), "INVITE");
-    world.send(&psap(), &psap().reply(&first, 183).sdp(&psap().offer()));
-    world.send(&psap(), &psap().reply(&first, 503));
-    world.take(&psap(), "ACK");
-    let second = world.take(&backup(), "INVITE");
-    let mut call = world.answer(&alice(), &invite, &backup(), &second);
-    assert_eq!(hashes(&world), ["sha-256", "sha-384"]);
+    let (mut call, hashes) = taken_by_the_second(&mut world);
+    assert_eq!(hashes, ["sha-256", "sha-384"]);
     let resumed = description("backup", 2, &["m=audio 6002 RTP/AVP 0"]);
     world.send(&backup(), &call.trunk.request("INVITE").sdp(&resumed));
     let offered = world.take(&alice(), "INVITE");
@@ -60,7 +68,30 @@ fn another_session_has_another_fingerprint_and_keeps_it() {
     world.take(&backup(), "200");
     let ack = call.trunk.request("ACK");
     world.send(&backup(), &ack);
-    assert_eq!(hashes(&world), ["sha-256", "sha-384", "sha-384"]);
+    assert_eq!(hash(&offered), "sha-384");
+    world.wire.clear();
+    world.hang_up(&mut call);
+}
+
+/// An rtpengine that was at its limit when it was asked for the other fingerprints is asked again.
+#[test]
+fn what_was_not_told_of_a_certificate_is_asked_again() {
+    let mut world = World::with_alice();
+    let engine = world.engine.clone().unwrap();
+    let refuses = move |_, bytes: &[u8]| {
+        let is_for_certificate = bytes.windows(15).any(|part| part.starts_with(b"-sha-") && part.ends_with(b"8:from-"));
+        let cookie = bytes.split(|byte| *byte == b' ').next().unwrap();
+        let error = &b" d12:error-reason20:Ran out of resources6:result5:errore"[..];
+        Some(if is_for_certificate { [cookie, error].concat().into() } else { engine.borrow_mut().asked(bytes) })
+    };
+    let answers = world.ng.replace(Box::new(refuses));
+    let (mut call, hashes) = taken_by_the_second(&mut world);
+    assert_eq!(hashes, ["sha-256", "sha-256"], "nothing else is known");
+    world.wire.clear();
+    world.hang_up(&mut call);
+    world.ng = answers;
+    let (mut call, hashes) = taken_by_the_second(&mut world);
+    assert_eq!(hashes, ["sha-256", "sha-384"]);
     world.wire.clear();
     world.hang_up(&mut call);
 }

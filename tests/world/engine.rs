@@ -18,6 +18,7 @@ pub struct Engine {
     place: [String; 2],
     /// Its ports.
     range: (u16, u16),
+    certificate: u64,
     /// By their names.
     pub calls: BTreeMap<String, Session>,
     /// What was answered to which cookie: a command that is repeated is carried out once.
@@ -42,6 +43,8 @@ pub struct Session {
     pub said: BTreeMap<String, String>,
     /// ICE toward each side: its name there, and ours.
     ice: BTreeMap<String, (String, u64)>,
+    /// By what each side is told of the certificate, once it was offered so.
+    hashes: BTreeMap<String, String>,
 }
 
 impl Session {
@@ -53,6 +56,13 @@ impl Session {
             *ours = fresh();
         }
         name.clone_into(theirs);
+    }
+
+    /// What a browser on a side is told.
+    fn web(&mut self, side: &str, certificate: u64) -> String {
+        let name = self.ice.entry(side.to_owned()).or_insert_with(|| (String::new(), fresh())).1;
+        let hash = self.hashes.get(side).map_or("sha-256", String::as_str);
+        format!("\r\na=ice-ufrag:{name}\r\na=fingerprint:{hash} {certificate:02X}:{}", &hash[4..])
     }
 }
 
@@ -79,6 +89,7 @@ impl Engine {
         Self {
             place: place.map(str::to_owned),
             range,
+            certificate: fresh(),
             calls: BTreeMap::new(),
             answered: BTreeMap::new(),
             last: range.0,
@@ -134,10 +145,14 @@ impl Engine {
         session.said.insert(from.clone(), sdp.to_owned());
         session.hear(&from, sdp, true);
         session.protocols = protocols(sdp);
+        let hash = word(command, "DTLS-fingerprint");
+        if !hash.is_empty() {
+            session.hashes.insert(other(&from).to_owned(), hash.to_owned());
+        }
         let wanted = word(command, "transport-protocol");
         let protocols: Vec<String> = session.protocols.iter().map(|own| changed(own, wanted)).collect();
         let place = place(&self.place, word(command, "address-family"));
-        rewrite(session, (&mut self.last, self.range), &from, sdp, &protocols, &place)
+        rewrite(session, (&mut self.last, self.range), &from, sdp, &protocols, &place, self.certificate)
     }
 
     fn answer(&mut self, call: &str, command: &Value<'_>) -> String {
@@ -149,7 +164,7 @@ impl Engine {
         session.hear(to, sdp, false);
         let protocols = session.protocols.clone();
         let place = place(&self.place, word(command, "address-family"));
-        rewrite(session, (&mut self.last, self.range), to, sdp, &protocols, &place)
+        rewrite(session, (&mut self.last, self.range), to, sdp, &protocols, &place, self.certificate)
     }
 
     /// Whose port this is: a call, and the side that is described by it.
@@ -163,6 +178,10 @@ impl Engine {
             Some((session, if side == "hub" { "hub" } else { "spoke" }))
         })
     }
+}
+
+fn other(side: &str) -> &'static str {
+    if side == "hub" { "spoke" } else { "hub" }
 }
 
 fn place(places: &[String; 2], family: &str) -> String {
@@ -205,6 +224,7 @@ fn rewrite(
     sdp: &str,
     protocols: &[String],
     place: &str,
+    certificate: u64,
 ) -> String {
     let mut text = String::new();
     let mut at = 0;
@@ -222,18 +242,15 @@ fn rewrite(
                 };
                 let protocol = protocols.get(at).map_or(fields[2], String::as_str);
                 at += 1;
-                let ice = (port != 0 && protocol.starts_with("UDP/TLS/")).then(|| {
-                    let other = if side == "hub" { "spoke" } else { "hub" };
-                    session.ice.entry(other.to_owned()).or_insert_with(|| (String::new(), fresh())).1
-                });
-                let ice = ice.map(|name| format!("\r\na=ice-ufrag:{name}")).unwrap_or_default();
-                format!("{kind} {port} {protocol} {}{ice}", fields[3..].join(" "))
+                let is_web = port != 0 && protocol.starts_with("UDP/TLS/");
+                let web = if is_web { session.web(other(side), certificate) } else { String::new() };
+                format!("{kind} {port} {protocol} {}{web}", fields[3..].join(" "))
             }
             _ if line.starts_with("c=") && !line.ends_with(" 0.0.0.0") && !line.ends_with(" ::") => {
                 format!("c={place}")
             }
             [_, id, version, ..] if line.starts_with("o=") => format!("o=- {id} {version} {place}"),
-            _ if ["a=candidate", "a=ice-", "a=rtcp:", "a=end-of-candidates"]
+            _ if ["a=candidate", "a=ice-", "a=rtcp:", "a=end-of-candidates", "a=fingerprint:", "a=setup:"]
                 .iter()
                 .any(|own| line.starts_with(own)) =>
             {

@@ -11,7 +11,7 @@ use super::engine::{Purpose, SessionId, tag};
 use crate::base::limits;
 use crate::call::{Calls, Parts};
 use crate::media::Stream;
-use crate::media::ng::{Command, HASHES, Profile, Told};
+use crate::media::ng::{Command, HASHES, Profile, Refused, Reply, Told};
 use crate::sip::sdp::Sdp;
 use crate::ua::LegId;
 
@@ -87,18 +87,25 @@ impl Calls {
             let told = Told { description: NOBODY, profile: Profile::Browser, is_ipv4: true, hash };
             let command = Command::Offer { call: &name, from: tag(true), to: None, told };
             let ask = engine.client.ask(parts.context.now, parts.context.rng, Some(instance), &command);
-            if let Some(ask) = ask {
-                engine.asks.insert(ask, Purpose::Certificate { name, usual: usual.clone(), at });
+            match ask {
+                Some(ask) => {
+                    engine.asks.insert(ask, Purpose::Certificate { name, usual: usual.clone(), at });
+                }
+                None => engine.certificates.retain(|known| known.usual != usual),
             }
         }
     }
 
-    /// An instance has told of its certificate.
-    pub(super) fn certificate_told(&mut self, text: &[u8], usual: &CompactString, at: usize) {
-        let told = HASHES.get(at + 1).and_then(|hash| fingerprint_of(text, hash));
-        let known = self.media.engine.certificates.iter_mut().find(|known| known.usual == *usual);
-        if let Some(other) = known.and_then(|known| known.others.get_mut(at)) {
-            *other = told;
+    /// An instance has told of its certificate. One that has not is asked again, when it is seen to have it the next time.
+    pub(super) fn certificate_told(&mut self, reply: Option<Result<Reply, Refused>>, usual: &CompactString, at: usize) {
+        let certificates = &mut self.media.engine.certificates;
+        let told = match &reply {
+            Some(Ok(Reply::Described(text))) => HASHES.get(at + 1).and_then(|hash| fingerprint_of(text, hash)),
+            _ => None,
+        };
+        match certificates.iter_mut().find(|known| known.usual == *usual).and_then(|known| known.others.get_mut(at)) {
+            Some(other) if told.is_some() => *other = told,
+            _ => certificates.retain(|known| known.usual != *usual),
         }
     }
 }

@@ -360,8 +360,7 @@ impl Calls {
             Purpose::Count { session } => return self.engine_counted(parts, *session, heard.reply),
             Purpose::Certificate { name, usual, at } => {
                 self.media.engine.over.push((heard.instance, name.clone()));
-                let Some(Ok(Reply::Described(text))) = heard.reply else { return };
-                return self.certificate_told(&text, usual, *at);
+                return self.certificate_told(heard.reply, usual, *at);
             }
         };
         let text = described(heard.reply, asked);
