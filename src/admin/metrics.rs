@@ -99,6 +99,7 @@ struct Inner {
     ports_short: Counter,
     not_converted: Counter,
     handshakes_failed: Family<[Label; 1], Counter>,
+    files_unusable: Gauge,
     trunks_failed: Counter,
     rerouted: Counter,
     webhooks: Webhooks,
@@ -187,8 +188,7 @@ impl Metrics {
         let (ports_short, not_converted) = (Counter::default(), Counter::default());
         registry.register("media_ports_short", "Streams for which no media port was free", ports_short.clone());
         registry.register("media_not_converted", "Calls of browsers that nobody hears", not_converted.clone());
-        let handshakes_failed = Family::default();
-        registry.register("handshakes_failed", "TLS and WebSocket handshakes that failed", handshakes_failed.clone());
+        let (handshakes_failed, files_unusable) = handshakes(&mut registry);
         let (trunks_failed, rerouted) = routes(&mut registry);
         let webhooks = Webhooks::new(&mut registry);
 
@@ -217,6 +217,7 @@ impl Metrics {
             messages,
             parse_errors,
             handshakes_failed,
+            files_unusable,
             store_write,
             store_errors,
             trunks_failed,
@@ -268,12 +269,17 @@ impl Metrics {
         self.0.messages.response(direction, protocol, code);
     }
 
-    /// `reason`: one of the fixed labels of the parser's faults.
     /// A peer wanted TLS or a WebSocket, and it came to nothing.
     pub fn handshake_failed(&self, protocol: Protocol) {
         self.0.handshakes_failed.get_or_create(&[("transport", protocol.uri_token())]).inc();
     }
 
+    /// Certificates, keys and authorities that the configuration names.
+    pub fn files_unusable(&self, count: usize) {
+        self.0.files_unusable.set(gauge_value(count));
+    }
+
+    /// `reason`: one of the fixed labels of the parser's faults.
     pub fn parse_error(&self, reason: &'static str) {
         self.0.parse_errors.get_or_create(&[("reason", reason)]).inc();
     }
@@ -400,6 +406,14 @@ fn routes(registry: &mut Registry) -> (Counter, Counter) {
     registry.register("all_trunks_failed", "Calls for help that no trunk took in a round", failed.clone());
     registry.register("rerouted", "Calls for help that went by another route than their own", rerouted.clone());
     (failed, rerouted)
+}
+
+/// Handshakes that failed, and files that none can be made with.
+fn handshakes(registry: &mut Registry) -> (Family<[Label; 1], Counter>, Gauge) {
+    let (failed, unusable) = (Family::default(), Gauge::default());
+    registry.register("handshakes_failed", "TLS and WebSocket handshakes that failed", failed.clone());
+    registry.register("files_unusable", "Files of TLS that cannot be used", unusable.clone());
+    (failed, unusable)
 }
 
 /// Free numbers and alarms.

@@ -90,7 +90,7 @@ pub fn run() -> ExitCode {
 
 fn serve(path: &Path) -> ExitCode {
     let log = log::start();
-    let configuration = match file::load(path) {
+    let configuration = match file::load_to_serve(path) {
         Ok(configuration) => configuration,
         Err(fault) => {
             // After what the log has to say.
@@ -109,6 +109,7 @@ fn serve(path: &Path) -> ExitCode {
 
 fn check(path: &Path) -> ExitCode {
     match file::load_with_warnings(path) {
+        Ok((loaded, _)) if !loaded.faults.is_empty() => fail(&file::FileFault::Wrong(loaded.faults), BAD_CONFIG),
         Ok((loaded, warnings)) => {
             say(&mut std::io::stderr(), &warnings);
             say(&mut std::io::stdout(), &summary(path, &loaded.config));

@@ -120,6 +120,11 @@ impl Connections {
         self.secure.renew(material);
     }
 
+    /// Files of TLS that could not be used when they were read last.
+    pub fn unusable(&self) -> &tls::Unusable {
+        self.secure.unusable()
+    }
+
     pub fn warn_of_certificates(&self) {
         self.secure.warn_of_certificates(SystemTime::now());
     }

@@ -2,6 +2,7 @@
 
 use super::connections::Accepted;
 use super::file::Configuration;
+use super::tls::Material;
 use crate::node::Input;
 
 /// Events waiting for the loop; senders wait beyond it, which reaches TCP peers as a closed window.
@@ -15,4 +16,6 @@ pub enum Event {
     Accepted(Accepted),
     /// The configuration was read again and is right.
     Reloaded(Box<Configuration>),
+    /// Files of TLS that could not be used were read again.
+    Reread(Box<Material>),
 }

@@ -1,12 +1,15 @@
 //! SIGHUP: read the configuration again. A wrong one is reported and the old one kept.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::events::Event;
 use super::file::{self, Configuration};
+use super::tls;
 use crate::config::Config;
 
 /// Reads `path` at every SIGHUP, off the run loop; what is right goes to `events`.
@@ -34,10 +37,18 @@ pub fn on_hangup(path: PathBuf, events: mpsc::Sender<Event>) -> std::io::Result<
     Ok(())
 }
 
+/// Reads the files of TLS again, off the run loop. What comes of it is told in any case.
+pub fn reread(config: Arc<Config>, events: mpsc::Sender<Event>) {
+    tokio::task::spawn_blocking(move || {
+        let (material, _) = tls::load(&config, SystemTime::now());
+        let _ = events.blocking_send(Event::Reread(Box::new(material)));
+    });
+}
+
 /// The new configuration with what cannot change while running taken from the `running` one, which is said in the log.
 /// Certificates are renewed all the same: each listener that runs takes those of its successor.
 pub fn adopt(running: &Config, new: Configuration) -> Configuration {
-    let Configuration { config: mut new, mut tls, geography } = new;
+    let Configuration { config: mut new, mut tls, geography, faults } = new;
     let asked_same = |(old, new): (&crate::config::Listener, &crate::config::Listener)| {
         let mut bound = new.clone();
         // Port 0 asked for any port, and has one.
@@ -52,10 +63,15 @@ pub fn adopt(running: &Config, new: Configuration) -> Configuration {
     let successor = |old| new.listeners.iter().position(|new| asked_same((old, new)));
     let renewed = |old| tls.servers.get(successor(old)?).cloned().flatten();
     tls.servers = running.listeners.iter().map(renewed).collect();
+    let files = |old| new.listeners.get(successor(old)?).map(|new| new.tls.clone());
+    let files: Vec<_> = running.listeners.iter().map(files).collect();
     if !same_listeners {
         tracing::warn!("[[sip.listen]] has changed: restart to listen there; the old listeners stay");
     }
     new.listeners.clone_from(&running.listeners);
+    for (listener, files) in new.listeners.iter_mut().zip(files) {
+        listener.tls = files.unwrap_or_else(|| listener.tls.take());
+    }
     if running.admin.listen != new.admin.listen || running.admin.token != new.admin.token {
         tracing::warn!("[admin] has changed: restart for it");
         new.admin.clone_from(&running.admin);
@@ -68,5 +84,5 @@ pub fn adopt(running: &Config, new: Configuration) -> Configuration {
         tracing::warn!("[store] url has changed: restart for it");
         new.store.place.clone_from(&running.store.place);
     }
-    Configuration { config: new, tls, geography }
+    Configuration { config: new, tls, geography, faults }
 }

@@ -23,6 +23,7 @@ use super::media::MediaPlane;
 use super::ng::Ng;
 use super::post::Posts;
 use super::store::{Done, Store};
+use super::tls::Material;
 use super::udp::UdpListener;
 use super::{mmsg, reload};
 use crate::admin::{Answer, Dropped, Metrics, Query};
@@ -40,6 +41,8 @@ const FULL_BUFFER: Duration = Duration::from_millis(1);
 const LAST_WRITES: Duration = Duration::from_millis(50);
 /// How often certificates are looked at; at the start and with each configuration they are too.
 const CERTIFICATES: Duration = Duration::from_secs(24 * 3600);
+/// How often files that cannot be used are read again.
+const REREAD: Duration = Duration::from_secs(15);
 /// A difference worth telling the node, in milliseconds.
 const WALL_STEP_MS: u64 = 50;
 
@@ -81,6 +84,8 @@ struct Running {
     wall: Interval,
     wall_offset_ms: i64,
     certificates_due: Instant,
+    /// When files that cannot be used are read again; `None` while they are.
+    reread_due: Option<Instant>,
     stop: Stop,
     /// When a drain ends, whoever is still talking.
     drained_by: Option<Instant>,
@@ -154,6 +159,7 @@ impl Loop {
             wall: tokio::time::interval(WALL),
             wall_offset_ms: self.clock.wall_offset_ms(),
             certificates_due: Instant::now() + CERTIFICATES,
+            reread_due: Some(Instant::now()),
             stop,
             drained_by: None,
             has_store: true,
@@ -273,6 +279,11 @@ impl Loop {
                     running.certificates_due += CERTIFICATES;
                     self.connections.warn_of_certificates();
                 }
+                let is_due = running.reread_due.is_some_and(|due| due <= Instant::now());
+                if is_due && !self.connections.unusable().is_empty() {
+                    running.reread_due = None;
+                    reload::reread(Arc::clone(&self.config), self.sender.clone());
+                }
             }
             Woken::Stop if running.drained_by.is_some() => {
                 tracing::warn!("stopped at once by a second signal");
@@ -357,19 +368,41 @@ impl Loop {
                 let input = self.connections.accepted(accepted);
                 self.handle(running, input);
             }
-            Event::Reloaded(new) => {
-                let new = reload::adopt(&self.config, *new);
-                if let Err(error) = self.posts.renew(&new.config, &new.tls.web) {
-                    tracing::error!(%error, "webhooks stay as they were: the system gives no threads");
+            Event::Reread(material) => {
+                running.reread_due = Some(Instant::now() + REREAD);
+                let known = self.connections.unusable();
+                if known.include(&material.unusable) && !material.unusable.include(known) {
+                    self.renew(*material);
                 }
-                self.connections.renew(new.tls);
+            }
+            Event::Reloaded(new) => {
+                // What is done without already keeps nothing else back.
+                if !self.connections.unusable().include(&new.tls.unusable) {
+                    tracing::error!("the new configuration is wrong, the old one stays:\n{}", new.faults);
+                    return;
+                }
+                let new = reload::adopt(&self.config, *new);
                 self.config = Arc::new(new.config);
+                self.renew(new.tls);
                 if let Some(input) = new.geography.input() {
                     self.handle(running, input);
                 }
                 self.handle(running, Input::Reload(Arc::clone(&self.config)));
                 self.store.set_pools(&self.config.pools);
             }
+        }
+    }
+
+    /// Other certificates, for handshakes to come.
+    fn renew(&mut self, material: Material) {
+        if let Err(error) = self.posts.renew(&self.config, &material.web) {
+            tracing::error!(%error, "webhooks stay as they were: the system gives no threads");
+        }
+        let (before, now) = (self.connections.unusable().count(), material.unusable.count());
+        self.metrics.files_unusable(now);
+        self.connections.renew(material);
+        if before > 0 && now == 0 {
+            tracing::info!("every file of the configuration can be used");
         }
     }
 

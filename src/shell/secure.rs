@@ -29,9 +29,11 @@ use crate::trunk::Peer;
 /// The thread, and what its handshakes are made with.
 pub struct Secure {
     runtime: Handle,
-    servers: Vec<Option<watch::Sender<Arc<ServerConfig>>>>,
+    /// By `ListenerId`.
+    servers: Vec<watch::Sender<Option<Arc<ServerConfig>>>>,
     clients: BTreeMap<(CompactString, CompactString), Arc<ClientConfig>>,
     own: tls::Validities,
+    unusable: tls::Unusable,
     /// Handshakes under way at one listener.
     handshakes: usize,
     /// The thread ends when this is dropped.
@@ -46,16 +48,16 @@ impl Secure {
         std::thread::Builder::new().name("tls".to_owned()).spawn(move || {
             let _ = runtime.block_on(ended);
         })?;
-        let servers = material.servers.into_iter().map(|server| Some(watch::channel(server?).0)).collect();
-        let (clients, own) = (material.clients, material.own);
-        Ok(Self { runtime: handle, servers, clients, own, handshakes, _running: running })
+        let Material { servers, clients, own, unusable, .. } = material;
+        let servers = servers.into_iter().map(|server| watch::channel(server).0).collect();
+        Ok(Self { runtime: handle, servers, clients, own, unusable, handshakes, _running: running })
     }
 
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }
 
-    /// Starts accepting on a socket of [`tcp::bind`].
+    /// Starts accepting on a socket of [`tcp::bind`]; on one of [`tcp::reserve`] as soon as there is a certificate.
     pub fn listen(
         &self,
         id: ListenerId,
@@ -64,26 +66,39 @@ impl Secure {
         events: mpsc::Sender<Event>,
         metrics: Metrics,
     ) -> io::Result<()> {
-        let _inside = self.runtime.enter();
-        let socket = TcpListener::from_std(socket)?;
-        let server = self.servers.get(usize::from(id.0)).and_then(Option::as_ref).map(watch::Sender::subscribe);
+        let server = match protocol.is_secure() {
+            true => self.servers.get(usize::from(id.0)).map(watch::Sender::subscribe),
+            false => None,
+        };
         let door = Door { id, protocol, server, events, metrics, handshakes: self.handshakes };
-        self.runtime.spawn(accept(door, socket));
+        if door.is_closed() {
+            self.runtime.spawn(accept_later(door, socket));
+            return Ok(());
+        }
+        let _inside = self.runtime.enter();
+        self.runtime.spawn(accept(door, TcpListener::from_std(socket)?));
         Ok(())
     }
 
     /// Handshakes from now on are made with this; a listener it has nothing for goes on as before.
     pub fn renew(&mut self, material: Material) {
-        for (sender, server) in self.servers.iter().zip(material.servers) {
-            if let (Some(sender), Some(server)) = (sender, server) {
-                sender.send_replace(server);
-            }
+        let Material { servers, clients, own, unusable, .. } = material;
+        for (sender, server) in self.servers.iter().zip(servers).filter(|(_, server)| server.is_some()) {
+            sender.send_replace(server);
         }
-        (self.clients, self.own) = (material.clients, material.own);
+        (self.clients, self.own, self.unusable) = (clients, own, unusable);
     }
 
-    /// Says which of our certificates end: whoever renews them may have forgotten us.
+    /// Files that could not be used when they were read last.
+    pub fn unusable(&self) -> &tls::Unusable {
+        &self.unusable
+    }
+
+    /// Says which of our certificates end, or cannot be used: whoever renews them may have forgotten us.
     pub fn warn_of_certificates(&self, now: SystemTime) {
+        for what in self.unusable.words() {
+            tracing::error!(what, "a file cannot be used, and what needs it waits");
+        }
         for (file, what) in self.own.ending(now) {
             tracing::warn!(file = %file.display(), what, "a certificate of ours does not hold, or soon will not");
         }
@@ -108,7 +123,8 @@ impl Secure {
     fn prepare(&self, peer: Option<&Peer>) -> io::Result<(TlsConnector, ServerName<'static>)> {
         let peer = peer.ok_or_else(|| io::Error::other("TLS: no trunk is known there"))?;
         let client = self.clients.get(&(peer.trunk.clone(), peer.pbx.clone()));
-        let client = client.ok_or_else(|| io::Error::other("TLS: not set up for this trunk"))?;
+        let lacks = || io::Error::other("TLS: a file that it needs cannot be used: see `sosbridge check`");
+        let client = client.ok_or_else(lacks)?;
         let host = peer.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&peer.host);
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         Ok((TlsConnector::from(Arc::clone(client)), name))
@@ -120,10 +136,35 @@ struct Door {
     id: ListenerId,
     protocol: Protocol,
     /// `None` for plain WebSocket.
-    server: Option<watch::Receiver<Arc<ServerConfig>>>,
+    server: Option<watch::Receiver<Option<Arc<ServerConfig>>>>,
     events: mpsc::Sender<Event>,
     metrics: Metrics,
     handshakes: usize,
+}
+
+impl Door {
+    /// It should have a certificate, and has none.
+    fn is_closed(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.borrow().is_none())
+    }
+}
+
+async fn accept_later(mut door: Door, socket: std::net::TcpListener) {
+    if let Some(server) = &mut door.server
+        && server.wait_for(Option::is_some).await.is_err()
+    {
+        return;
+    }
+    let (protocol, address) = (door.protocol.uri_token(), socket.local_addr());
+    match tcp::open(&socket).and_then(|()| TcpListener::from_std(socket)) {
+        Ok(socket) => {
+            if let Ok(address) = address {
+                tracing::info!("listening {protocol} {address}");
+            }
+            accept(door, socket).await;
+        }
+        Err(error) => tracing::error!(listener = door.id.0, %error, "listening: restart for it"),
+    }
 }
 
 async fn accept(door: Door, socket: TcpListener) {
@@ -134,7 +175,7 @@ async fn accept(door: Door, socket: TcpListener) {
             door.metrics.dropped(Dropped::Handshake);
         }
         let (id, protocol) = (door.id, door.protocol);
-        let acceptor = door.server.as_ref().map(|server| TlsAcceptor::from(Arc::clone(&server.borrow())));
+        let acceptor = door.server.as_ref().and_then(|server| server.borrow().clone()).map(TlsAcceptor::from);
         let (events, metrics) = (door.events.clone(), door.metrics.clone());
         let handshake = tokio::spawn(async move {
             let shaken = tokio::time::timeout(limits::HANDSHAKE, shake(stream, acceptor, protocol)).await;
@@ -159,7 +200,10 @@ async fn shake(
     acceptor: Option<TlsAcceptor>,
     protocol: Protocol,
 ) -> io::Result<(Channel, Vec<CompactString>)> {
-    let Some(acceptor) = acceptor else { return Ok((Channel::Ws(Box::new(ws::accept(stream).await?)), Vec::new())) };
+    if protocol == Protocol::Ws {
+        return Ok((Channel::Ws(Box::new(ws::accept(stream).await?)), Vec::new()));
+    }
+    let acceptor = acceptor.ok_or_else(|| io::Error::other("TLS: without a certificate"))?;
     let stream = acceptor.accept(stream).await?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let identities = certificate.map(|der| Identities::of(der).domains).unwrap_or_default();

@@ -41,11 +41,12 @@ pub enum ServeFault {
 
 /// Runs the daemon until a signal ends it. `config_path` is read again at SIGHUP.
 pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), ServeFault> {
-    let Configuration { mut config, tls, geography } = configuration;
+    let Configuration { mut config, tls, geography, .. } = configuration;
     let (connections, handshakes) = capacity();
-    let bound = sockets::bind_all(&mut config.listeners)?;
+    let bound = sockets::bind_all(&mut config.listeners, &tls.servers)?;
     let admin_socket = sockets::bind_admin(config.admin.listen)?;
     let metrics = Metrics::new();
+    metrics.files_unusable(tls.unusable.count());
     let is_serving = Arc::new(AtomicBool::new(false));
     let (asks, asked) = mpsc::channel(http::QUEUE);
     let token = config.admin.token.as_ref().map(|token| token.0.to_string());

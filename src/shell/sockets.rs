@@ -10,6 +10,8 @@ use crate::admin::Metrics;
 use crate::base::Protocol;
 use crate::config::Listener;
 use crate::transport::ListenerId;
+use rustls::ServerConfig;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Why a listener could not be bound.
@@ -29,12 +31,14 @@ pub enum Bound {
     Secure(Protocol, std::net::TcpListener),
 }
 
-/// Binds every listener, in order; then each `address` is the one that was bound (port 0 asks for any free one).
-pub fn bind_all(listeners: &mut [Listener]) -> Result<Vec<Bound>, BindFault> {
+/// Binds every listener, in order; then each `address` is the one that was bound (port 0 asks for any free one). One that should
+/// have TLS and has nothing for it among `servers` refuses whoever connects.
+pub fn bind_all(listeners: &mut [Listener], servers: &[Option<Arc<ServerConfig>>]) -> Result<Vec<Bound>, BindFault> {
     let mut all = Vec::with_capacity(listeners.len());
     for (at, listener) in listeners.iter_mut().enumerate() {
         let protocol = listener.protocol.uri_token();
-        let bound = bind(listener.protocol, listener.address).map_err(|error| BindFault::Listener {
+        let is_closed = listener.protocol.is_secure() && servers.get(at).is_none_or(Option::is_none);
+        let bound = bind(listener.protocol, listener.address, is_closed).map_err(|error| BindFault::Listener {
             entry: at + 1,
             protocol,
             address: listener.address,
@@ -45,7 +49,10 @@ pub fn bind_all(listeners: &mut [Listener]) -> Result<Vec<Bound>, BindFault> {
             Bound::Tcp(socket) | Bound::Secure(_, socket) => socket.local_addr(),
         };
         listener.address = local.unwrap_or(listener.address);
-        tracing::info!("listening {protocol} {}", listener.address);
+        match is_closed {
+            true => tracing::error!("listening later: {protocol} {}", listener.address),
+            false => tracing::info!("listening {protocol} {}", listener.address),
+        }
         all.push(bound);
     }
     Ok(all)
@@ -59,12 +66,13 @@ pub fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, BindFaul
     Ok(socket)
 }
 
-fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<Bound> {
+fn bind(protocol: Protocol, address: SocketAddr, is_closed: bool) -> io::Result<Bound> {
     match protocol {
         Protocol::Udp => udp::bind(address).map(Bound::Udp),
         Protocol::Tcp => tcp::bind(address).map(Bound::Tcp),
         Protocol::Tls | Protocol::Ws | Protocol::Wss => {
-            tcp::bind(address).map(|socket| Bound::Secure(protocol, socket))
+            let socket = if is_closed { tcp::reserve(address) } else { tcp::bind(address) };
+            socket.map(|socket| Bound::Secure(protocol, socket))
         }
     }
 }
@@ -116,7 +124,7 @@ mod tests {
     #[test]
     fn port_0_becomes_the_port_that_was_bound() {
         let mut listeners = [listener(Protocol::Udp, "127.0.0.1:0"), listener(Protocol::Tcp, "127.0.0.1:0")];
-        let bound = bind_all(&mut listeners).unwrap();
+        let bound = bind_all(&mut listeners, &[]).unwrap();
         assert_eq!(bound.len(), 2);
         assert!(listeners.iter().all(|listener| listener.address.port() != 0));
     }
@@ -125,10 +133,10 @@ mod tests {
     fn a_port_in_use_names_the_entry() {
         for protocol in [Protocol::Udp, Protocol::Tcp, Protocol::Ws] {
             let mut listeners = [listener(protocol, "127.0.0.1:0")];
-            let _held = bind_all(&mut listeners).unwrap();
+            let _held = bind_all(&mut listeners, &[]).unwrap();
             let taken = listeners[0].address.to_string();
             let mut again = [listener(Protocol::Udp, "127.0.0.1:0"), listener(protocol, &taken)];
-            let fault = bind_all(&mut again).err().unwrap().to_string();
+            let fault = bind_all(&mut again, &[]).err().unwrap().to_string();
             let name = protocol.uri_token();
             assert!(
                 fault.starts_with(&format!("[[sip.listen]] number 2, {name} {taken}: the port is in use")),

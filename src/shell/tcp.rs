@@ -25,6 +25,13 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(32);
 
 /// Binds without a runtime, so that a wrong address is reported before anything runs.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = reserve(address)?;
+    open(&socket)?;
+    Ok(socket)
+}
+
+/// Binds; whoever connects is refused until [`open`].
+pub fn reserve(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -32,8 +39,11 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     // A restart must not wait for the TIME_WAIT of its predecessor's connections; a living listener still refuses.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(ACCEPT_QUEUE)?;
     Ok(socket.into())
+}
+
+pub fn open(socket: &std::net::TcpListener) -> io::Result<()> {
+    SockRef::from(socket).listen(ACCEPT_QUEUE)
 }
 
 /// Starts accepting on a socket of [`bind`].

@@ -63,12 +63,23 @@ pub struct Daemon {
 impl Daemon {
     pub async fn start(listen: &str, rest: &str) -> Self {
         let mut daemon = Self::prepare(listen, rest);
-        let log = std::fs::File::create(daemon.folder.path().join("log")).unwrap();
-        let child = daemon.command("serve").stderr(log).stdin(Stdio::null()).spawn().unwrap();
-        daemon.child = Some(child);
-        daemon.says("ready").await;
-        daemon.admin = daemon.address("http");
+        daemon.serve().await;
         daemon
+    }
+
+    pub async fn serve(&mut self) {
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let child = self.command("serve").stderr(log).stdin(Stdio::null()).spawn().unwrap();
+        self.child = Some(child);
+        self.says("ready").await;
+        self.admin = self.address("http");
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     /// The files alone.
@@ -82,7 +93,12 @@ impl Daemon {
     }
 
     pub fn check(&self) -> Output {
-        self.command("check").output().unwrap()
+        self.run("check")
+    }
+
+    /// A command that ends by itself.
+    pub fn run(&self, what: &str) -> Output {
+        self.command(what).output().unwrap()
     }
 
     fn command(&self, what: &str) -> Command {
@@ -162,9 +178,6 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("{}", self.log());
         }
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.stop();
     }
 }

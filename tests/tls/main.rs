@@ -5,6 +5,7 @@
 mod certs;
 mod daemon;
 mod families;
+mod files;
 mod listeners;
 mod pbx;
 mod peer;

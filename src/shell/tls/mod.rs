@@ -1,6 +1,7 @@
 //! TLS by rustls: the files of the configuration, read and checked, become what handshakes are made with.
 //!
-//! Everything is read anew at start, at `check` and at SIGHUP; connections that are up keep what they were made with.
+//! Everything is read anew at start, at `check` and at SIGHUP; connections that are up keep what they were made with. A file that
+//! cannot be used costs what needs it, and nothing else (SPEC §10).
 
 mod certificate;
 mod verify;
@@ -34,13 +35,39 @@ const DAY_SECONDS: u64 = 24 * 3600;
 /// What handshakes are made with.
 #[derive(Clone, Default)]
 pub struct Material {
-    /// By `ListenerId`; `None` where there is no TLS.
+    /// By `ListenerId`; `None` where there is no TLS, or a file of it cannot be used.
     pub servers: Vec<Option<Arc<ServerConfig>>>,
-    /// By name of the trunk, or of the PBX; only those with a target under TLS.
+    /// By name of the trunk, or of the PBX; only those with a target under TLS, and usable files.
     pub clients: BTreeMap<(CompactString, CompactString), Arc<ClientConfig>>,
     /// Who signs the certificates of webhooks; empty when none of them is under TLS.
     pub web: Vec<CertificateDer<'static>>,
     pub own: Validities,
+    /// Files that cannot be used.
+    pub unusable: Unusable,
+}
+
+/// Files that cannot be used, and why.
+#[derive(Clone, Debug, Default)]
+pub struct Unusable(Vec<(PathBuf, String)>);
+
+impl Unusable {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What is wrong, each a sentence with the key and the file.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, what)| what.as_str())
+    }
+
+    /// True when the others lack no file that these do not.
+    pub fn include(&self, others: &Self) -> bool {
+        others.0.iter().all(|(file, _)| self.0.iter().any(|(own, _)| own == file))
+    }
 }
 
 /// The files of our own certificates, and when each begins and ends to hold.
@@ -60,10 +87,12 @@ impl std::fmt::Debug for Material {
     }
 }
 
-/// Reads every file that the configuration names for TLS. The warnings are of certificates that end soon.
-pub fn load(config: &Config, now: SystemTime) -> Result<(Material, Vec<Problem>), Vec<Problem>> {
+/// Reads every file that the configuration names for TLS. Errors are of those that cannot be used, warnings of certificates that
+/// end soon.
+pub fn load(config: &Config, now: SystemTime) -> (Material, Vec<Problem>) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut reader = Reader { now, provider, problems: Vec::new(), own: Validities::default() };
+    let (own, unusable) = (Validities::default(), Unusable::default());
+    let mut reader = Reader { now, provider, problems: Vec::new(), own, unusable };
     let servers = config.listeners.iter().map(|listener| reader.server(listener.tls.as_ref()?)).collect();
     let is_secure = |target: &Target| target.protocol == Some(Protocol::Tls);
     let (mut clients, mut system) = (BTreeMap::new(), None);
@@ -82,10 +111,8 @@ pub fn load(config: &Config, now: SystemTime) -> Result<(Material, Vec<Problem>)
         None if is_secure => native_roots(),
         None => Vec::new(),
     };
-    let own = std::mem::take(&mut reader.own);
-    let (errors, warnings): (Vec<_>, Vec<_>) =
-        reader.problems.into_iter().partition(|problem| problem.severity == Severity::Error);
-    if errors.is_empty() { Ok((Material { servers, clients, web, own }, warnings)) } else { Err(errors) }
+    let Reader { own, unusable, problems, .. } = reader;
+    (Material { servers, clients, web, own, unusable }, problems)
 }
 
 struct Reader {
@@ -93,6 +120,7 @@ struct Reader {
     provider: Arc<CryptoProvider>,
     problems: Vec<Problem>,
     own: Validities,
+    unusable: Unusable,
 }
 
 impl Reader {
@@ -151,8 +179,7 @@ impl Reader {
         let mut roots = RootCertStore::empty();
         let (_, unusable) = roots.add_parsable_certificates(self.certificates(file)?);
         if roots.is_empty() || unusable > 0 {
-            let what = format!("holds {unusable} certificates that cannot be read");
-            self.problems.push(file.problem(Severity::Error, &what));
+            self.lacks(file, &format!("holds {unusable} certificates that cannot be read"));
             return None;
         }
         Some(roots)
@@ -178,7 +205,13 @@ impl Reader {
     }
 
     fn told_with<T, E>(&mut self, file: &PemFile, result: Result<T, E>, words: impl Fn(E) -> String) -> Option<T> {
-        result.map_err(|fault| self.problems.push(file.problem(Severity::Error, &words(fault)))).ok()
+        result.map_err(|fault| self.lacks(file, &words(fault))).ok()
+    }
+
+    fn lacks(&mut self, file: &PemFile, what: &str) {
+        let problem = file.problem(Severity::Error, what);
+        self.unusable.0.push((file.path.clone(), problem.message.clone()));
+        self.problems.push(problem);
     }
 }
 
