@@ -213,8 +213,10 @@ impl Calls {
             Some(_) => format_compact!("<{}>", device.contact),
             None => format_compact!("<{}>", ringing.user),
         };
-        let mut bindings = parts.registrar.bindings(&ringing.user).iter();
-        let path = bindings.find(|binding| binding.contact() == device.contact).map_or("", Binding::path);
+        let bindings = parts.registrar.bindings(&ringing.user).iter();
+        // Flows of one phone through several proxies may have one contact (RFC 5626 §4.2.1).
+        let at_contact = bindings.filter(|binding| binding.contact() == device.contact);
+        let path = at_contact.min_by_key(|binding| !binding.is_on(&device.flow)).map_or("", Binding::path);
         let invitation = Invitation {
             flow,
             follows_target: target.is_some(),

@@ -222,6 +222,36 @@ fn na_5_path_is_the_route_to_the_phone() {
     assert!(!world.take(&proxy, "INVITE").has("Route"));
 }
 
+/// RFC 5626 §4.2.1: through two proxies a phone registers with one contact, which each of them finds by its own flow.
+#[test]
+fn na_5_each_flow_of_a_phone_has_its_own_path() {
+    let mut world = World::new();
+    let proxies = [
+        ("198.51.100.50:5060", "<sip:aaa@one.example.net;lr;ob>"),
+        ("198.51.100.51:5060", "<sip:bbb@two.example.net;lr;ob>"),
+    ];
+    let proxies = proxies.map(|(address, path)| (Agent::new("alice", address), path));
+    for (id, (proxy, path)) in proxies.iter().enumerate() {
+        let contact = format!("<sip:alice@10.0.0.5>;{INSTANCE};reg-id={}", id + 1);
+        let register = register(proxy, "x").set("Contact", &contact).with("Path", path);
+        world.register_as(proxy, &register.with("Via", "SIP/2.0/UDP 10.0.0.5:5060;branch=z9hG4bKphone"));
+        world.run(10);
+    }
+    assert_eq!(world.node.registrations_view(0).rows.len(), 2);
+    // The call comes over the flow that registered last, and so does the callback; the other is rung when that says nothing.
+    let [(first, of_first), (second, of_second)] = &proxies;
+    let invite = second.invite("sip:911@example.com").set("Contact", &format!("<sip:alice@10.0.0.5>;{INSTANCE}"));
+    world.send(second, &invite);
+    world.take(second, "100");
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(second, &invite, &psap(), &offered);
+    world.hang_up(&mut call);
+    world.call_back(&psap(), "+14255551000");
+    assert_eq!(world.take(second, "INVITE").values("Route"), [*of_second]);
+    world.run(2_500);
+    assert_eq!(world.take(first, "INVITE").values("Route"), [*of_first]);
+}
+
 #[test]
 fn na_5_record_route_of_the_answer_replaces_the_path() {
     let mut world = World::new();
