@@ -111,6 +111,9 @@ impl Node {
         let lost = self.streams.flow(connection);
         let anew = self.streams.closed(self.now, connection);
         self.registrar.connection_closed(connection);
+        for (lost, flow) in self.registrar.take_moves() {
+            self.streams.inherit(lost, flow);
+        }
         self.trunks.connection_lost(self.now, connection);
         let (ua, streams) = (&self.ua, &mut self.streams);
         let reopened = |owner| {

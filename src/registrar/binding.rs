@@ -128,9 +128,21 @@ impl Binding {
         self.has_proxy || !self.path().is_empty()
     }
 
+    /// True for two flows of one phone, of which the other is there (RFC 5626 §6).
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let are_two = self.reg_id.is_some() && other.reg_id.is_some() && self.reg_id != other.reg_id;
+        are_two && self.instance() == other.instance() && !other.is_cut_off()
+    }
+
+    /// Its connection is gone.
+    fn is_cut_off(&self) -> bool {
+        self.flow.protocol.is_reliable() && self.flow.connection.is_none()
+    }
+
     /// The order in which a user's bindings are rung.
     pub(super) fn rank(&self) -> impl Ord + use<> {
-        (Reverse(self.rings), Reverse(self.q), Reverse(self.refreshed_at), self.slot)
+        let is_cut_off = self.is_cut_off();
+        (Reverse(self.rings), is_cut_off, Reverse(self.q), Reverse(self.refreshed_at), self.slot)
     }
 
     pub(super) fn parts(&self) -> Parts<'_> {

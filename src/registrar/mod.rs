@@ -302,10 +302,12 @@ impl Registrar {
 
     /// The connection is gone; its bindings stay, and are tried anew at `flow.remote`.
     pub fn connection_closed(&mut self, connection: ConnId) {
-        self.table.connection_closed(connection);
+        let left = self.table.connection_closed(connection);
+        self.moves.extend(left.map(|flow| (connection, flow)));
     }
 
-    /// Connections that phones have left since the last call, each with the flow that its phone has registered over since.
+    /// Connections that phones have left since the last call, each with the flow that its phone has registered over since, or has
+    /// beside it (RFC 5626 §4.2).
     pub fn take_moves(&mut self) -> Vec<(ConnId, Flow)> {
         std::mem::take(&mut self.moves)
     }

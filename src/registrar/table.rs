@@ -129,18 +129,24 @@ impl Table {
         user.bindings = bindings;
     }
 
-    /// Leaves the bindings of a closed connection without one. One that several users shared leads to none of them alone.
-    pub fn connection_closed(&mut self, connection: ConnId) {
+    /// Leaves the bindings of a closed connection without one. One that several users shared leads to none of them alone; one that
+    /// was a phone's own, where it has another, to that.
+    pub fn connection_closed(&mut self, connection: ConnId) -> Option<Flow> {
         let keys = self.keys_by_flow.remove(&FlowKey::Stream(connection)).unwrap_or_default();
         let is_shared = keys.len() > 1;
+        let mut left = None;
         for key in keys {
-            for binding in self.users.get_mut(key).into_iter().flat_map(|user| &mut user.bindings) {
-                if binding.flow.connection == Some(connection) {
-                    binding.flow.connection = None;
-                    binding.lost = (binding.is_direct && !is_shared).then_some(connection);
-                }
+            let Some(User { bindings, .. }) = self.users.get_mut(key) else { continue };
+            for binding in bindings.iter_mut().filter(|binding| binding.flow.connection == Some(connection)) {
+                binding.flow.connection = None;
+                binding.lost = (binding.is_direct && !is_shared).then_some(connection);
             }
+            bindings.sort_by_key(Binding::rank);
+            let lost = bindings.iter().find(|binding| binding.lost == Some(connection));
+            let beside = lost.and_then(|lost| bindings.iter().find(|other| lost.is_beside(other)));
+            left = beside.map(|other| other.flow).or(left);
         }
+        left
     }
 
     /// True while anybody is registered over this connection.

@@ -222,6 +222,37 @@ fn na_5_path_is_the_route_to_the_phone() {
     assert!(!world.take(&proxy, "INVITE").has("Route"));
 }
 
+/// RFC 5626 §4.3, §4.5: what is to be said to a phone whose connection is gone goes over its other one, and a callback at once.
+#[test]
+fn na_4_the_other_connection_of_a_phone_takes_the_place_of_one_that_is_lost() {
+    for lost in [0, 1] {
+        let mut world = World::new();
+        let flows = [("alice", "198.51.100.71:6071"), ("alice", "198.51.100.71:6072")]
+            .map(|(name, address)| world.connect(Agent::new(name, address)));
+        let contact = |id: usize| format!("<sip:alice@10.0.0.5:5071;transport=tcp>;{INSTANCE};reg-id={id}");
+        for (id, flow) in flows.iter().enumerate() {
+            world.register_as(flow, &register(flow, "x").set("Contact", &contact(id + 1)));
+            world.run(10);
+        }
+        let (gone, left) = (&flows[lost], &flows[1 - lost]);
+        let invite = gone.invite("sip:911@example.com").set("Contact", &contact(lost + 1));
+        world.send(gone, &invite);
+        world.take(gone, "100");
+        let offered = world.take(&psap(), "INVITE");
+        let mut call = world.answer(gone, &invite, &psap(), &offered);
+        world.input(Input::Closed { connection: gone.connection.unwrap() });
+        let bye = call.trunk.request("BYE");
+        assert_eq!(world.ask(&psap(), &bye).code(), 200);
+        let bye = world.take(left, "BYE");
+        world.send(left, &left.reply(&bye, 200));
+        world.call_back(&psap(), "+14255551000");
+        world.take(left, "INVITE");
+        // And back, when it has registered anew.
+        let back = world.connect(*gone);
+        world.register_as(&back, &register(&back, "x").set("Contact", &contact(lost + 1)));
+    }
+}
+
 /// RFC 5626 §4.2.1: through two proxies a phone registers with one contact, which each of them finds by its own flow.
 #[test]
 fn na_5_each_flow_of_a_phone_has_its_own_path() {
