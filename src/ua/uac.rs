@@ -191,6 +191,8 @@ impl Ua {
         let Some(client) = self.known_as(context, id, client, Some(response)) else { return };
         let Some(leg) = self.legs.get_mut(id) else { return };
         let inviting = leg.uac.as_ref().filter(|uac| uac.client == client && !uac.answered).map(|uac| uac.first);
+        let mended = inviting.and_then(|_| mended(leg, response));
+        let response = mended.as_ref().unwrap_or(response);
         match (inviting, response.code()) {
             (Some(_), 100..=199) => self.provisional(context, id, response),
             (Some(first), 200..=299) => self.accepted(context, id, response, first),
@@ -470,4 +472,14 @@ fn confirm_dialog(leg: &mut Leg, response: &Message) {
         }
     }
     leg.dialog.establish(response);
+}
+
+/// What a peer says of its media in an answer, put right where that can be done: nobody can ask it for another.
+fn mended(leg: &Leg, response: &Message) -> Option<Message> {
+    let code = response.code();
+    let fault = Some(response).filter(|_| (101..=299).contains(&code)).and_then(Content::refusal_of)?.warning;
+    let mended = crate::sip::mended(response).filter(|mended| Content::description_of(mended).is_some())?;
+    let (source, fault) = (leg.flow(), fault.unwrap_or_default());
+    tracing::warn!(%source, code, %fault, "a malformed session description was put right: the call goes on");
+    Some(mended)
 }

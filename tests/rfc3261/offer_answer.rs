@@ -274,6 +274,47 @@ fn oa_8_malformed_answer_of_a_trunk() {
     world.take(&crate::world::backup(), "INVITE");
 }
 
+/// SPEC §10: what can be put right in the answer of a call center, or of the phone that is called back, ends no call.
+#[test]
+fn oa_8_a_sloppy_answer_is_put_right() {
+    let sloppy: [fn(&str) -> String; 4] = [
+        |whole| whole.replace("t=0 0\r\n", ""),
+        |whole| whole.replace("\r\ns=", " x\r\nthis is no line\r\ns="),
+        |whole| whole.replace(" IN IP4 198.51.100.7", ""),
+        |whole| whole.replace("v=0\r\n", ""),
+    ];
+    for spoil in sloppy {
+        for early in [None, Some(false), Some(true)] {
+            let mut world = World::with_alice();
+            let invite = alice().invite("sip:911@example.com").with("Supported", "100rel");
+            world.send(&alice(), &invite);
+            world.take(&alice(), "100");
+            let offered = world.take(&psap(), "INVITE");
+            let answer = spoil(&psap().offer());
+            if let Some(is_reliable) = early {
+                let progress = psap().reply(&offered, 183).sdp(&answer);
+                let reliable = progress.clone().with("Require", "100rel").with("RSeq", "1");
+                world.send(&psap(), if is_reliable { &reliable } else { &progress });
+                let told = world.take(&alice(), "183");
+                assert_eq!(media(&told.body), media(&psap().offer()), "{answer}");
+            }
+            world.send(&psap(), &psap().reply(&offered, 200).sdp(&answer));
+            world.take(&psap(), "ACK");
+            if early != Some(true) {
+                let ok = world.take(&alice(), "200 INVITE");
+                assert_eq!(media(&ok.body), media(&psap().offer()), "{answer}");
+            }
+            world.none(&psap(), "BYE");
+        }
+        let mut world = World::after_a_call(&Toml::default());
+        world.call_back(&psap(), "+14255551000");
+        let ring = world.take(&alice(), "INVITE");
+        world.send(&alice(), &alice().reply(&ring, 200).sdp(&spoil(&alice().offer())));
+        world.take(&alice(), "ACK");
+        assert_eq!(media(&world.take(&psap(), "200 INVITE").body), media(&alice().offer()));
+    }
+}
+
 #[test]
 fn oa_9_origin_line_per_leg() {
     let mut world = World::with_alice();
