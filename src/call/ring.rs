@@ -19,7 +19,7 @@ use crate::sip::{Lines, Message, Name, Scheme, Uri, sdp};
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
 use crate::trunk::TargetId;
-use crate::ua::{CallId, Invitation, LegId, Refusal};
+use crate::ua::{CallId, Content, Invitation, LegId, Refusal};
 
 /// A phone that has sent nothing at all in this time is taken for dead or asleep.
 const PHONE_WAIT: Duration = Duration::from_secs(2);
@@ -36,6 +36,10 @@ pub(super) struct Ringing {
     pub(super) hold: Option<Hold>,
     /// The refusal worth telling, when all have refused.
     best: Option<Refusal>,
+    /// Who was offered more than a session description.
+    dressed: Vec<Resumed>,
+    /// Contacts that refused it, and get the description alone.
+    bare: Vec<CompactString>,
 }
 
 /// What a callback remembers while it looks for its phone.
@@ -62,7 +66,30 @@ pub(super) struct Hold {
 
 impl Ringing {
     pub(super) fn new(invite: Message, user: Aor, hold: Option<Hold>) -> Self {
-        Self { invite, user, instance: None, is_secure: false, hold, best: None }
+        let (dressed, bare) = (Vec::new(), Vec::new());
+        Self { invite, user, instance: None, is_secure: false, hold, best: None, dressed, bare }
+    }
+
+    /// What a device is offered, of all that there is.
+    fn dress(&mut self, content: Option<Content>, to: Resumed) -> Option<Content> {
+        if self.bare.contains(&to.device.contact) {
+            return content.and_then(Content::bare);
+        }
+        if content.as_ref().is_some_and(|content| !content.is_bare()) {
+            self.dressed.retain(|known| (&known.device.contact, known.flow) != (&to.device.contact, to.flow));
+            self.dressed.push(to);
+        }
+        content
+    }
+
+    /// Who refused with this status what it was offered, and may take the description alone (RFC 5621 §4.2).
+    fn undress(&mut self, contact: &str, status: u16) -> Option<Resumed> {
+        if !matches!(status, 400 | 413 | 415 | 424 | 488 | 513 | 606) {
+            return None;
+        }
+        let at = self.dressed.iter().position(|dressed| dressed.device.contact == contact)?;
+        self.bare.push(contact.into());
+        Some(self.dressed.swap_remove(at))
     }
 
     pub(super) fn is_holding(&self) -> bool {
@@ -213,10 +240,7 @@ impl Calls {
             Some(_) => format_compact!("<{}>", device.contact),
             None => format_compact!("<{}>", ringing.user),
         };
-        let bindings = parts.registrar.bindings(&ringing.user).iter();
-        // Flows of one phone through several proxies may have one contact (RFC 5626 §4.2.1).
-        let at_contact = bindings.filter(|binding| binding.contact() == device.contact);
-        let path = at_contact.min_by_key(|binding| !binding.is_on(&device.flow)).map_or("", Binding::path);
+        let path = path_to(parts, &ringing.user, device);
         let invitation = Invitation {
             flow,
             follows_target: target.is_some(),
@@ -245,6 +269,8 @@ impl Calls {
                 lines.push(b"Resource-Priority", value);
             }
         }
+        let Some(Call { stage: Stage::Ringing(ringing), .. }) = self.calls.get_mut(id) else { return };
+        let content = ringing.dress(content, Resumed { device: device.clone(), flow, target });
         let answers_early = content.is_none() && invite.extensions().reliable;
         let attempt = Attempt {
             trunk: CompactString::default(),
@@ -274,6 +300,12 @@ impl Calls {
         }
         let best = ringing.best.clone();
         let is_flow_failure = ringing.hold.is_none() && matches!(refusal.status, 408 | 430 | 503);
+        if let Some(Resumed { device, flow, target }) = ringing.undress(device, refusal.status) {
+            self.ring_at(parts, id, &device, flow, target);
+            if self.calls.get(id).is_some_and(|call| !call.is_alone()) {
+                return;
+            }
+        }
         if is_flow_failure && self.ring_next_flow(parts, id, device) {
             return;
         }
@@ -310,6 +342,13 @@ impl Calls {
             parts.ua.orphan(leg);
         }
     }
+}
+
+/// The proxies on the way to a device. Flows of one phone through several may have one contact (RFC 5626 §4.2.1).
+fn path_to<'a>(parts: &Parts<'a>, user: &Aor, device: &Device) -> &'a str {
+    let bindings = parts.registrar.bindings(user).iter();
+    let at_contact = bindings.filter(|binding| binding.contact() == device.contact);
+    at_contact.min_by_key(|binding| !binding.is_on(&device.flow)).map_or("", Binding::path)
 }
 
 /// True for two flows of the same phone (RFC 5626 §6).

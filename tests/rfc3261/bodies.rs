@@ -1,6 +1,6 @@
 //! Bodies of several parts (RFC 2046, RFC 5621), and the methods that carry them inside a dialog (RFC 6086, RFC 3428).
 
-use crate::world::{Dialog, Msg, World, alice, media, psap};
+use crate::world::{Dialog, Msg, Toml, World, alice, bob, media, psap};
 
 const PIDF: &str = "<presence>\r\n --x\r\n</presence>";
 
@@ -334,6 +334,51 @@ fn a_length_in_the_head_of_a_part_fits_what_is_in_it() {
     let (description, rest) = rest.split_once("\r\n--x\r\n").unwrap();
     assert!(head.ends_with(&format!("Content-Length: {}", description.len())), "{offered}");
     assert!(rest.contains("Content-Length: 30\r\n"));
+}
+
+/// RFC 5621 §4.2: a phone that knows nothing of bodies with several parts, as carriers send them beside signalling of their own,
+/// says 415, which is no answer of the person who called.
+#[test]
+fn a_phone_that_cannot_take_what_is_beside_the_description_is_asked_once_more_with_that_alone() {
+    let sent = |whole: Msg| noted(whole, &psap().offer());
+    for status in [400, 413, 415, 488, 513, 606] {
+        let mut world = World::after_a_call(&Toml::default());
+        let invite = sent(psap().request("INVITE", "sip:+14255551000@192.0.2.1"));
+        world.send(&psap(), &invite);
+        world.take(&psap(), "100");
+        let ring = world.take(&alice(), "INVITE");
+        assert_eq!(ring.header("Content-Type"), invite.header("Content-Type"));
+        world.send(&alice(), &alice().reply(&ring, status));
+        world.take(&alice(), "ACK");
+        let again = world.take(&alice(), "INVITE");
+        assert_eq!(again.header("Content-Type"), "application/sdp");
+        assert_eq!(media(&again.body), media(&psap().offer()));
+        for name in ["Content-Disposition", "Content-Language", "MIME-Version"] {
+            assert!(!again.has(name), "{again}");
+        }
+        world.none(&psap(), &status.to_string());
+        // No third time.
+        world.send(&alice(), &alice().reply(&again, status));
+        world.take(&alice(), "ACK");
+        world.none(&alice(), "INVITE");
+        // What is a description alone is not sent again.
+        let mut world = World::after_a_call(&Toml::default());
+        world.call_back(&psap(), "+14255551000");
+        let ring = world.take(&alice(), "INVITE");
+        world.send(&alice(), &alice().reply(&ring, status));
+        world.take(&alice(), "ACK");
+        world.none(&alice(), "INVITE");
+    }
+    // Users among themselves too.
+    let mut world = World::with_alice();
+    world.register(&bob());
+    let invite = noted(alice().request("INVITE", "sip:bob@example.com"), &alice().offer());
+    world.send(&alice(), &invite);
+    let ring = world.take(&bob(), "INVITE");
+    world.send(&bob(), &bob().reply(&ring, 415));
+    world.take(&bob(), "ACK");
+    let again = world.take(&bob(), "INVITE");
+    assert_eq!(again.header("Content-Type"), "application/sdp");
 }
 
 #[test]
