@@ -124,6 +124,26 @@ impl Server {
         }
     }
 
+    fn copy(&self) -> PathBuf {
+        self.folder.path().join("copy")
+    }
+
+    /// What is on its disk now is what a standby has.
+    pub fn replicate(&mut self) {
+        self.kill();
+        let copied = Command::new("cp").arg("-a").args([self.data(), self.copy()]).status().unwrap();
+        assert!(copied.success());
+        self.run();
+    }
+
+    /// The standby takes its place, without what has come since.
+    pub fn fail_over(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.data()).unwrap();
+        std::fs::rename(self.copy(), self.data()).unwrap();
+        self.run();
+    }
+
     /// `STOP` or `CONT` to all its processes.
     pub fn signal(&self, name: &str) {
         let first = self.process.as_ref().unwrap().id();

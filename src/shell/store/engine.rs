@@ -7,7 +7,7 @@ use super::database::Database;
 use super::fault::OpenFault;
 use super::postgres::Postgres;
 use super::shares::{Division, Range};
-use super::{Loaded, Neighbourhood};
+use super::{Loaded, Neighbourhood, Sign};
 use crate::config::StorePlace;
 use crate::node::rows::StoreFault;
 use crate::shell::clock::Stored;
@@ -50,16 +50,16 @@ impl Engine {
         }
     }
 
-    /// Divides the numbers of the pools among the nodes of a database; `None`: all are this node's. `addresses`: where it is.
+    /// Divides the numbers of the pools among the nodes of a database; `None`: all are this node's.
     pub(super) fn divide(
         &mut self,
         pools: &[Vec<Range>],
         given_up: &[Range],
-        addresses: &str,
+        sign: Sign<'_>,
     ) -> Result<Option<Division>, StoreFault> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(postgres) => postgres.divide(pools, given_up, addresses).map(Some),
+            Self::Postgres(postgres) => postgres.divide(pools, given_up, sign).map(Some),
         }
     }
 

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use self::batch::Batch;
 use self::engine::Engine;
 pub use self::fault::OpenFault;
-use self::neighbourhood::{Elsewhere, Neighbourhood};
+use self::neighbourhood::{Elsewhere, Neighbourhood, Sign};
 use self::shares::Range;
 use crate::base::E164;
 use crate::config::{Pool, StorePlace};
@@ -106,10 +106,11 @@ impl Store {
         let clock = NodeClock::start(stored.as_ref());
         engine.prove_writable(&clock.to_store())?;
         let pools = ranges(pools);
-        let division = engine.divide(&pools, &[], "").map_err(|fault| OpenFault::dividing(place, &fault))?;
+        let sign = Sign { addresses: "", clock: &clock.to_store() };
+        let division = engine.divide(&pools, &[], sign).map_err(|fault| OpenFault::dividing(place, &fault))?;
         loaded.share = division.as_ref().map(|division| share(&division.share));
         match engine.elsewhere() {
-            Ok(elsewhere) => loaded.elsewhere = elsewhere.news(clock.wall_offset_ms()),
+            Ok(elsewhere) => loaded.elsewhere = elsewhere.news(),
             Err(fault) => tracing::warn!(%fault, "what other nodes hold is not known yet"),
         }
         let waiting = Waiting { pools, has_share: true, ..Waiting::default() };

@@ -4,6 +4,15 @@ use compact_str::CompactString;
 
 use crate::base::Instant;
 use crate::lease::{ElsewhereNews, Neighbour, Row};
+use crate::shell::clock::Stored;
+
+/// What a node tells the others of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sign<'a> {
+    /// Where it takes datagrams, separated by spaces; empty: that is not known yet.
+    pub(super) addresses: &'a str,
+    pub(super) clock: &'a Stored,
+}
 
 /// All other nodes, and what they have changed.
 #[derive(Debug, Default)]
@@ -16,18 +25,16 @@ pub(super) struct Neighbourhood {
 #[derive(Debug)]
 pub(super) struct Elsewhere {
     pub(super) node: CompactString,
-    /// Wall clock minus the clock of that node.
-    pub(super) wall_offset_ms: i64,
+    /// Our clock minus that of its node.
+    pub(super) ahead_ms: i64,
     pub(super) row: Row,
 }
 
 impl Neighbourhood {
-    /// With the times of our clock, which `wall_offset_ms` tells from the wall clock.
-    pub(super) fn news(self, wall_offset_ms: i64) -> ElsewhereNews {
-        let rows = self.rows.into_iter().map(|Elsewhere { node, wall_offset_ms: theirs, mut row }| {
-            let ours = |at: Instant| {
-                Instant::from_millis(at.as_millis().saturating_add_signed(theirs.saturating_sub(wall_offset_ms)))
-            };
+    /// With the times of our clock.
+    pub(super) fn news(self) -> ElsewhereNews {
+        let rows = self.rows.into_iter().map(|Elsewhere { node, ahead_ms, mut row }| {
+            let ours = |at: Instant| Instant::from_millis(at.as_millis().saturating_add_signed(ahead_ms));
             match &mut row {
                 Row::Lease(lease) => (lease.dialled, lease.expires) = (ours(lease.dialled), ours(lease.expires)),
                 Row::Rested { since, .. } => *since = ours(*since),

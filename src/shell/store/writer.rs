@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::batch::Batch;
 use super::engine::Engine;
-use super::neighbourhood::Neighbourhood;
+use super::neighbourhood::{Neighbourhood, Sign};
 use super::shares::{self, Division, Range};
 use super::{Done, Shared, Waiting, share};
 use crate::lease::Neighbour;
@@ -145,7 +145,8 @@ impl Writer<'_> {
         }
         self.divide_at = Instant::now() + DIVIDE_EVERY;
         let (Some(pools), Some(before)) = (pools, &self.division) else { return };
-        match self.engine.divide(pools, &before.offer, addresses) {
+        let sign = Sign { addresses, clock: &self.clock.to_store() };
+        match self.engine.divide(pools, &before.offer, sign) {
             Ok(Some(division)) => self.tell(division, shared),
             Ok(None) => {}
             // The next commit finds out, and says it.
@@ -162,7 +163,7 @@ impl Writer<'_> {
             return;
         }
         self.neighbours.clone_from(&seen.nodes);
-        let elsewhere = Some(seen.news(self.clock.wall_offset_ms()));
+        let elsewhere = Some(seen.news());
         let _gone =
             self.answers.blocking_send(Done { writes: Vec::new(), result: self.fares(), share: None, elsewhere });
     }

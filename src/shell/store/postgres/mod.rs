@@ -4,6 +4,8 @@
 //! later one writes. Each start of a daemon begins a run, numbered in the row of its node; a commit compares the number, so that a
 //! daemon whose place another has taken writes nothing. A session that is lost is begun anew with the next commit.
 
+#[cfg(test)]
+mod nodes_tests;
 mod rows;
 mod session;
 mod sql;
@@ -19,7 +21,7 @@ use super::batch::Batch;
 use super::fault::OpenFault;
 use super::lease_columns::signed;
 use super::shares::{self, Division, Range};
-use super::{Loaded, Neighbourhood};
+use super::{Loaded, Neighbourhood, Sign};
 use crate::config::PostgresPlace;
 use crate::node::rows::{StoreFault, StoreSin};
 use crate::shell::clock::Stored;
@@ -47,7 +49,7 @@ pub(super) struct Postgres {
     epoch: i64,
     /// The place of the next record.
     next_record: i64,
-    /// From which transaction on the rows of other nodes are read next.
+    /// The snapshot in which the rows of other nodes were read last.
     read_from: String,
 }
 
@@ -80,7 +82,7 @@ impl Postgres {
             backend,
             epoch,
             next_record: 1,
-            read_from: "0".to_owned(),
+            read_from: sql::NOTHING.to_owned(),
         })
     }
 
@@ -136,6 +138,8 @@ impl Postgres {
         };
         let session = within(&self.runtime, CONNECT, open)?;
         self.backend = session.backend();
+        // It may be another server, a standby that was behind: its transactions have numbers that were read already.
+        sql::NOTHING.clone_into(&mut self.read_from);
         Ok(session)
     }
 
@@ -145,12 +149,12 @@ impl Postgres {
         &mut self,
         pools: &[Vec<Range>],
         given_up: &[Range],
-        addresses: &str,
+        sign: Sign<'_>,
     ) -> Result<Division, StoreFault> {
         let Some(session) = self.session.take() else {
             return Err(StoreFault { sin: StoreSin::Away, detail: "the session is lost".to_owned() });
         };
-        let divided = session.divide((&self.node, self.epoch, addresses), pools, given_up);
+        let divided = session.divide((&self.node, self.epoch), sign, pools, given_up);
         let (owned, offer) = within(&self.runtime, COMMIT, divided)?;
         self.session = Some(session);
         Ok(Division { share: shares::minus(&owned, &offer), offer })
@@ -161,7 +165,7 @@ impl Postgres {
         let Some(session) = self.session.take() else {
             return Err(StoreFault { sin: StoreSin::Away, detail: "the session is lost".to_owned() });
         };
-        let limit = if self.read_from == "0" { LOAD } else { COMMIT };
+        let limit = if self.read_from == sql::NOTHING { LOAD } else { COMMIT };
         let (read, next) = within(&self.runtime, limit, session.elsewhere(&self.node, &self.read_from))?;
         (self.session, self.read_from) = (Some(session), next);
         Ok(read)

@@ -191,8 +191,8 @@ pub(super) fn of_neighbour(from: &Columns) -> Result<Option<Elsewhere>, tokio_po
     if from.try_get::<_, Option<i64>>(0)?.is_none() {
         return Ok(None);
     }
-    let (node, wall_offset_ms): (&str, i64) = (from.try_get(16)?, from.try_get(17)?);
-    Ok(lease(from)?.ok().map(|row| Elsewhere { node: node.into(), wall_offset_ms, row }))
+    let (node, ahead_ms): (&str, i64) = (from.try_get(16)?, from.try_get(17)?);
+    Ok(lease(from)?.ok().map(|row| Elsewhere { node: node.into(), ahead_ms, row }))
 }
 
 /// Adds what can be read, and says what cannot.

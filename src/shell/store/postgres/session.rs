@@ -18,7 +18,7 @@ use crate::shell::clock::Stored;
 use crate::shell::store::fault::of_postgres;
 use crate::shell::store::lease_columns::signed;
 use crate::shell::store::shares::{self, Plan, Range, Seen};
-use crate::shell::store::{Loaded, Neighbourhood};
+use crate::shell::store::{Loaded, Neighbourhood, Sign};
 
 /// Between attempts to get the lock, after the former session of this daemon was ended.
 const UNLOCKED: Duration = Duration::from_millis(50);
@@ -116,6 +116,7 @@ impl Session {
                 format!("its tables have version {version}, this sosbridge knows {known}: run the one that wrote them");
             return Err(StoreFault { sin: StoreSin::Missing, detail });
         }
+        self.client.batch_execute(sql::DATE_ANEW).await.map_err(|error| of_postgres(&error))?;
         let epoch = self.value(sql::BEGIN_RUN, &[&node]).await?;
         self.value::<bool>("SELECT pg_advisory_unlock($1)", &[&sql::OURS]).await?;
         Ok(epoch)
@@ -170,16 +171,21 @@ impl Session {
     }
 
     /// Divides the numbers of the pools anew, in one transaction. What was `given_up` is let go where it has no lease. Tells what
-    /// is this node's now, and what of it the node is to give up. `addresses`: where the node is.
+    /// is this node's now, and what of it the node is to give up.
     pub(super) async fn divide(
         &self,
-        (node, epoch, addresses): (&str, i64, &str),
+        (node, epoch): (&str, i64),
+        sign: Sign<'_>,
         pools: &[Vec<Range>],
         given_up: &[Range],
     ) -> Result<(Vec<Range>, Vec<Range>), StoreFault> {
         self.client.batch_execute("BEGIN").await.map_err(|error| of_postgres(&error))?;
         self.value::<String>(sql::DIVIDE, &[&sql::OURS]).await?;
-        let seen = self.client.execute(sql::SEEN, &[&node, &epoch, &addresses]).await;
+        let Sign { addresses, clock } = sign;
+        let (node_ms, wall_ms) = (signed(clock.node_ms), signed(clock.reading.wall_ms));
+        let (boot_id, boottime_ms) = (&clock.reading.boot_id, signed(clock.reading.boottime_ms));
+        let now: [&(dyn ToSql + Sync); 7] = [&node, &epoch, &addresses, &node_ms, &wall_ms, boot_id, &boottime_ms];
+        let seen = self.client.execute(sql::SEEN, &now).await;
         if seen.map_err(|error| of_postgres(&error))? != 1 {
             return Err(fenced(node));
         }
@@ -220,7 +226,7 @@ impl Session {
         Ok((after, offer))
     }
 
-    /// What the other nodes have changed since `since`, and from when on to ask the next time.
+    /// What the other nodes have changed since the snapshot `since`, and the one to ask from the next time.
     pub(super) async fn elsewhere(&self, node: &str, since: &str) -> Result<(Neighbourhood, String), StoreFault> {
         let read = async {
             let nodes = self.client.query(sql::NEIGHBOURS, &[&node]).await?;

@@ -81,6 +81,11 @@ pub(super) const BEGIN_RUN: &str = "
 INSERT INTO sosbridge.nodes (node, epoch) VALUES ($1, 1) ON CONFLICT (node) DO UPDATE SET epoch = nodes.epoch + 1
   RETURNING epoch";
 
+/// In a database that was restored on another server changes are of transactions that are still to come there: each reading would
+/// find them again.
+pub(super) const DATE_ANEW: &str =
+    "UPDATE sosbridge.leases SET changed = pg_current_xact_id() WHERE changed > pg_current_xact_id()";
+
 /// One commit: $1 the node, $2 its run, $3 the rows as JSON. Writes nothing, and counts 0, when the run is not the last one.
 pub(super) const COMMIT: &str = r#"
 WITH input AS (SELECT $3::text::json AS rows),
@@ -89,7 +94,8 @@ fence AS (
     node_ms = coalesce((input.rows #>> '{clock,node_ms}')::bigint, node_ms),
     wall_ms = coalesce((input.rows #>> '{clock,wall_ms}')::bigint, wall_ms),
     boot_id = coalesce(input.rows #>> '{clock,boot_id}', boot_id),
-    boottime_ms = coalesce((input.rows #>> '{clock,boottime_ms}')::bigint, boottime_ms)
+    boottime_ms = coalesce((input.rows #>> '{clock,boottime_ms}')::bigint, boottime_ms),
+    seen = CASE WHEN input.rows #>> '{clock,node_ms}' IS NULL THEN seen ELSE clock_timestamp() END
   FROM input WHERE node = $1 AND epoch = $2 RETURNING input.rows
 ),
 put_leases AS (
@@ -149,9 +155,11 @@ DELETE FROM sosbridge.records WHERE node = $1 AND ended_at < $2
 
 /// One node after the other divides numbers. Until the end of the transaction.
 pub(super) const DIVIDE: &str = "SELECT pg_advisory_xact_lock($1::bigint + 1)::text";
-/// A sign of life of the run; none is counted when it is not the last one.
-pub(super) const SEEN: &str =
-    "UPDATE sosbridge.nodes SET seen = clock_timestamp(), addresses = $3 WHERE node = $1 AND epoch = $2";
+/// A sign of life of the run, with its clock at that moment; none is counted when it is not the last one. $3: where it is, as far as
+/// that is known already.
+pub(super) const SEEN: &str = "
+UPDATE sosbridge.nodes SET seen = clock_timestamp(), addresses = coalesce(nullif($3, ''), addresses), node_ms = $4, wall_ms = $5,
+  boot_id = $6, boottime_ms = $7 WHERE node = $1 AND epoch = $2";
 /// The nodes that run, by the clock of the database.
 pub(super) const LIVE: &str = "
 SELECT node FROM sosbridge.nodes WHERE seen > clock_timestamp() - INTERVAL '10 seconds' ORDER BY node";
@@ -159,17 +167,20 @@ SELECT node FROM sosbridge.nodes WHERE seen > clock_timestamp() - INTERVAL '10 s
 pub(super) const NEIGHBOURS: &str = "
 SELECT node, addresses, coalesce(seen > clock_timestamp() - INTERVAL '10 seconds', false) FROM sosbridge.nodes
   WHERE node <> $1 ORDER BY node";
-/// What other nodes have changed since $2, and from when on to ask the next time: the oldest transaction that may still change
-/// something. With what to add to times of each for the wall clock. From the beginning: without what is free.
+/// Of all transactions nothing has been read.
+pub(super) const NOTHING: &str = "1:1:";
+/// What other nodes have changed that the snapshot $2 did not show, and the snapshot that does. With what to add to times of each for
+/// those of our clock: both have told theirs by that of the database, so that no wall clock counts. From the beginning: without what is
+/// free.
 pub(super) const ELSEWHERE: &str = r#"
 SELECT l.number, l.state, l.kind, l.resource, l.country, l."user", l.device, l.contact, l.protocol, l.listener, l.remote,
-  l.dialled_at, l.expires_at, l.calls, l.test, l.push, l.node, l.wall_offset, next.at
-FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS at) AS next
-LEFT JOIN (
-  SELECT leases.*, coalesce(nodes.wall_ms - nodes.node_ms, 0) AS wall_offset
-  FROM sosbridge.leases LEFT JOIN sosbridge.nodes USING (node)
-  WHERE node <> $1 AND changed >= $2::text::xid8 AND ($2 <> '0' OR state <> 'free')
-) AS l ON true"#;
+  l.dialled_at, l.expires_at, l.calls, l.test, l.push, l.node, (coalesce(theirs.ahead, 0) - ours.ahead)::bigint, next.at
+FROM (SELECT pg_current_snapshot()::text AS at, $2::text::pg_snapshot AS last) AS next
+CROSS JOIN (
+  SELECT coalesce(max(extract(epoch FROM seen) * 1000 - node_ms), 0) AS ahead FROM sosbridge.nodes WHERE node = $1) AS ours
+LEFT JOIN sosbridge.leases AS l ON l.node <> $1 AND l.changed >= pg_snapshot_xmin($2::text::pg_snapshot)
+  AND NOT pg_visible_in_snapshot(l.changed, next.last) AND ($2 <> '1:1:' OR l.state <> 'free')
+LEFT JOIN (SELECT node, extract(epoch FROM seen) * 1000 - node_ms AS ahead FROM sosbridge.nodes) AS theirs ON theirs.node = l.node"#;
 pub(super) const SLICES: &str = "SELECT first, last, node FROM sosbridge.slices ORDER BY first";
 pub(super) const USED: &str = "SELECT number, number, node FROM sosbridge.leases WHERE state <> 'free' ORDER BY number";
 pub(super) const FORGET_SLICES: &str = "DELETE FROM sosbridge.slices WHERE node = $1";
