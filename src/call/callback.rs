@@ -7,7 +7,7 @@ use compact_str::{CompactString, format_compact};
 
 use super::history::{Kind, Report};
 use super::lent::Holder;
-use super::neighbours::Devices;
+use super::neighbours::{Devices, is_to_a_stranger};
 use super::ring::{Hold, Ringing, device_of};
 use super::routing::flow_to_uri;
 use super::{Alarm, Branch, Call, Calls, Parts, Stage};
@@ -114,11 +114,12 @@ impl Calls {
         self.look_on_if_alone(parts, id);
     }
 
-    /// Rings the device that made the emergency call where it called from.
+    /// Rings the device that made the emergency call where it called from, unless that is being tried.
     pub(super) fn ring_last_seen(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return };
         let Some(hold) = &ringing.hold else { return };
-        if !is_of_another(parts, &hold.origin, &ringing.user) {
+        let is_tried = self.branch_to(id, |_, target| target == hold.origin.contact);
+        if !is_tried && !is_of_another(parts, &hold.origin, &ringing.user) {
             let origin = hold.origin.clone();
             self.ring(parts, id, &origin);
         }
@@ -163,6 +164,7 @@ impl Calls {
             return;
         }
         self.ring_others(parts, id);
+        self.look_for_nodes(parts, id);
         if self.calls.get(id).is_some_and(|call| call.branches.iter().all(|branch| !branch.heard)) {
             self.say_queued(parts, id);
         }
@@ -179,7 +181,7 @@ impl Calls {
         has_rung: bool,
     ) {
         let asked_for = self.hold(id).map(|hold| hold.number);
-        if !is_refusal_of_a_person(refusal.status)
+        if (!is_refusal_of_a_person(refusal.status) || is_to_a_stranger(refusal.status))
             && asked_for.is_some_and(|number| Devices::Origin.are_asked_at(parts, number, device))
         {
             return self.neighbour_has_none(parts, id);
@@ -219,7 +221,7 @@ impl Calls {
     fn is_users(&self, parts: &Parts<'_>, id: CallId, device: &str) -> bool {
         let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return false };
         let number = ringing.hold.as_ref().map(|hold| hold.number);
-        let is_at_neighbour = number.is_some_and(|number| Devices::any_are_asked_at(parts, number, device));
+        let is_at_neighbour = number.is_some_and(|number| Devices::asked_at(parts, number, device).is_some());
         is_at_neighbour || parts.registrar.bindings(&ringing.user).iter().any(|binding| binding.contact() == device)
     }
 

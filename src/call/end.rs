@@ -85,7 +85,9 @@ impl Calls {
         flow: Flow,
         is_trunk: bool,
     ) -> CallId {
-        self.reports.push(Report::Started { kind: call.kind });
+        if !call.for_neighbour {
+            self.reports.push(Report::Started { kind: call.kind });
+        }
         let id = self.calls.insert(Call { decisions: parts.trace.so_far().into(), ..call });
         let caller = parts.ua.accept(&mut parts.context, id, server, invite, flow, is_trunk);
         if let Some(call) = self.calls.get_mut(id) {

@@ -54,10 +54,15 @@ impl Devices {
         parts.elsewhere.nodes().any(|node| self.uri_at(node, number).any(|(uri, _)| uri == target))
     }
 
-    /// True when `target` is a node that is asked for any.
-    pub(super) fn any_are_asked_at(parts: &Parts<'_>, number: E164, target: &str) -> bool {
-        Self::ALL.into_iter().any(|devices| devices.are_asked_at(parts, number, target))
+    /// Which a node is asked for at `target`; `None` when no node is.
+    pub(super) fn asked_at(parts: &Parts<'_>, number: E164, target: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|devices| devices.are_asked_at(parts, number, target))
     }
+}
+
+/// What a node answers that does not know yet, or not from where it was asked, that a node asks: no phone has said it.
+pub(super) fn is_to_a_stranger(status: u16) -> bool {
+    matches!(status, 401 | 403 | 407)
 }
 
 /// What another node asks for.
@@ -81,37 +86,60 @@ impl Calls {
     pub(super) fn ask_neighbours(&mut self, parts: &mut Parts<'_>, id: CallId, devices: Devices) -> bool {
         let Some(hold) = self.hold(id) else { return false };
         let number = hold.number;
-        let ways: Vec<(CompactString, Flow)> = parts
-            .elsewhere
-            .running()
-            .filter_map(|node| {
-                let mut ways = devices.uri_at(node, number);
-                ways.find_map(|(uri, place)| Some((uri, flow_to(parts.config, place)?)))
-            })
-            .collect();
-        let is_for_origin = devices == Devices::Origin;
+        let is_asked = |node: &&Neighbour| {
+            let mut kinds = [devices, Devices::All].into_iter();
+            kinds.any(|kind| kind.uri_at(node, number).any(|(uri, _)| self.is_asking(id, &uri)))
+        };
+        let nodes = parts.elsewhere.running().filter(|node| !is_asked(node));
+        let ways: Vec<_> = nodes.filter_map(|node| self.way_to(parts, id, devices, node, number)).collect();
         for (uri, flow) in ways {
-            if !self.is_asking(id, &uri) {
-                let device = Device { key: uri.clone(), contact: uri, push: CompactString::default(), flow };
-                self.ring_at(parts, id, &device, flow, None);
-            }
+            let device = Device { key: uri.clone(), contact: uri, push: CompactString::default(), flow };
+            self.ring_at(parts, id, &device, flow, None);
         }
         let is_asking = self.branch_to(id, |_, target| devices.are_asked_at(parts, number, target));
-        if let Some(hold) = self.hold(id).filter(|_| is_for_origin) {
+        if let Some(hold) = self.hold(id).filter(|_| devices == Devices::Origin) {
             hold.neighbours_asked = is_asking;
         }
         is_asking
+    }
+
+    /// Of the addresses of a node, the one that has failed least in this call.
+    fn way_to(
+        &self,
+        parts: &Parts<'_>,
+        id: CallId,
+        devices: Devices,
+        node: &Neighbour,
+        number: E164,
+    ) -> Option<(CompactString, Flow)> {
+        let ours = parts.config.datagram_addresses();
+        let attempts = self.calls.get(id).map_or(&[][..], |call| &call.attempts);
+        let failed: Vec<&str> = attempts.iter().filter(|it| is_unreached(it.status)).map(|it| &*it.target).collect();
+        let failures = |place: &Place| {
+            let at = format_compact!("@{};{}=", place.remote, Devices::PARAMETER);
+            failed.iter().filter(|target| target.contains(at.as_str())).count()
+        };
+        let ways = devices.uri_at(node, number).filter(|(_, place)| !ours.contains(&place.remote));
+        let ways = ways.filter_map(|(uri, place)| Some((failures(&place), uri, flow_to(parts.config, place)?)));
+        ways.min_by_key(|(failures, ..)| *failures).map(|(_, uri, flow)| (uri, flow))
     }
 
     fn is_asking(&self, id: CallId, uri: &str) -> bool {
         self.branch_to(id, |_, target| target == uri)
     }
 
-    /// The phone may have come to another node than the one that is trying it.
+    /// The phone may have come to another node than the one that is trying it, or the node that has it runs again.
     pub(super) fn ask_neighbours_again(&mut self, parts: &mut Parts<'_>, id: CallId) {
         let does_ring = self.branch_to(id, |branch, _| branch.alerting);
-        if !does_ring && self.hold(id).is_some_and(|hold| hold.neighbours_asked) {
+        if !does_ring && self.hold(id).is_some_and(|hold| !hold.desk_rung) {
             self.ask_neighbours(parts, id, Devices::Origin);
+            self.look_for_nodes(parts, id);
+        }
+    }
+
+    /// Where there are other nodes, one that comes back is asked.
+    pub(super) fn look_for_nodes(&mut self, parts: &Parts<'_>, id: CallId) {
+        if parts.elsewhere.nodes().next().is_some() {
             self.redial_later(parts.context.now, id);
         }
     }
@@ -120,14 +148,36 @@ impl Calls {
     /// for any other branch.
     pub(super) fn neighbour_waits(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) -> bool {
         let Some(number) = self.hold(id).map(|hold| hold.number) else { return false };
-        if !self.branch_to(id, |branch, target| branch.leg == leg && Devices::any_are_asked_at(parts, number, target)) {
+        if !self.branch_to(id, |branch, target| branch.leg == leg && Devices::asked_at(parts, number, target).is_some())
+        {
             return false;
         }
-        if let Some(branch) = self.branch(id, leg) {
-            branch.heard = false;
-        }
+        let Some(branch) = self.branch(id, leg).filter(|branch| !branch.alerting) else { return true };
+        branch.heard = false;
         self.origin_silent(parts, id);
         true
+    }
+
+    /// A branch has had no answer at all. Another node may be asked at another of its addresses; where there is none, its phone is
+    /// looked for where it called from.
+    pub(super) fn neighbour_silent(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
+        let Some((hold, call)) = self.hold(id).map(|hold| hold.number).zip(self.calls.get(id)) else { return };
+        let branch = call.branches.iter().find(|branch| branch.leg == leg);
+        let target = branch.and_then(|branch| call.attempts.get(branch.attempt)).map(|attempt| &attempt.target);
+        let Some(devices) = target.and_then(|target| Devices::asked_at(parts, hold, target)) else { return };
+        let has_others = parts.elsewhere.running().any(|node| {
+            let mut uris = devices.uri_at(node, hold).map(|(uri, _)| uri);
+            uris.any(|uri| Some(&uri) == target) && node.addresses.len() > 1
+        });
+        if has_others {
+            self.close_branch(parts, id, leg, 408);
+            parts.ua.hang_up(&mut parts.context, leg, None);
+            parts.ua.orphan(leg);
+            self.ask_neighbours(parts, id, devices);
+        }
+        if devices == Devices::Origin {
+            self.ring_last_seen(parts, id);
+        }
     }
 
     /// Another node does not reach the device that called, and another one may. When none does, it is looked for where it called
@@ -188,6 +238,11 @@ impl Calls {
             self.refuse_caller(parts, id, &Refusal::new(480), Outcome::Unanswered);
         }
     }
+}
+
+/// No answer, or no way there.
+fn is_unreached(status: u16) -> bool {
+    matches!(status, 408 | 503)
 }
 
 /// Those of the devices that are registered here. The one that called, if it is not, where it called from: it may still be on the

@@ -324,11 +324,12 @@ impl Calls {
     pub(super) fn device_silent(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
         let Some(call) = self.calls.get(id) else { return };
         let Call { stage: Stage::Ringing(ringing), branches, attempts, .. } = call else { return };
-        if call.for_neighbour {
+        if call.for_neighbour && branches.iter().all(|branch| !branch.alerting) {
             // It need not wait for this one (RFC 3261 §21.1.4).
             parts.ua.progress(&mut parts.context, call.caller, 182, None, None);
         }
         if ringing.hold.is_some() {
+            self.neighbour_silent(parts, id, leg);
             return self.origin_silent(parts, id);
         }
         let branch = branches.iter().find(|branch| branch.leg == leg);

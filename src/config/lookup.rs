@@ -19,7 +19,12 @@ impl Config {
             }
         };
         let listeners = self.listeners.iter().filter(|listener| listener.protocol == Protocol::Udp);
-        listeners.filter_map(address_of).collect()
+        let mut addresses: Vec<_> = listeners.filter_map(address_of).collect();
+        // Of another machine a loopback address is its own.
+        if addresses.iter().any(|address| !address.ip().is_loopback()) {
+            addresses.retain(|address| !address.ip().is_loopback());
+        }
+        addresses
     }
 
     /// The user with this address of record, as spelt in the configuration.

@@ -21,6 +21,7 @@ mod lease_rules;
 mod location;
 mod media;
 mod neighbours;
+mod nodes_apart;
 mod notification;
 mod numbers;
 mod odd;
