@@ -37,14 +37,12 @@ impl Calls {
     ) {
         let now = parts.context.now;
         let Some(holder) = Holder::of(parts, number) else { return };
-        let (is_ours, lease) = (matches!(holder, Holder::Here(_)), holder.lease().clone());
+        let lease = holder.lease().clone();
         let Ok(user) = format!("sip:{}", lease.user).parse::<Aor>() else {
             parts.ua.reply(&mut parts.context, server, invite, flow, &Refusal::new(404));
             return;
         };
-        if is_ours {
-            parts.leases.call_up(number);
-        }
+        let is_counted = super::lent::call_up(parts, number);
         let hold = Hold {
             until: now + parts.config.callback.hold,
             origin: lease.device,
@@ -65,7 +63,7 @@ impl Calls {
             test: lease.test,
             user: Some(user.clone()),
             number: Some(number),
-            is_elsewhere: !is_ours,
+            is_elsewhere: !is_counted,
             country: Some(lease.country),
             dialled: format_compact!("{number}"),
             callback_of: Some(format_compact!("{number}")),
@@ -79,6 +77,7 @@ impl Calls {
         }
         self.waiting.entry(user).or_default().push(id);
         self.wake(now + parts.config.callback.hold, id, Alarm::HoldOver);
+        self.wake(now + parts.config.lease.window / 2, id, Alarm::Renew);
         match parts.config.callback.ring {
             Ring::OriginFirst => {
                 self.ring_origin(parts, id);
@@ -90,6 +89,17 @@ impl Calls {
             }
         }
         self.wake_phones(parts, id);
+    }
+
+    /// A callback that lasts: other nodes, one of which may have given the number, go by its row.
+    pub(super) fn renew_lease(&mut self, parts: &mut Parts<'_>, id: CallId) {
+        let Some(call) = self.calls.get(id).filter(|call| !call.is_elsewhere) else { return };
+        if let Some(number) = call.number
+            && parts.elsewhere.nodes().next().is_some()
+        {
+            parts.leases.renew(parts.context.now, number);
+        }
+        self.wake(parts.context.now + parts.config.lease.window / 2, id, Alarm::Renew);
     }
 
     /// Rings the device that made the emergency call: where it is registered now, else where it was last seen.

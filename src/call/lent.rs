@@ -30,6 +30,20 @@ impl<'a> Holder<'a> {
     }
 }
 
+/// A callback is up on the number, and renews its lease (SPEC §3); that of another node here too, which hears of it. False where that
+/// one is shared, or nobody has the number.
+pub(super) fn call_up(parts: &mut Parts<'_>, number: E164) -> bool {
+    let theirs = match Holder::of(parts, number) {
+        Some(Holder::Elsewhere(lease)) => lease.clone(),
+        Some(Holder::Here(_)) | None => return parts.leases.call_up(number),
+    };
+    let is_adopted = parts.leases.adopt(&theirs) && parts.leases.call_up(number);
+    if is_adopted {
+        parts.leases.renew(parts.context.now, number);
+    }
+    is_adopted
+}
+
 /// True when the call of a trunk to this number is a callback: the number is leased, or rests. Where it was lent and is a user's
 /// own, an ordinary call is for that user: only what says that it is a callback is one (RFC 7090, RFC 7135).
 pub(super) fn is_callback(parts: &Parts<'_>, invite: &Message, number: E164) -> bool {

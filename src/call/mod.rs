@@ -139,6 +139,8 @@ enum Alarm {
     HoldOver,
     /// A callback: wake its phones again.
     Wake,
+    /// A callback: its lease lasts longer.
+    Renew,
     /// A leg said 100 and nothing more.
     Stalled(LegId),
     /// A leg rings, and may have died of it.
@@ -174,7 +176,7 @@ struct Call {
     incident_id: Option<CompactString>,
     /// It rings phones for a callback that has come to another node, which tells of it.
     for_neighbour: bool,
-    /// The lease of its number is another node's.
+    /// The lease of its number is another node's, and not counted here.
     is_elsewhere: bool,
     /// The number is the resource's shared one.
     shared: bool,
@@ -400,6 +402,7 @@ impl Calls {
                 Alarm::Redial => self.redial(parts, id),
                 Alarm::HoldOver => self.hold_over(parts, id),
                 Alarm::Wake => self.wake_phones(parts, id),
+                Alarm::Renew => self.renew_lease(parts, id),
                 Alarm::Stalled(leg) => self.branch_stalled(parts, id, leg),
                 Alarm::Mute(leg) => self.branch_mute(parts, id, leg),
                 Alarm::Overdue(client) => self.crossing_overdue(parts, id, client),

@@ -79,7 +79,7 @@ impl Calls {
             .and_then(|number| Holder::of(parts, number))
             .map(|holder| format!("sip:{}", holder.lease().user));
         if let Some(number) = called_back
-            && parts.leases.call_up(number)
+            && super::lent::call_up(parts, number)
         {
             // Every callback renews the lease (SPEC §3).
             parts.leases.call_down(parts.context.now, number);

@@ -14,6 +14,9 @@ use super::row::{Device, Kind, Lease, Row, View};
 use crate::base::{E164, Instant};
 use crate::config::{self, Overflow};
 
+/// What another node promises beyond this is longer; less is how exactly two nodes know each other's clocks.
+const PROMISES_APART: Duration = Duration::from_secs(10);
+
 /// Who asks for a number.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
@@ -272,6 +275,44 @@ impl Leases {
         lease.calls = lease.calls.saturating_add(1);
         self.put(lease);
         true
+    }
+
+    /// The lease of another node, whose number is called back at this one: kept here too, so that its time counts from this call. False
+    /// for a shared number, and where there is a lease already.
+    pub fn adopt(&mut self, lease: &Lease) -> bool {
+        if lease.kind != Kind::Pooled || self.leases.contains_key(&lease.number) {
+            return false;
+        }
+        self.withdraw(lease.number);
+        let state = if lease.state == State::Active { State::Held } else { lease.state };
+        let lease = Lease { state, calls: 0, ..lease.clone() };
+        self.dirty.insert(lease.number);
+        self.holders.put(&lease);
+        self.put(lease);
+        true
+    }
+
+    /// A call is up on the number: it lasts for a window from `now` at least, for whoever reads its row.
+    pub fn renew(&mut self, now: Instant, number: E164) {
+        self.prolong(number, round_up(now + self.settings.window));
+    }
+
+    /// Another node has had a call of `user` on the number, and promises it until then.
+    pub fn promised(&mut self, number: E164, user: &str, until: Instant) {
+        let is_longer = |lease: &&Lease| lease.user == user && lease.expires + PROMISES_APART < until;
+        if self.leases.get(&number).filter(is_longer).is_some() {
+            self.prolong(number, until);
+        }
+    }
+
+    fn prolong(&mut self, number: E164, until: Instant) {
+        let Some(mut lease) = self.leases.get(&number).cloned() else { return };
+        let Some(state) = lease.state.after(Event::Prolonged) else { return };
+        self.unplace(&lease);
+        lease.state = state;
+        lease.expires = lease.expires.max(until);
+        self.put(lease);
+        self.dirty.insert(number);
     }
 
     /// A call on the number ended. After the last one the window runs anew (SPEC §3, "How long").

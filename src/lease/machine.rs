@@ -21,6 +21,8 @@ pub enum Event {
     Dialled,
     /// A call to the number, or a further call of its holder, begins.
     CallUp,
+    /// Another node has had a call on it: it lasts as long as that promises.
+    Prolonged,
     /// The last call on it ended.
     LastCallDown,
     /// The daemon came up again; calls of the former life are gone.
@@ -38,22 +40,23 @@ impl State {
             Self::Free => match event {
                 Event::Dialled => Some(Self::Active),
                 Event::Restarted => Some(Self::Free),
-                Event::CallUp | Event::LastCallDown | Event::WindowOver | Event::Rested => None,
+                Event::CallUp | Event::Prolonged | Event::LastCallDown | Event::WindowOver | Event::Rested => None,
             },
             Self::Active => match event {
-                Event::Dialled | Event::CallUp => Some(Self::Active),
+                Event::Dialled | Event::CallUp | Event::Prolonged => Some(Self::Active),
                 Event::LastCallDown | Event::Restarted => Some(Self::Held),
                 Event::WindowOver | Event::Rested => None,
             },
             Self::Held => match event {
                 Event::Dialled | Event::CallUp => Some(Self::Active),
-                Event::Restarted => Some(Self::Held),
+                Event::Restarted | Event::Prolonged => Some(Self::Held),
                 Event::WindowOver => Some(Self::Quarantined),
                 Event::LastCallDown | Event::Rested => None,
             },
             Self::Quarantined => match event {
                 Event::Dialled | Event::CallUp => Some(Self::Active),
                 Event::Restarted => Some(Self::Quarantined),
+                Event::Prolonged => Some(Self::Held),
                 Event::Rested => Some(Self::Free),
                 Event::LastCallDown | Event::WindowOver => None,
             },

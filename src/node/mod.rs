@@ -263,6 +263,13 @@ impl Node {
             }
         }
         rows::find_listeners(&self.config, news.rows.iter_mut().map(|(_, row)| row), &mut []);
+        for (_, row) in &news.rows {
+            if let lease::Row::Lease(lease) = row
+                && lease.kind == lease::Kind::Pooled
+            {
+                self.leases.promised(lease.number, &lease.user, lease.expires);
+            }
+        }
         self.elsewhere.learn(self.now, self.config.lease.quarantine, news);
     }
 

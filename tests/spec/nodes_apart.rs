@@ -7,7 +7,7 @@ use sosbridge::node::Input;
 
 use crate::neighbours::{FIRST, NUMBER, Nodes, SECOND, config};
 use crate::world::config::Toml;
-use crate::world::{Agent, World, alice, bob, psap};
+use crate::world::{Agent, Dialog, World, alice, bob, psap};
 
 /// What a node is told of another: where it is.
 fn at(name: &str, addresses: &[&str]) -> Input {
@@ -115,4 +115,42 @@ fn section_9_a_callback_that_another_node_tells_of_is_not_counted_as_up_for_ever
     for world in [&nodes.first, &nodes.second] {
         assert_eq!(world.metric("sosbridge_calls_active{kind=\"callback\"}"), 0.0);
     }
+}
+
+/// Rules 3.3b, 3.3c, 3.3e: the lease lasts an hour from the end of the callback, whichever node it came to.
+#[test]
+fn section_3_a_callback_at_another_node_renews_the_lease() {
+    let config = config().sip("session_expires = \"0s\"");
+    let mut nodes = Nodes::with(World::after_a_call(&Toml::default()), World::of(&config));
+    // Its phone has moved.
+    nodes.second.register(&alice());
+    nodes.run(3_000_000);
+    nodes.second.register(&alice());
+    let invite = nodes.second.call_back(&psap(), NUMBER);
+    let ring = nodes.second.take(&alice(), "INVITE");
+    let ok = alice().reply(&ring, 200).sdp(&alice().offer());
+    nodes.second.send(&alice(), &ok);
+    nodes.second.take(&alice(), "ACK");
+    let answer = nodes.second.take(&psap(), "200 INVITE");
+    let mut trunk = Dialog::caller(psap(), &invite, &answer);
+    nodes.second.send(&psap(), &trunk.request("ACK"));
+    let state = |nodes: &Nodes| nodes.first.node.leases_view(0).rows[0].state.as_str().to_owned();
+    // Longer than a window: two hours.
+    for _ in 0..12 {
+        nodes.learn(true);
+        nodes.run(600_000);
+        assert_eq!(state(&nodes), "held");
+    }
+    nodes.second.send(&psap(), &trunk.request("BYE"));
+    nodes.second.run(1_000);
+    nodes.learn(true);
+    let (first, second) = (nodes.first.node.leases_view(0), nodes.second.node.leases_view(0));
+    let ends = [first, second].map(|view| view.rows[0].expires_at.unix_millis());
+    assert!(ends[0].abs_diff(ends[1]) < 60_000 && ends[1] >= nodes.second.clock() + 3_590_000, "{ends:?}");
+    // And it ends where nobody calls.
+    for _ in 0..60 {
+        nodes.learn(true);
+        nodes.run(70_000);
+    }
+    assert_eq!(state(&nodes), "quarantined");
 }
