@@ -1,8 +1,9 @@
-//! The ground floor: time, randomness, telephone numbers, transport protocols, limits, values that must not be printed.
+//! The ground floor: time, randomness, telephone numbers, transport protocols, networks, limits, values that must not be printed.
 //! Imports nothing from the rest of the daemon.
 
 pub mod e164;
 pub mod limits;
+pub mod network;
 pub mod private;
 pub mod protocol;
 pub mod rng;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Codec, Peer, Ports, Reach};
+use crate::base::network;
 use crate::sip::sdp::{Direction, Line, Sdp};
 
 /// What is in a stream.
@@ -117,9 +118,9 @@ impl<'a> Stream<'a> {
     /// True when its address is of a private network that `from` is not in. Behind a proxy so is this machine, or a link of it.
     pub fn is_inner(&self, from: IpAddr, is_behind_proxy: bool) -> bool {
         let Some(address) = self.address() else { return false };
-        let network = network_of(address);
-        (network.is_some() && network != network_of(from))
-            || (is_behind_proxy && (address.is_loopback() || is_link_local(address)))
+        let network = network::block_of(address);
+        (network.is_some() && network != network::block_of(from))
+            || (is_behind_proxy && (address.is_loopback() || network::is_link_local(address)))
     }
 
     fn payload_types(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -188,26 +189,6 @@ fn ip(host: &[u8]) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// Which block of private addresses it is of: RFC 1918, RFC 6598, RFC 7335, RFC 4193.
-fn network_of(address: IpAddr) -> Option<u8> {
-    match address {
-        IpAddr::V4(ip) => match ip.octets() {
-            [first @ 10, ..] | [first @ 172, 16..=31, _, _] => Some(first),
-            [first @ 192, 168, _, _] | [first @ 100, 64..=127, _, _] => Some(first),
-            [192, 0, 0, 0..=7] => Some(0),
-            _ => None,
-        },
-        IpAddr::V6(ip) => ip.is_unique_local().then_some(6),
-    }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    }
-}
-
 /// Where packets go when a party at `from` wants them at `address`; `None`: nowhere. This machine and a link are meant by those who
 /// are there; of anybody else it is a mistake, or the relay would be a way in.
 fn place(address: IpAddr, from: IpAddr) -> Option<IpAddr> {
@@ -215,8 +196,8 @@ fn place(address: IpAddr, from: IpAddr) -> Option<IpAddr> {
     if address.is_unspecified() || address.is_multicast() || is_broadcast {
         return None;
     }
-    let is_elsewhere =
-        (address.is_loopback() && !from.is_loopback()) || (is_link_local(address) && !is_link_local(from));
+    let is_elsewhere = (address.is_loopback() && !from.is_loopback())
+        || (network::is_link_local(address) && !network::is_link_local(from));
     Some(if is_elsewhere { from } else { address })
 }
 

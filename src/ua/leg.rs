@@ -9,7 +9,7 @@ use super::content::Origin;
 use super::notifier::Notifier;
 use super::reliable::Reliable;
 use super::signing::Signing;
-use crate::base::{Instant, Protocol, limits};
+use crate::base::{Instant, Protocol, limits, network};
 use crate::dialog::{Dialog, Exchange, SessionTimer};
 use crate::sip::{Extensions, Message, Method, Uri};
 use crate::transaction::{ClientId, ServerId};
@@ -263,8 +263,12 @@ impl Leg {
             return self.flow;
         }
         let Ok(uri) = Uri::parse(dialog.next_hop()) else { return self.flow };
-        let Some(ip) = uri.host.ip() else { return self.flow };
         let named = uri.transport();
+        // A name is not looked up for this, and no way leads into a network behind a NAT: what is there is where it came from.
+        let Some(ip) = uri.host.ip().filter(|ip| !network::is_inner(*ip, self.flow.remote.ip())) else {
+            let port = uri.port.filter(|_| named.is_none_or(|named| named == self.flow.protocol));
+            return self.flow_back(port, streams);
+        };
         // What goes to a trunk under TLS stays under TLS, whatever its Contact says of transports.
         if self.flow.protocol.is_secure() && named.is_some_and(|named| !named.is_secure()) {
             return self.flow;
@@ -286,5 +290,14 @@ impl Leg {
         // Of the other family: where we have none, where we know the peer to be.
         let Some(listener) = own.or_else(|| streams.listener_toward(protocol, ip)) else { return self.flow };
         Flow { protocol, listener, remote, connection }
+    }
+
+    /// To where the peer came from; once a connection that it had opened is gone, to the port on which it listens there.
+    fn flow_back(&self, port: Option<u16>, streams: &Streams) -> Flow {
+        let mut flow = self.flow;
+        if self.side == Side::Caller && flow.protocol.is_reliable() && streams.existing(flow).is_none() {
+            flow.remote.set_port(port.unwrap_or(flow.protocol.default_port()));
+        }
+        flow
     }
 }

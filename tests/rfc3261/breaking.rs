@@ -129,10 +129,13 @@ fn called_over_a_connection(contact: &str) -> (World, Agent, Msg) {
     (world, trunk, bye)
 }
 
-/// It listens where its Contact says, on 5060 where that names no port (§19.1.2).
-const LISTENS: [(&str, &str); 2] = [
+/// It listens where its Contact says, on 5060 where that names no port (§19.1.2); of a name, or an address behind a NAT, the port there.
+const LISTENS: [(&str, &str); 5] = [
     ("<sip:psap@203.0.113.80:5080;transport=tcp>", "203.0.113.80:5080"),
     ("<sip:psap@203.0.113.80;transport=tcp>", "203.0.113.80:5060"),
+    ("<sip:psap@sbc.carrier.example:5080;transport=tcp>", "203.0.113.80:5080"),
+    ("<sip:psap@sbc.carrier.example>", "203.0.113.80:5060"),
+    ("<sip:psap@10.0.0.9:5080;transport=tcp>", "203.0.113.80:5080"),
 ];
 
 #[test]

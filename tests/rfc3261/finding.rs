@@ -74,6 +74,34 @@ fn na_1_private_contact_behind_nat() {
     assert_eq!(world.take(&phone, "INVITE").uri(), "sip:alice@10.0.0.5:5062");
 }
 
+/// The same of a PBX behind NAT, or a trunk, that does not know its address outside: nothing leads to the one it names, and without
+/// ACK it hung up.
+#[test]
+fn na_1_private_contact_of_a_pbx() {
+    let pbx = "[[pbxs]]\nname = \"HQ\"\nresource = \"contoso\"\naddresses = [\"198.51.100.9/32\"]\n\
+               target = \"sip:198.51.100.9:5070\"\n";
+    let (pbx, toml) = (Agent::new("alice", "198.51.100.9:5070"), Toml::default().add(pbx));
+    for contact in ["<sip:alice@192.168.1.5:5060>", "<sip:alice@127.0.0.1>", "<sip:alice@0.0.0.0:5070>"] {
+        let mut world = World::of(&toml.clone().resource("unknown_country = \"US\""));
+        world.secrets.push("198.51.100.9:");
+        let invite = pbx.invite("sip:911@192.0.2.1").set("Contact", contact);
+        world.send(&pbx, &invite);
+        world.take(&pbx, "100");
+        let offered = world.take(&psap(), "INVITE");
+        let mut call = world.answer(&pbx, &invite, &psap(), &offered);
+        let bye = call.trunk.request("BYE");
+        assert_eq!(world.ask(&psap(), &bye).code(), 200);
+        let bye = world.take(&pbx, "BYE");
+        assert_eq!(bye.uri(), crate::world::uri_of(contact));
+        world.send(&pbx, &pbx.reply(&bye, 200));
+        world.over();
+        world.call_back(&psap(), "+14255551000");
+        let ring = world.take(&pbx, "INVITE");
+        world.send(&pbx, &pbx.reply(&ring, 200).set("Contact", contact).sdp(&pbx.offer()));
+        world.take(&pbx, "ACK");
+    }
+}
+
 #[test]
 fn na_1_the_nat_gives_another_port_during_the_call() {
     let mut world = World::with_alice();
