@@ -529,8 +529,7 @@ fn dialled_text(request_uri: &[u8]) -> CompactString {
 
 /// A call to the Contact we registered at the trunk: the number stands in P-Called-Party-ID (RFC 7315 §4.2) or To.
 fn called_over_registration(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx) -> Option<E164> {
-    let trunk = parts.config.trunk(trunk).filter(|trunk| trunk.register)?;
-    let ours = trunk.username.as_deref()?.split('@').next()?;
+    let ours = parts.config.trunk(trunk)?.registered_user()?;
     let uri = Uri::parse(invite.request_uri()).ok()?;
     if *uri.unescaped_user() != *ours.as_bytes() {
         return None;

@@ -4,7 +4,7 @@
 use super::Parts;
 use super::classify::is_emergency;
 use crate::base::limits;
-use crate::config::{Aor, Config, PbxIdx, TrunkIdx};
+use crate::config::{Aor, Config, PbxIdx, Trunk, TrunkIdx};
 use crate::registrar::{Binding, Verdict};
 use crate::sip::{Message, Name, NameAddr, Scheme, Uri};
 use crate::transport::Flow;
@@ -60,7 +60,7 @@ pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> 
         return Sender::User(aor.clone());
     }
     if let Some(trunk) = trunk_on(parts, flow).filter(|_| !dials_for_help(parts, invite, flow)) {
-        return Sender::Trunk(trunk);
+        return Sender::Trunk(account_called(parts, invite, flow).unwrap_or(trunk));
     }
     if let Some(pbx) = parts.config.pbx_accepting(flow.remote, parts.context.streams.identities(flow))
         && let Some(identity) = identity_at(parts, pbx, invite)
@@ -125,6 +125,17 @@ pub(super) fn aor_of(parts: &Parts<'_>, uri: &Uri<'_>) -> Option<Aor> {
 pub(super) fn trunk_on(parts: &Parts<'_>, flow: &Flow) -> Option<TrunkIdx> {
     let certified = parts.config.trunk_certified(parts.context.streams.identities(flow));
     certified.or_else(|| parts.trunks.accepts(flow.protocol, flow.remote))
+}
+
+/// Of several accounts at the registrar that calls, the one whose Contact is called (RFC 3261 §10.2).
+fn account_called(parts: &Parts<'_>, invite: &Message, flow: &Flow) -> Option<TrunkIdx> {
+    let uri = Uri::parse(invite.request_uri()).ok()?;
+    let user = uri.unescaped_user();
+    let is_called = |trunk: &TrunkIdx| {
+        let ours = parts.config.trunk(*trunk).and_then(Trunk::registered_user);
+        ours.is_some_and(|ours| *user == *ours.as_bytes())
+    };
+    parts.trunks.all_registered_at(flow.protocol, flow.remote).find(is_called)
 }
 
 /// Somebody who is registered on the flow: whose phone has this Contact, else whose name From has, else anybody.

@@ -355,6 +355,13 @@ pub struct Trunk {
     pub tls: PeerTls,
 }
 
+impl Trunk {
+    /// The user of the Contact that we register there; `None`: we do not register.
+    pub fn registered_user(&self) -> Option<&str> {
+        self.username.as_deref().filter(|_| self.register)?.split('@').next()
+    }
+}
+
 /// One place calls are sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

@@ -70,12 +70,17 @@ impl Trunks {
     /// The trunk that we are registered at over a flow to `source`.
     /// Over its transport: anybody writes any address into a datagram.
     pub(super) fn registered_at(&self, protocol: Protocol, source: SocketAddr) -> Option<TrunkIdx> {
-        let is_there = |registration: &Option<Registration>| {
+        self.all_registered_at(protocol, source).next()
+    }
+
+    /// All of them: there may be several accounts at one registrar.
+    pub fn all_registered_at(&self, protocol: Protocol, source: SocketAddr) -> impl Iterator<Item = TrunkIdx> {
+        let is_there = move |registration: &Option<Registration>| {
             let flow = registration.as_ref().and_then(|registration| registration.flow);
             flow.is_some_and(|flow| (flow.protocol, flow.remote) == (protocol, source))
         };
-        let at = self.registrations.iter().position(is_there)?;
-        u32::try_from(at).ok().map(TrunkIdx)
+        let all = self.registrations.iter().zip(0..);
+        all.filter(move |(registration, _)| is_there(registration)).map(|(_, at)| TrunkIdx(at))
     }
 
     /// Takes all registrations back.

@@ -391,3 +391,36 @@ fn na_7_a_registrar_that_is_silent_costs_its_silence_once() {
         assert_eq!(standing(&world), RegistrationState::Registered);
     }
 }
+
+#[test]
+fn two_accounts_at_one_registrar_are_two_trunks() {
+    // Each has numbers of its own, and calls to them come to the Contact of their account (RFC 3261 §10.2).
+    let twin = "[[trunks]]\nname = \"twin\"\ntargets = [{ uri = \"sip:203.0.113.80:5080\" }]\naccept_from = []\n\
+                options_interval = \"0s\"\nusername = \"other-user\"\npassword = \"other\"\nregister = true\n";
+    let toml = closed_toml().change("[[trunks]]\nname = \"backup\"", &format!("{twin}[[trunks]]\nname = \"backup\""));
+    let mut world = World::of(&toml);
+    world.run(0);
+    for register in world.take_all(&psap(), "REGISTER") {
+        world.send(&psap(), &ok(&register.msg, 3600));
+    }
+    world.register(&alice());
+    let mut call = world.talking();
+    world.hang_up(&mut call);
+    world.register(&alice());
+    for user in ["carrier-user", "other-user"] {
+        let invite = psap().invite(&format!("sip:{user}@192.0.2.1")).set("To", "<sip:+14255551000@trunk.example>");
+        world.send(&psap(), &invite);
+        let ring = world.take(&alice(), "INVITE");
+        let answer = alice().reply(&ring, 200).sdp(&alice().offer());
+        world.send(&alice(), &answer);
+        world.take(&alice(), "ACK");
+        let ok = world.take(&psap(), "200 INVITE");
+        world.send(&psap(), &Dialog::caller(psap(), &invite, &ok).request("ACK"));
+        world.ask(&alice(), &Dialog::callee(alice(), &ring, &answer).request("BYE"));
+        let bye = world.take(&psap(), "BYE");
+        world.send(&psap(), &psap().reply(&bye, 401).with("WWW-Authenticate", &digest(user)));
+        let bye = world.take(&psap(), "BYE");
+        assert!(bye.header("Authorization").contains(&format!("username=\"{user}\"")), "{bye}");
+        world.send(&psap(), &psap().reply(&bye, 200));
+    }
+}
