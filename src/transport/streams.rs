@@ -43,6 +43,8 @@ struct Connection {
     is_connected: bool,
     /// When something came over it last.
     heard_at: Option<Instant>,
+    /// It was held to be dead, and nothing new is sent over it.
+    is_left: bool,
     /// Names its certificate proves (RFC 5922 §7.1); empty for most.
     identities: Vec<CompactString>,
 }
@@ -126,8 +128,7 @@ impl Streams {
         let is_of_use = self.is_heard(id) || id.peer() != ConnId::INSTEAD;
         let is_doubted = is_of_use && !connection.framer.is_mid_message() && self.by_remote.get(&place) == Some(&id);
         if is_doubted {
-            self.by_remote.remove(&place);
-            self.limit(id, now + limits::HALF_MESSAGE);
+            self.abandon(now, id);
         }
         is_doubted
     }
@@ -203,8 +204,9 @@ impl Streams {
 
     fn insert(&mut self, connection: ConnId, flow: Flow, is_connected: bool) {
         let (framer, half_until, heard_at, identities) = (Framer::new(), None, None, Vec::new());
+        let is_left = false;
         self.connections
-            .insert(connection, Connection { flow, framer, half_until, is_connected, heard_at, identities });
+            .insert(connection, Connection { flow, framer, half_until, is_connected, heard_at, is_left, identities });
     }
 
     /// The phone at the other end of `connection` has shown that it is to be reached over `flow` now (RFC 5626 §6): what is
@@ -278,6 +280,11 @@ impl Streams {
         if let Some(known) = self.connections.get_mut(&connection) {
             known.framer.push(bytes);
             known.heard_at = Some(now);
+            // A peer that is slow, and not dead: one connection to it is enough.
+            if std::mem::take(&mut known.is_left) {
+                let place = (known.flow.protocol, known.flow.remote, connection.peer());
+                self.by_remote.entry(place).or_insert(connection);
+            }
         }
     }
 
@@ -334,7 +341,15 @@ impl Streams {
         let Some(id) = self.by_remote.get(&place).copied() else { return };
         let heard_at = self.connections.get(&id).and_then(|connection| connection.heard_at);
         if heard_at.is_none_or(|at| now.since(at) >= wait) {
-            self.by_remote.remove(&place);
+            self.abandon(now, id);
+        }
+    }
+
+    /// What is new goes over another connection than this one, which is closed when it stays mute.
+    fn abandon(&mut self, now: Instant, id: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_left = true;
+            self.by_remote.remove(&(connection.flow.protocol, connection.flow.remote, id.peer()));
             self.limit(id, now + limits::HALF_MESSAGE);
         }
     }

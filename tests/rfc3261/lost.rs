@@ -182,6 +182,23 @@ fn na_2_a_connection_that_stays_mute_is_closed() {
     assert_eq!(world.closed, [trunk.connection.unwrap()]);
 }
 
+/// Each call would open another connection to a trunk that is slow, and none would ever be closed.
+#[test]
+fn na_2_a_connection_that_was_left_and_speaks_after_all_is_used_again() {
+    let (mut world, trunk) = idle();
+    for _ in 0..20 {
+        let invite = world.dial(&alice(), "sip:911@example.com");
+        world.run(2_500);
+        let slow = world.take(&trunk, "INVITE");
+        world.send(&trunk, &trunk.reply(&slow, 486));
+        world.send(&alice(), &invite.cancel());
+        world.over();
+        world.wire.clear();
+        world.register(&alice());
+    }
+    assert_eq!((world.opened.len(), world.closed.len()), (1, 0));
+}
+
 /// A trunk that speaks in other calls is alive: one call that it lets wait changes nothing of its connection.
 #[test]
 fn na_2_a_connection_that_speaks_is_kept() {
