@@ -326,12 +326,14 @@ impl Streams {
             self.half.remove(&(until, id));
         }
         let place = (connection.flow.protocol, connection.flow.remote, id.peer());
-        if self.by_remote.get(&place) != Some(&id) {
-            return None;
+        let is_found = self.by_remote.get(&place) == Some(&id);
+        if is_found {
+            self.by_remote.remove(&place);
         }
-        self.by_remote.remove(&place);
+        // One of ours leads where another can; one that was left is known by nobody else.
+        let leads_back = is_found || id.0 & ConnId::ACCEPTED == 0;
         let anew = Flow { connection: Some(ConnId::to_peer(id.peer(), 0)), ..connection.flow };
-        Some(anew).filter(|_| is_heard && id.peer() != ConnId::INSTEAD)
+        Some(anew).filter(|_| leads_back && is_heard && id.peer() != ConnId::INSTEAD)
     }
 
     /// A request over `flow` has had no answer for so long. Where nothing else came back either the connection may be dead, which TCP

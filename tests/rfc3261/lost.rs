@@ -75,6 +75,24 @@ fn na_2_a_bye_on_a_connection_that_was_dead() {
     world.over();
 }
 
+/// Another call has found out that the connection is dead, and has left it; that is no reason to keep the BYE from going anew.
+#[test]
+fn na_2_a_bye_on_a_connection_that_another_call_has_left() {
+    let (mut world, trunk, mut call) = talking();
+    world.run(10_000);
+    assert_eq!(world.ask(&alice(), &call.phone.request("BYE")).code(), 200);
+    let first = world.take(&trunk, "BYE");
+    world.register(&crate::world::bob());
+    world.dial(&crate::world::bob(), "sip:911@example.com");
+    world.take(&trunk, "INVITE");
+    world.run(3_100);
+    let again = over(&world, "INVITE");
+    assert_ne!(again.connection, trunk.connection);
+    lose(&mut world, &trunk);
+    assert_eq!(world.take(&again, "BYE"), first);
+    assert_eq!(world.opened.len(), 2);
+}
+
 /// SPEC §5: the caller goes to the next target; where it rang is told so over another connection, and its answer is ended.
 #[test]
 fn ca_3_a_trunk_rings_and_loses_its_connection() {
