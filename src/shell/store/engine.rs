@@ -50,7 +50,7 @@ impl Engine {
         }
     }
 
-    /// Divides the numbers of the pools among the nodes of a database; `None`: all are this node's.
+    /// Divides the numbers of the pools among the nodes of a database; `None`: nothing new; at start, all are this node's.
     pub(super) fn divide(
         &mut self,
         pools: &[Vec<Range>],
@@ -59,7 +59,7 @@ impl Engine {
     ) -> Result<Option<Division>, StoreFault> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(postgres) => postgres.divide(pools, given_up, sign).map(Some),
+            Self::Postgres(postgres) => postgres.divide(pools, given_up, sign),
         }
     }
 

@@ -33,6 +33,8 @@ const COMMIT: Duration = Duration::from_secs(2);
 const ROWS: usize = 10_000;
 /// Reading everything, and making the tables.
 const LOAD: Duration = Duration::from_secs(60);
+/// Between two divisions of numbers, so many times as long as the last one took.
+const UNDIVIDED: u32 = 20;
 /// At start: how long a database is waited for that is away, or still has the session of a daemon that has just died.
 const PATIENCE: Duration = Duration::from_secs(8);
 const AGAIN: Duration = Duration::from_millis(200);
@@ -49,6 +51,8 @@ pub(super) struct Postgres {
     epoch: i64,
     /// The place of the next record.
     next_record: i64,
+    /// When the numbers are divided next.
+    divide_at: Instant,
     /// The snapshot in which the rows of other nodes were read last.
     read_from: String,
 }
@@ -82,6 +86,7 @@ impl Postgres {
             backend,
             epoch,
             next_record: 1,
+            divide_at: Instant::now(),
             read_from: sql::NOTHING.to_owned(),
         })
     }
@@ -144,20 +149,28 @@ impl Postgres {
     }
 
     /// Divides the numbers of the pools among the nodes that run. `given_up`: the last offer, which the node does not use any more;
-    /// what it has leased since then stays its own.
+    /// what it has leased since then stays its own. `None`: not yet, only a sign of life. With many leases a division takes long, and rows
+    /// that calls wait for wait for it.
     pub(super) fn divide(
         &mut self,
         pools: &[Vec<Range>],
         given_up: &[Range],
         sign: Sign<'_>,
-    ) -> Result<Division, StoreFault> {
+    ) -> Result<Option<Division>, StoreFault> {
         let Some(session) = self.session.take() else {
             return Err(StoreFault { sin: StoreSin::Away, detail: "the session is lost".to_owned() });
         };
-        let divided = session.divide((&self.node, self.epoch), sign, pools, given_up);
-        let (owned, offer) = within(&self.runtime, COMMIT, divided)?;
+        let (begun, run) = (Instant::now(), (self.node.as_str(), self.epoch));
+        if begun < self.divide_at && given_up.is_empty() {
+            within(&self.runtime, COMMIT, session.seen(run, sign))?;
+            self.session = Some(session);
+            return Ok(None);
+        }
+        let divided = within(&self.runtime, COMMIT, session.divide(run, sign, pools, given_up));
+        self.divide_at = Instant::now() + begun.elapsed() * UNDIVIDED;
+        let (owned, offer) = divided?;
         self.session = Some(session);
-        Ok(Division { share: shares::minus(&owned, &offer), offer })
+        Ok(Some(Division { share: shares::minus(&owned, &offer), offer }))
     }
 
     /// What the other nodes have changed since the last time.

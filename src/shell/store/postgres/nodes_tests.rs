@@ -5,11 +5,15 @@ use std::time::{Duration, Instant as Monotonic};
 
 use tokio::sync::mpsc;
 
+use super::super::neighbourhood::Sign;
 use super::super::tests::{Bench, lease, place};
 use super::super::{Done, Loaded, Store};
+use super::{Postgres, sql};
 use crate::base::E164;
+use crate::config::StorePlace;
 use crate::lease::{self, State};
 use crate::node::rows::Row;
+use crate::shell::clock::NodeClock;
 
 fn other(url: &str) -> (Store, mpsc::Receiver<Done>, Loaded) {
     let (answers, done) = mpsc::channel(64);
@@ -90,4 +94,29 @@ fn rows_of_a_restored_database_are_not_read_again_and_again() {
     let (_other, mut heard, loaded) = other(&bench.server().url());
     assert_eq!(loaded.elsewhere.rows.len(), 1);
     assert_eq!(told(&mut heard, 3, None), []);
+}
+
+#[test]
+fn a_division_that_takes_long_comes_rarely_and_the_node_shows_itself_all_the_same() {
+    let mut bench = Bench::postgres();
+    drop(bench.open());
+    let StorePlace::Postgres(place) = place(&bench.server().url()) else { panic!("a database") };
+    let mut node = Postgres::open(&place, "node-3").unwrap();
+    let pools = [vec![(14_255_550_000, 14_255_550_009)]];
+    let clock = NodeClock::start(None).to_store();
+    let mut divide = || node.divide(&pools, &[], Sign { addresses: "", clock: &clock }).unwrap();
+    let count = |division: Option<super::Division>| division.map(|it| super::shares::count(&it.share));
+    assert_eq!(count(divide()), Some(5), "half is for node-1, which ran just now");
+    // Other nodes are at it for a second.
+    let lock = format!("SELECT pg_advisory_xact_lock({}::bigint + 1); SELECT pg_sleep(1.5); COMMIT", sql::OURS);
+    let mut others = bench.server().hold(&lock);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(count(divide()), Some(5));
+    let seen =
+        |server: &super::super::tests::server::Server| server.query("SELECT seen FROM nodes WHERE node = 'node-3'");
+    let before = seen(bench.server());
+    assert_eq!(count(divide()), None);
+    assert_ne!(seen(bench.server()), before);
+    others.kill().unwrap();
+    others.wait().unwrap();
 }

@@ -181,17 +181,20 @@ impl Session {
     ) -> Result<(Vec<Range>, Vec<Range>), StoreFault> {
         self.client.batch_execute("BEGIN").await.map_err(|error| of_postgres(&error))?;
         self.value::<String>(sql::DIVIDE, &[&sql::OURS]).await?;
+        self.seen((node, epoch), sign).await?;
+        let divided = self.divide_rows(node, pools, given_up).await.map_err(|error| of_postgres(&error))?;
+        self.client.batch_execute("COMMIT").await.map_err(|error| of_postgres(&error))?;
+        Ok(divided)
+    }
+
+    /// A sign of life.
+    pub(super) async fn seen(&self, (node, epoch): (&str, i64), sign: Sign<'_>) -> Result<(), StoreFault> {
         let Sign { addresses, clock } = sign;
         let (node_ms, wall_ms) = (signed(clock.node_ms), signed(clock.reading.wall_ms));
         let (boot_id, boottime_ms) = (&clock.reading.boot_id, signed(clock.reading.boottime_ms));
         let now: [&(dyn ToSql + Sync); 7] = [&node, &epoch, &addresses, &node_ms, &wall_ms, boot_id, &boottime_ms];
         let seen = self.client.execute(sql::SEEN, &now).await;
-        if seen.map_err(|error| of_postgres(&error))? != 1 {
-            return Err(fenced(node));
-        }
-        let divided = self.divide_rows(node, pools, given_up).await.map_err(|error| of_postgres(&error))?;
-        self.client.batch_execute("COMMIT").await.map_err(|error| of_postgres(&error))?;
-        Ok(divided)
+        if seen.map_err(|error| of_postgres(&error))? == 1 { Ok(()) } else { Err(fenced(node)) }
     }
 
     async fn divide_rows(
