@@ -206,9 +206,9 @@ impl Calls {
     ) {
         let now = parts.context.now;
         let Some(call) = self.calls.get_mut(id) else { return };
-        // What the record has no room for takes the place of the last that is over.
-        let is_full = call.attempts.len() >= limits::ATTEMPTS_PER_CALL;
-        if is_full && call.attempts.last().is_some_and(|last| last.ended_at.is_some()) {
+        // What the record has no room for takes the place of the last ones that are over.
+        let is_full = |attempts: &[Attempt]| attempts.len() >= limits::ATTEMPTS_PER_CALL;
+        while is_full(&call.attempts) && call.attempts.last().is_some_and(|last| last.ended_at.is_some()) {
             call.attempts.pop();
         }
         if call.attempts.is_empty() {
