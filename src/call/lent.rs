@@ -3,7 +3,7 @@
 use super::Parts;
 use super::i3::is_esnet;
 use crate::base::E164;
-use crate::lease::{Kind, Lease};
+use crate::lease::{Kind, Lease, Leases};
 use crate::sip::{Message, Name};
 
 /// Who was given a number last: the lease of this node, or a newer one of another node (as of a shared number).
@@ -37,11 +37,12 @@ pub(super) fn call_up(parts: &mut Parts<'_>, number: E164) -> bool {
         Some(Holder::Elsewhere(lease)) => lease.clone(),
         Some(Holder::Here(_)) | None => return parts.leases.call_up(number),
     };
-    let is_adopted = parts.leases.adopt(&theirs) && parts.leases.call_up(number);
-    if is_adopted {
+    let has_own = |leases: &Leases| leases.find(number).is_some_and(|own| own.user == theirs.user);
+    let is_counted = (parts.leases.adopt(&theirs) || has_own(parts.leases)) && parts.leases.call_up(number);
+    if is_counted {
         parts.leases.renew(parts.context.now, number);
     }
-    is_adopted
+    is_counted
 }
 
 /// True when the call of a trunk to this number is a callback: the number is leased, or rests. Where it was lent and is a user's

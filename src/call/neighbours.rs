@@ -13,7 +13,7 @@ use super::routing::flow_to;
 use super::{Call, Calls, Parts, Stage};
 use crate::base::{E164, Protocol};
 use crate::config::Aor;
-use crate::lease::{Device, Neighbour};
+use crate::lease::{self, Device, Neighbour};
 use crate::sip::{Message, Uri};
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
@@ -245,14 +245,15 @@ fn is_unreached(status: u16) -> bool {
     matches!(status, 408 | 503)
 }
 
-/// Those of the devices that are registered here. The one that called, if it is not, where it called from: it may still be on the
-/// connection.
+/// Those of the devices that are registered here. The one that called, if it is not, where it called from, at the node that has given
+/// the number: it may still be on the connection.
 fn wanted(parts: &Parts<'_>, user: &Aor, holder: &Holder<'_>, devices: Devices) -> Vec<Device> {
     let origin = &holder.lease().device;
     let registered = parts.registrar.bindings(user).iter().map(device_of);
     let (mut origins, others): (Vec<_>, Vec<_>) = registered.partition(|device| device.key == origin.key);
     origins.truncate(1);
-    if origins.is_empty() && matches!(holder, Holder::Here(_)) && !is_of_another(parts, origin, user) {
+    let has_given = matches!(holder, Holder::Here(lease) if lease.kind != lease::Kind::Pooled || parts.leases.is_of_pools(lease.number));
+    if origins.is_empty() && has_given && !is_of_another(parts, origin, user) {
         origins.push(origin.clone());
     }
     match devices {

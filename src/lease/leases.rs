@@ -263,6 +263,11 @@ impl Leases {
         self.leases.get(&number)
     }
 
+    /// True for a number of the pools that this node may give, or has given.
+    pub fn is_of_pools(&self, number: E164) -> bool {
+        self.shelves.of(number).is_some()
+    }
+
     /// A callback (or a further call of its holder) begins on the number, and renews it. False for a number of nobody.
     pub fn call_up(&mut self, number: E164) -> bool {
         let Some(mut lease) = self.leases.get(&number).cloned() else { return false };

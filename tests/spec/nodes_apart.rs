@@ -7,7 +7,7 @@ use sosbridge::node::Input;
 
 use crate::neighbours::{FIRST, NUMBER, Nodes, SECOND, config};
 use crate::world::config::Toml;
-use crate::world::{Agent, Dialog, World, alice, bob, psap};
+use crate::world::{Agent, Dialog, World, alice, bob, psap, register};
 
 /// What a node is told of another: where it is.
 fn at(name: &str, addresses: &[&str]) -> Input {
@@ -153,4 +153,55 @@ fn section_3_a_callback_at_another_node_renews_the_lease() {
         nodes.run(70_000);
     }
     assert_eq!(state(&nodes), "quarantined");
+}
+
+#[test]
+fn section_6_a_phone_is_looked_for_where_it_called_from_by_one_node() {
+    let mut nodes = Nodes::after_a_call();
+    let invite = nodes.call_back();
+    let (mut phone, trunk) = nodes.answer(&alice(), &invite);
+    let bye = phone.request("BYE");
+    nodes.first.send(&alice(), &bye);
+    nodes.carry();
+    let bye = nodes.second.take(&psap(), "BYE");
+    nodes.second.send(&psap(), &trunk.agent.reply(&bye, 200));
+    nodes.learn(true);
+    // Its registration has ended, and it may be there all the same.
+    nodes.first.register_as(&alice(), &register(&alice()).set("Expires", "0"));
+    nodes.first.call_back(&psap(), NUMBER);
+    nodes.carry();
+    nodes.first.take(&alice(), "INVITE");
+    nodes.second.none(&alice(), "INVITE");
+}
+
+#[test]
+fn section_6_a_hold_of_ten_minutes_among_three_nodes_keeps_asking_and_stays_small() {
+    let long = config().change("hold = \"60s\"", "hold = \"600s\"");
+    let mut nodes = Nodes::with(World::after_a_call(&Toml::default()), World::of(&long));
+    let others = ["192.0.2.3:5060", "192.0.2.4:5060"].map(|place| Agent::new("node", place));
+    let news = others.map(|other| {
+        let Input::Elsewhere(news) = at(&other.address.to_string(), &[&other.address.to_string()]) else {
+            panic!("news")
+        };
+        news.nodes
+    });
+    nodes.second.input(Input::Elsewhere(ElsewhereNews { nodes: news.concat(), rows: vec![] }));
+    nodes.second.call_back(&psap(), NUMBER);
+    let mut asked = [0; 2];
+    for second in 0..590 {
+        nodes.second.run(1_000);
+        for (other, asked) in others.iter().zip(&mut asked) {
+            for ask in nodes.second.take_all(other, "INVITE") {
+                *asked += 1;
+                nodes.second.send(other, &other.reply(&ask.msg, 480));
+            }
+        }
+        let rings = nodes.second.metric("sosbridge_calls_active{kind=\"callback\"}");
+        assert_eq!(rings, 1.0, "at {second} s");
+    }
+    assert!(asked.iter().all(|asked| (100..130).contains(asked)), "{asked:?}");
+    nodes.second.run(15_000);
+    nodes.second.take(&psap(), "480");
+    let attempts = nodes.second.record().attempts.len();
+    assert!(attempts <= 68, "{attempts}");
 }
