@@ -18,6 +18,7 @@ use crate::registrar::Binding;
 use crate::sip::{Message, Uri};
 use crate::transaction::ServerId;
 use crate::transport::Flow;
+use crate::trunk::Whose;
 use crate::ua::{CallId, Refusal};
 
 /// How long the device that called rings alone before the user's others join.
@@ -281,6 +282,10 @@ impl Calls {
         let is_over = now >= hold.until;
         let is_alone = self.calls.get(id).is_some_and(Call::is_alone);
         if is_alone || !(is_over || is_tried) {
+            let user = self.calls.get(id).and_then(|call| call.user.as_ref());
+            if let Some((pbx, _)) = user.and_then(|user| parts.config.pbx_of(user)) {
+                parts.trunks.are_last_resort(now, |whose| whose == Whose::Pbx(pbx));
+            }
             self.ring_origin(parts, id);
         } else if !is_over {
             self.ask_neighbours_again(parts, id);

@@ -16,7 +16,7 @@ use crate::base::{Instant, limits};
 use crate::sip::Message;
 use crate::transaction::ServerId;
 use crate::transport::{Flow, Place};
-use crate::trunk::{Sign, TargetId};
+use crate::trunk::{Sign, TargetId, Whose};
 use crate::ua::{CallId, Content, Invitation, Leg, LegId, Refusal};
 
 /// The pause between two rounds over all trunks is doubled up to this.
@@ -111,7 +111,12 @@ impl Calls {
         let Some(history) = self.history(id).map(Box::new) else { return };
         self.reports.push(Report::RoundFailed { history });
         let Some(call) = self.calls.get(id) else { return };
-        let is_tried_again = call.dialling().is_some_and(|dialling| parts.context.now < dialling.give_up);
+        let now = parts.context.now;
+        if let Some(dialling) = call.dialling().filter(|_| call.is_urgent()) {
+            let is_its = |whose| matches!(whose, Whose::Trunk(trunk) if dialling.trunks.contains(&trunk));
+            parts.trunks.are_last_resort(now, is_its);
+        }
+        let is_tried_again = call.dialling().is_some_and(|dialling| now < dialling.give_up);
         if is_tried_again {
             parts.ua.progress(&mut parts.context, call.caller, 182, None, None);
         }

@@ -75,7 +75,9 @@ impl Node {
         for connect in self.streams.take_connects() {
             let Connect { connection, protocol, listener, remote, peer } = connect;
             let target = peer.map(TargetId::of_number);
-            let whom = || target.and_then(|id| self.trunks.peer(id)).or_else(|| self.trunks.peer_at(protocol, remote));
+            let whom = || {
+                target.and_then(|id| self.trunks.peer(self.now, id)).or_else(|| self.trunks.peer_at(protocol, remote))
+            };
             let peer = protocol.is_secure().then(whom).flatten();
             if protocol.is_web_socket() || (protocol.is_secure() && peer.is_none()) {
                 self.closed(connection);

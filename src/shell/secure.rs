@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use compact_str::CompactString;
+use rustls::ServerConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,7 +31,7 @@ pub struct Secure {
     runtime: Handle,
     /// By `ListenerId`.
     servers: Vec<watch::Sender<Option<Arc<ServerConfig>>>>,
-    clients: BTreeMap<(CompactString, CompactString), Arc<ClientConfig>>,
+    clients: BTreeMap<(CompactString, CompactString), tls::Client>,
     own: tls::Validities,
     unusable: tls::Unusable,
     /// Handshakes under way at one listener.
@@ -124,7 +124,8 @@ impl Secure {
         let peer = peer.ok_or_else(|| io::Error::other("TLS: no trunk is known there"))?;
         let client = self.clients.get(&(peer.trunk.clone(), peer.pbx.clone()));
         let lacks = || io::Error::other("TLS: a file that it needs cannot be used: see `sosbridge check`");
-        let client = client.ok_or_else(lacks)?;
+        let tls::Client { usual, last_resort } = client.ok_or_else(lacks)?;
+        let client = if peer.is_last_resort { last_resort } else { usual };
         let host = peer.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&peer.host);
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         Ok((TlsConnector::from(Arc::clone(client)), name))

@@ -26,6 +26,9 @@ use crate::config::{self, Config, PbxIdx, TrunkIdx};
 use crate::transport::{Flow, Found, Place, Question};
 use order::Choice;
 
+/// How long targets stay the last resort.
+const LAST_RESORT: Duration = Duration::from_secs(60);
+
 slotmap::new_key_type! {
     /// A target; the same across reloads of the config that keep it (same trunk name and URI), never another one.
     pub struct TargetId;
@@ -69,6 +72,8 @@ pub struct Peer {
     pub pbx: CompactString,
     /// Host of the target's URI, in lower case, before DNS; IPv6 in brackets.
     pub host: CompactString,
+    /// Whether its certificate holds today does not matter: an emergency call has no other way.
+    pub is_last_resort: bool,
 }
 
 /// One trunk as operators see it.
@@ -221,8 +226,18 @@ impl Trunks {
     }
 
     /// Whom to expect where a call to this target goes; `None` once the config has dropped it.
-    pub fn peer(&self, id: TargetId) -> Option<Peer> {
-        self.targets.get(id).and_then(|target| self.peer_of(target))
+    pub fn peer(&self, now: Instant, id: TargetId) -> Option<Peer> {
+        let target = self.targets.get(id)?;
+        let is_last_resort = target.last_resort_until.is_some_and(|until| now < until);
+        Some(Peer { is_last_resort, ..self.peer_of(target)? })
+    }
+
+    /// Every path has failed an emergency call, or the callback to this PBX: for a while these may have certificates that do not
+    /// hold. Our own clock may be what is wrong (SPEC §10).
+    pub fn are_last_resort(&mut self, now: Instant, whose: impl Fn(Whose) -> bool) {
+        for target in self.targets.values_mut().filter(|target| whose(target.whose)) {
+            target.last_resort_until = Some(now + LAST_RESORT);
+        }
     }
 
     /// Whom to expect at `remote`, when nothing else tells: the trunk with a target there, else one with a target on that host,
@@ -247,7 +262,7 @@ impl Trunks {
             Whose::Pbx(pbx) => (None, self.config.pbx(pbx).map(|pbx| name(&pbx.name))),
         };
         let (trunk, pbx) = (trunk.unwrap_or_default(), pbx.unwrap_or_default());
-        Some(Peer { trunk, pbx, host: target.config.host.clone() })
+        Some(Peer { trunk, pbx, host: target.config.host.clone(), is_last_resort: false })
     }
 
     /// True when a target has this address, whatever its transport.

@@ -70,6 +70,8 @@ pub struct Target {
     pub last_status: Option<u16>,
     /// Why the last connection failed; `None` once it answers.
     pub last_error: Option<String>,
+    /// Until then its certificate need not hold.
+    pub(super) last_resort_until: Option<Instant>,
     addresses: Vec<Address>,
     /// `None`: not probed.
     interval: Option<Duration>,
@@ -114,6 +116,7 @@ impl Target {
             last_ok: None,
             last_status: None,
             last_error: None,
+            last_resort_until: None,
             addresses: literal.map(Address::of_literal).into_iter().collect(),
             interval,
             due: interval.map(|_| now),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -106,4 +106,54 @@ async fn a_trunk_that_is_not_there_or_says_nothing_is_told_of() {
     assert_eq!(target["last_error"], "no connection within 4 s");
     daemon.target("refused", |target| target["last_error"] == "connection refused").await;
     tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// A trunk whose certificate, for `names`, does not hold any more, and a 911 that has no other way. The trunk hears the INVITE; or
+/// `None` when it was not believed in 6 s.
+async fn emergency_over_an_expired_certificate(names: &[&str]) -> (Daemon, Option<String>) {
+    let (socket, address) = listen().await;
+    let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let rest = trunk(&format!("sip:{address};transport=tls"), "ca = \"ca.pem\"")
+        .replace("127.0.0.1/32", &address.to_string())
+        + "[[routes]]\ncountries = [\"US\"]\ntrunks = [\"psap\"]\n"
+        + &format!(
+            "[[pbxs]]\nname = \"hq\"\nresource = \"contoso\"\naddresses = [\"127.0.0.1/32\"]\ntarget = \"sip:{}\"\n",
+            phone.local_addr().unwrap()
+        );
+    let daemon = Daemon::start("", &rest).await;
+    let config = daemon.authority.server(&daemon.authority.issue_until(2020, names), false);
+    // No other request is sent there: it is what it seems.
+    for _ in 0..2 {
+        assert!(accept(&socket, &config).await.is_err());
+    }
+    daemon.target("down", |target| target["last_error"] == "TLS: its certificate has expired").await;
+    let text = crate::sip::invite("UDP", &format!("sip:911@{}", daemon.address("udp")), 1);
+    let text = text.replace(
+        "Content-Length",
+        "P-Asserted-Identity: <sip:+14255550177@pbx.internal>\r\nX-Country-Code: US\r\nContent-Length",
+    );
+    phone.send_to(text.as_bytes(), daemon.address("udp")).await.unwrap();
+    let heard = async {
+        loop {
+            let Ok(mut peer) = accept(&socket, &config).await else { continue };
+            loop {
+                let request = peer.receive().await;
+                if request.starts_with("INVITE ") {
+                    return request;
+                }
+            }
+        }
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(6), heard).await.ok();
+    (daemon, heard)
+}
+
+/// SPEC §10: no emergency call is refused for a certificate while any path exists. Our own clock may be what is wrong.
+#[tokio::test]
+async fn an_emergency_call_that_all_trunks_failed_goes_to_one_whose_certificate_has_expired() {
+    let (daemon, heard) = emergency_over_an_expired_certificate(&["127.0.0.1"]).await;
+    assert!(heard.expect("an INVITE").starts_with("INVITE sip:911@"));
+    daemon.says("a certificate that does not hold is taken, as the last resort of an emergency call").await;
+    let (_, heard) = emergency_over_an_expired_certificate(&["psap.example"]).await;
+    assert_eq!(heard, None, "whose it is matters all the same");
 }

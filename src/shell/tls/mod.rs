@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use compact_str::CompactString;
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -38,12 +39,20 @@ pub struct Material {
     /// By `ListenerId`; `None` where there is no TLS, or a file of it cannot be used.
     pub servers: Vec<Option<Arc<ServerConfig>>>,
     /// By name of the trunk, or of the PBX; only those with a target under TLS, and usable files.
-    pub clients: BTreeMap<(CompactString, CompactString), Arc<ClientConfig>>,
+    pub clients: BTreeMap<(CompactString, CompactString), Client>,
     /// Who signs the certificates of webhooks; empty when none of them is under TLS.
     pub web: Vec<CertificateDer<'static>>,
     pub own: Validities,
     /// Files that cannot be used.
     pub unusable: Unusable,
+}
+
+/// What connections to one trunk, or PBX, are made with.
+#[derive(Clone)]
+pub struct Client {
+    pub usual: Arc<ClientConfig>,
+    /// Of the last resort of an emergency call: it may have a certificate that does not hold today.
+    pub last_resort: Arc<ClientConfig>,
 }
 
 /// Files that cannot be used, and why.
@@ -144,15 +153,16 @@ impl Reader {
     }
 
     /// `system`: the roots of the machine, read once when first wanted.
-    fn client(&mut self, tls: &PeerTls, system: &mut Option<Arc<RootCertStore>>) -> Option<Arc<ClientConfig>> {
+    fn client(&mut self, tls: &PeerTls, system: &mut Option<Arc<RootCertStore>>) -> Option<Client> {
         let roots = match &tls.ca {
             Some(file) => Arc::new(self.roots(file)?),
             None => Arc::clone(system.get_or_insert_with(|| Arc::new(system_roots()))),
         };
-        let verifier = DomainVerifier { roots, algorithms: self.provider.signature_verification_algorithms };
+        let algorithms = self.provider.signature_verification_algorithms;
+        let verifier = DomainVerifier { roots, algorithms, is_last_resort: false };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
         let builder = builder.with_safe_default_protocol_versions().ok()?;
-        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier.clone()));
         let config = match &tls.own {
             None => builder.with_no_client_auth(),
             Some(own) => {
@@ -161,7 +171,12 @@ impl Reader {
                 self.told(&own.key, config)?
             }
         };
-        Some(Arc::new(config))
+        let mut last_resort = config.clone();
+        // What is resumed is not verified: none of it may come to use elsewhere.
+        last_resort.resumption = Resumption::disabled();
+        let verifier = DomainVerifier { is_last_resort: true, ..verifier };
+        last_resort.dangerous().set_certificate_verifier(Arc::new(verifier));
+        Some(Client { usual: Arc::new(config), last_resort: Arc::new(last_resort) })
     }
 
     fn own(&mut self, own: &Certificate) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
