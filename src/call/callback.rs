@@ -286,6 +286,9 @@ impl Calls {
             if let Some((pbx, _)) = user.and_then(|user| parts.config.pbx_of(user)) {
                 parts.trunks.are_last_resort(now, |whose| whose == Whose::Pbx(pbx));
             }
+            if let Some(Call { stage: Stage::Ringing(ringing), .. }) = self.calls.get_mut(id) {
+                ringing.undress_all();
+            }
             self.ring_origin(parts, id);
         } else if !is_over {
             self.ask_neighbours_again(parts, id);

@@ -92,6 +92,11 @@ impl Ringing {
         Some(self.dressed.swap_remove(at))
     }
 
+    /// Nobody has heard it: what stood beside the description may be why.
+    pub(super) fn undress_all(&mut self) {
+        self.bare.extend(self.dressed.drain(..).map(|dressed| dressed.device.contact));
+    }
+
     pub(super) fn is_holding(&self) -> bool {
         self.hold.as_ref().is_some_and(|hold| hold.queued)
     }

@@ -381,6 +381,20 @@ fn a_phone_that_cannot_take_what_is_beside_the_description_is_asked_once_more_wi
     assert_eq!(again.header("Content-Type"), "application/sdp");
 }
 
+/// Nor is its silence: what stands beside the description makes fragments of an INVITE, which many NATs lose.
+#[test]
+fn a_phone_that_does_not_hear_a_callback_of_several_parts_is_tried_again_with_the_description_alone() {
+    let mut world = World::after_a_call(&Toml::default());
+    world.send(&psap(), &noted(psap().request("INVITE", "sip:+14255551000@192.0.2.1"), &psap().offer()));
+    world.run(50_000);
+    let rings = world.take_all(&alice(), "INVITE");
+    let types: Vec<_> = rings.iter().map(|ring| ring.msg.header("Content-Type").to_owned()).collect();
+    assert!(
+        types.first().unwrap().starts_with("multipart/") && types.last().unwrap() == "application/sdp",
+        "{types:?}"
+    );
+}
+
 #[test]
 fn info_packages_cross_and_refusals_come_back() {
     let mut world = World::with_alice();
