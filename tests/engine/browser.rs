@@ -1,10 +1,11 @@
 //! A browser that is told of more than one session of rtpengine.
 
 use sosbridge::media::ng::Value;
+use sosbridge::transport::ListenerId;
 
 use crate::transfer::{dismissed, referred};
 use crate::world::engine::Engine;
-use crate::world::{Call, Dialog, Msg, World, alice, backup, description, psap};
+use crate::world::{Call, Dialog, Msg, Toml, World, alice, backup, description, psap};
 
 fn web(version: u32, setup: &str) -> String {
     let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
@@ -155,4 +156,32 @@ fn a_browser_hears_of_an_rtpengine_that_has_begun_anew() {
     world.run(10_000);
     world.silent();
     world.hang_up(&mut call);
+}
+
+/// SPEC §5, §6: the call back to a browser is handed on too.
+#[test]
+fn a_browser_that_was_called_back_is_told_of_another_fingerprint() {
+    let mut world = World::of(&Toml::secure());
+    let browser = world.connect_web(ListenerId(3), alice());
+    world.register(&browser);
+    let invite = browser.request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+    world.send(&browser, &invite);
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(&browser, &invite, &psap(), &offered);
+    let number = call.trunk.target_user();
+    world.wire.clear();
+    world.hang_up(&mut call);
+    let invite = world.call_back(&psap(), &number);
+    let ring = world.take(&browser, "INVITE");
+    let answer = browser.reply(&ring, 200).sdp(&web(1, "active"));
+    world.send(&browser, &answer);
+    let ok = world.take(&psap(), "200 INVITE");
+    call.trunk = Dialog::caller(psap(), &invite, &ok);
+    let ack = call.trunk.request("ACK");
+    world.send(&psap(), &ack);
+    let invited = referred(&mut world, &mut call, "<sip:desk@203.0.113.81:5080>", &backup());
+    world.take(&browser, "ACK");
+    world.send(&backup(), &backup().reply(&invited, 200).sdp(&backup().offer()));
+    let offered = world.take(&browser, "INVITE");
+    assert_eq!([hash(&ring), hash(&offered)], ["sha-256", "sha-384"]);
 }

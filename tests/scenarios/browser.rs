@@ -92,9 +92,27 @@ impl Scene {
 
     /// A phone that answers where a trunk leads to, and plays one of [`TONES`].
     fn center(&self, user: &'static str, trunk: &str, tone: u16, folder: &Path) -> Outcome<Party> {
-        let server = self.vars.address("sosbridge")?;
-        let identity = identity(user, ("udp", server), self.vars.address(trunk)?, folder)?;
-        Party::start(Make::Pjsip, &Identity { tone, ..identity }, folder)
+        Party::start(Make::Pjsip, &Identity { tone, ..self.identity(user, trunk, folder)? }, folder)
+    }
+
+    fn identity(&self, user: &'static str, trunk: &str, folder: &Path) -> Outcome<Identity> {
+        identity(user, ("udp", self.vars.address("sosbridge")?), self.vars.address(trunk)?, folder)
+    }
+
+    /// From the agent to the PSAP, until the browser has talked with that one and hangs up.
+    fn hand_on(&mut self, agent: &mut Party, psap: &mut Party) -> Outcome<()> {
+        agent.act(&self.vars.fill("transfer sip:desk@{second}")?)?;
+        psap.wait(&json!({"event": "incoming"}))?;
+        agent.wait(&json!({"event": "ended"}))?;
+        self.talk(psap, TONES[1])?;
+        psap.act("hold")?;
+        self.browser.wait_media("held")?;
+        psap.act("resume")?;
+        self.browser.wait_media("active")?;
+        self.talk(psap, TONES[1])?;
+        self.browser.act("hang up")?;
+        self.browser.wait(&json!({"event": "ended"}))?;
+        psap.wait(&json!({"event": "ended"})).map(|_| ())
     }
 
     /// Each hears the other.
@@ -166,7 +184,8 @@ fn hears_the_second_trunk() -> Outcome<()> {
     })
 }
 
-/// SPEC §5: the call center hands the browser on to the PSAP, and then the two of them hear each other.
+/// SPEC §5: the call center hands the browser on to the PSAP, in its call and when it has called back, and then the two of them
+/// hear each other.
 fn is_transferred() -> Outcome<()> {
     story::in_scratch("browser-transferred", |folder| {
         let mut scene = Scene::open(folder)?;
@@ -176,17 +195,14 @@ fn is_transferred() -> Outcome<()> {
         agent.wait(&json!({"event": "incoming"}))?;
         scene.browser.wait(&json!({"event": "answered"}))?;
         scene.talk(&mut agent, TONES[0])?;
-        agent.act(&scene.vars.fill("transfer sip:desk@{second}")?)?;
-        psap.wait(&json!({"event": "incoming"}))?;
-        agent.wait(&json!({"event": "ended"}))?;
-        scene.talk(&mut psap, TONES[1])?;
-        psap.act("hold")?;
-        scene.browser.wait_media("held")?;
-        psap.act("resume")?;
-        scene.browser.wait_media("active")?;
-        scene.talk(&mut psap, TONES[1])?;
-        scene.browser.act("hang up")?;
-        psap.wait(&json!({"event": "ended"}))?;
+        scene.hand_on(&mut agent, &mut psap)?;
+        let leases = scene.daemon.rows("leases")?;
+        let number = leases.first().and_then(|lease| lease.get("number")).and_then(Value::as_str);
+        scene.vars.set("number", number.ok_or("no lease for the emergency call")?);
+        agent.act(&scene.vars.fill("dial sip:{number}@{sosbridge}")?)?;
+        scene.browser.wait(&json!({"event": "answered"}))?;
+        scene.talk(&mut agent, TONES[0])?;
+        scene.hand_on(&mut agent, &mut psap)?;
         scene.daemon.stop()
     })
 }

@@ -69,7 +69,7 @@ impl Calls {
         }
         let Some(other) = other else {
             // Nor later, for DTLS would begin anew in the middle of it.
-            let state = self.media.engine.sessions.get_mut(&session).filter(|_| is_new);
+            let state = self.media.engine.sessions.get_mut(&session).filter(|_| is_new && turn > 0);
             if let Some(turn) = state.and_then(|state| state.turns.get_mut(usize::from(by_hub))) {
                 *turn = Some(0);
             }
