@@ -4,7 +4,7 @@ use sosbridge::media::ng::Value;
 use sosbridge::transport::ListenerId;
 
 use crate::transfer::{dismissed, referred};
-use crate::world::engine::Engine;
+use crate::world::engine::{Engine, PLACE, PLACE6};
 use crate::world::{Call, Dialog, Msg, Toml, World, alice, backup, description, psap};
 
 fn web(version: u32, setup: &str) -> String {
@@ -158,6 +158,42 @@ fn a_browser_hears_of_an_rtpengine_that_has_begun_anew() {
     world.hang_up(&mut call);
 }
 
+/// A browser that is answered in plain RTP ends its call. What was the matter with rtpengine while it rang is over.
+#[test]
+fn a_browser_is_answered_by_an_rtpengine_that_knows_nothing_of_its_offer() {
+    for is_silent in [false, true] {
+        let mut world = World::with_alice();
+        world.may_relay = is_silent;
+        let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+        let answers = if is_silent { world.ng.take() } else { None };
+        world.send(&alice(), &invite);
+        world.run(300);
+        let offered = world.take(&psap(), "INVITE");
+        world.send(&psap(), &psap().reply(&offered, 180));
+        if let Some(answers) = answers {
+            world.ng = Some(answers);
+            world.run(2000);
+        } else {
+            *world.engine.as_ref().unwrap().borrow_mut() = Engine::new([PLACE, PLACE6], (40_000, 49_999));
+        }
+        let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+        assert!(call.ok.body.contains(" UDP/TLS/RTP/SAVPF 0 101\r\n") && call.ok.body.contains(PLACE), "{}", call.ok);
+        let again = world.take(&psap(), "INVITE");
+        assert!(again.body.contains(" RTP/AVP 111 0\r\n") && again.body.contains(PLACE), "{again}");
+        world.send(&psap(), &psap().reply(&again, 200).sdp(&psap().offer()));
+        world.take(&psap(), "ACK");
+        for offered in world.take_all(&alice(), "INVITE") {
+            world.send(&alice(), &alice().reply(&offered.msg, 200).sdp(&web(2, "active")));
+        }
+        world.run(10_000);
+        let engine = world.engine.clone().unwrap();
+        assert_eq!(engine.borrow().calls.len(), 1);
+        world.wire.clear();
+        world.hang_up(&mut call);
+        world.over();
+    }
+}
+
 /// SPEC §5, §6: the call back to a browser is handed on too.
 #[test]
 fn a_browser_that_was_called_back_is_told_of_another_fingerprint() {
@@ -184,4 +220,39 @@ fn a_browser_that_was_called_back_is_told_of_another_fingerprint() {
     world.send(&backup(), &backup().reply(&invited, 200).sdp(&backup().offer()));
     let offered = world.take(&browser, "INVITE");
     assert_eq!([hash(&ring), hash(&offered)], ["sha-256", "sha-384"]);
+}
+
+/// A callback, which a browser answers.
+#[test]
+fn a_browser_answers_though_rtpengine_has_begun_anew() {
+    let mut world = World::of(&Toml::secure());
+    let browser = world.connect_web(ListenerId(3), alice());
+    world.register(&browser);
+    let invite = browser.request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+    world.send(&browser, &invite);
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(&browser, &invite, &psap(), &offered);
+    let number = call.trunk.target_user();
+    world.wire.clear();
+    world.hang_up(&mut call);
+    let invite = world.call_back(&psap(), &number);
+    let ring = world.take(&browser, "INVITE");
+    let was = ice(&ring);
+    *world.engine.as_ref().unwrap().borrow_mut() = Engine::default();
+    world.send(&browser, &browser.reply(&ring, 200).sdp(&web(1, "active")));
+    world.take(&browser, "ACK");
+    let ok = world.take(&psap(), "200 INVITE");
+    assert!(ok.body.contains(" RTP/AVP 0\r\n") && ok.body.contains(PLACE), "{ok}");
+    let mut center = Dialog::caller(psap(), &invite, &ok);
+    world.send(&psap(), &center.request("ACK"));
+    let again = world.take(&browser, "INVITE");
+    assert!(ice(&again) != was && hash(&again) == "sha-384", "{again}");
+    world.send(&browser, &browser.reply(&again, 200).sdp(&web(2, "active")));
+    world.take(&browser, "ACK");
+    world.run(6000);
+    world.wire.clear();
+    assert_eq!(world.ask(&psap(), &center.request("BYE")).code(), 200);
+    let bye = world.take(&browser, "BYE");
+    world.send(&browser, &browser.reply(&bye, 200));
+    world.over();
 }

@@ -27,12 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Play = fn() -> Outcome<()>;
 
 /// Name and play of every trial.
-pub fn all() -> [(&'static str, Play); 4] {
+pub fn all() -> [(&'static str, Play); 5] {
     [
         ("browser::hears-its-number", hears_its_number),
         ("browser::hears-the-second-trunk", hears_the_second_trunk),
         ("browser::is-transferred", is_transferred),
         ("browser::outlives-rtpengine", outlives_rtpengine),
+        ("browser::is-answered-by-another-rtpengine", is_answered_by_another),
     ]
 }
 
@@ -142,6 +143,7 @@ fn identity(
         own,
         media: ports::media().start,
         tone: TONES[0],
+        rings: false,
         ca: folder.join("ca.pem"),
         cert: folder.join("trunk.pem"),
         server_key,
@@ -247,6 +249,24 @@ fn outlives_rtpengine() -> Outcome<()> {
         center.wait_media("held")?;
         scene.browser.act("resume")?;
         center.wait_media("active")?;
+        scene.talk(&mut center, TONES[0])?;
+        scene.browser.act("hang up")?;
+        center.wait(&json!({"event": "ended"}))?;
+        scene.daemon.stop()
+    })
+}
+
+/// The same while the call center rings.
+fn is_answered_by_another() -> Outcome<()> {
+    story::in_scratch("browser-another", |folder| {
+        let mut scene = Scene::open(folder)?;
+        let center = Identity { rings: true, ..scene.identity("911", "psap", folder)? };
+        let mut center = Party::start(Make::Pjsip, &center, folder)?;
+        scene.browser.act("dial sip:911@example.com")?;
+        center.wait(&json!({"event": "incoming"}))?;
+        scene.rtpengine.restart(folder)?;
+        center.act("answer")?;
+        scene.browser.wait(&json!({"event": "answered"}))?;
         scene.talk(&mut center, TONES[0])?;
         scene.browser.act("hang up")?;
         center.wait(&json!({"event": "ended"}))?;

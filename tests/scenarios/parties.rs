@@ -152,6 +152,7 @@ impl Scene {
                 own,
                 media: ports::media().start,
                 tone: TONE,
+                rings: false,
                 ca: folder.join("ca.pem"),
                 cert: folder.join("trunk.pem"),
                 server_key: read.map_err(|error| error.to_string())?,

@@ -38,8 +38,9 @@ pub struct Identity {
     /// Where its own SIP listens, and the first port of its RTP. Browsers have neither.
     pub own: SocketAddr,
     pub media: u16,
-    /// What PJSIP plays, in Hz.
+    /// What PJSIP plays, in Hz, and whether it rings until it is told to answer.
     pub tone: u16,
+    pub rings: bool,
     /// Whom it trusts, and who it is: certificate and key in one file.
     pub ca: PathBuf,
     pub cert: PathBuf,
@@ -47,7 +48,7 @@ pub struct Identity {
     pub server_key: String,
 }
 
-/// A party that answers every call and plays something to whoever it speaks with.
+/// A party that answers calls and plays something to whoever it speaks with.
 pub struct Party {
     name: &'static str,
     running: Running,
@@ -90,7 +91,7 @@ impl Party {
         Ok(party)
     }
 
-    /// `dial` or `transfer` with a URI, `hold`, `resume`, `hang up`.
+    /// `dial` or `transfer` with a URI, `answer`, `hold`, `resume`, `hang up`.
     pub fn act(&mut self, what: &str) -> Outcome<()> {
         match what.split_once(' ') {
             Some((act @ ("dial" | "transfer"), uri)) => self.say(&json!({"do": act, "uri": uri})),

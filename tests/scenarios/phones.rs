@@ -198,6 +198,7 @@ fn of_center(folder: &Path, own: SocketAddr, vars: &Vars) -> Outcome<party::Iden
         own,
         media: ports::media().start,
         tone: crate::parties::TONE,
+        rings: false,
         ca: folder.join("ca.pem"),
         cert: folder.join("trunk.pem"),
         server_key: String::new(),

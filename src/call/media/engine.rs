@@ -77,19 +77,22 @@ pub(super) struct Known {
     pub(super) text: Bytes,
 }
 
+/// What is asked of a description on its way between two legs.
+pub(super) struct Asked {
+    pub session: SessionId,
+    pub call: CallId,
+    pub by_hub: bool,
+    pub profile: Profile,
+    pub is_answer: bool,
+    pub crossing: Crossing,
+}
+
 /// What was asked, and what for.
 pub(super) enum Purpose {
     /// A description on its way between two legs.
     Crossing {
-        session: SessionId,
         name: CompactString,
-        call: CallId,
-        by_hub: bool,
-        original: Bytes,
-        asked: Bytes,
-        profile: Profile,
-        /// Who answers by it.
-        answerer: Option<LegId>,
+        asked: Asked,
     },
     /// The offer to a leg that is not called yet.
     First {
@@ -122,10 +125,8 @@ pub(super) enum Purpose {
 impl Purpose {
     pub(super) const fn session(&self) -> Option<SessionId> {
         match self {
-            Self::Crossing { session, .. }
-            | Self::First { session, .. }
-            | Self::Voice { session, .. }
-            | Self::Count { session } => Some(*session),
+            Self::Crossing { asked, .. } => Some(asked.session),
+            Self::First { session, .. } | Self::Voice { session, .. } | Self::Count { session } => Some(*session),
             Self::Certificate { .. } => None,
         }
     }
@@ -133,7 +134,8 @@ impl Purpose {
     /// The hub says it.
     const fn is_of_hub(&self) -> bool {
         match self {
-            Self::Crossing { by_hub, .. } | Self::Voice { by_hub, .. } => *by_hub,
+            Self::Crossing { asked, .. } => asked.by_hub,
+            Self::Voice { by_hub, .. } => *by_hub,
             Self::First { .. } | Self::Count { .. } | Self::Certificate { .. } => true,
         }
     }
@@ -184,6 +186,10 @@ pub(super) struct Crossing {
     pub asked: Bytes,
     /// Whatever it was to who said it, `to` is offered it.
     pub is_offered: bool,
+    /// It was asked before, of an rtpengine that did not know what it is about.
+    pub is_again: bool,
+    /// What is asked after it: the answer.
+    pub then: Option<Box<Crossing>>,
 }
 
 impl Engine {
@@ -353,9 +359,8 @@ impl Calls {
     fn rtpengine_said(&mut self, parts: &mut Parts<'_>, heard: Heard) {
         let Some(purpose) = self.media.engine.asks.remove(&heard.ask) else { return };
         let (session, name, asked) = match &purpose {
-            Purpose::Crossing { session, name, asked, .. } | Purpose::First { session, name, asked, .. } => {
-                (*session, name, asked)
-            }
+            Purpose::Crossing { name, asked } => (asked.session, name, &asked.crossing.asked),
+            Purpose::First { session, name, asked, .. } => (*session, name, asked),
             Purpose::Voice { session, name, original, .. } => (*session, name, original),
             Purpose::Count { session } => return self.engine_counted(parts, *session, heard.reply),
             Purpose::Certificate { name, usual, at } => {
@@ -377,25 +382,7 @@ impl Calls {
         }
         let text = text.map(|text| self.fingerprinted(parts, session, purpose.is_of_hub(), text));
         match purpose {
-            Purpose::Crossing { call, by_hub, original, profile, answerer, .. } => {
-                let astray = answerer.filter(|_| text.is_err());
-                let known = self.media.engine.sessions.get_mut(&session);
-                // A leg may have gone over to another one meanwhile.
-                let call = known.as_ref().map_or(call, |known| known.call);
-                if let (Some(known), Ok(text)) = (known, text) {
-                    let text = if profile == Profile::Browser { text } else { scrub(&text, &original).into() };
-                    // Nobody is offered what he has.
-                    let to = if by_hub { known.spoke } else { Some(known.hub) };
-                    known.is_answered |= to.and_then(|to| parts.ua.leg(to)).is_some_and(|leg| leg.holds(&text));
-                    known.learn(by_hub, original, text);
-                }
-                let parked = self.media.engine.parked.iter().find(|(_, parked)| parked.ask == heard.ask);
-                let id = parked.map_or(call, |(id, _)| *id);
-                self.offer_asked(parts, id, heard.ask);
-                self.align_asked(parts, id, heard.ask);
-                self.unpark(parts, id, heard.ask);
-                self.gone_astray(parts, id, astray);
-            }
+            Purpose::Crossing { asked, .. } => self.crossing_said(parts, heard.ask, asked, text.ok()),
             Purpose::First { original, resume, .. } => {
                 let known = self.media.engine.sessions.get_mut(&session);
                 let id = match (known, text) {
@@ -499,7 +486,7 @@ impl Calls {
 
     /// Asks for a description on its way; `None`: it goes without.
     pub(super) fn ask_crossing(&mut self, parts: &mut Parts<'_>, id: CallId, crossing: Crossing) -> Option<AskId> {
-        let Crossing { from, to, original, asked, is_offered } = crossing;
+        let Crossing { from, to, is_offered, .. } = crossing;
         let leg = parts.ua.leg(to)?;
         let (awaits, profile) = (leg.exchange() == Exchange::OfferReceived, profile_of(leg));
         let is_ipv4 = leg.flow().remote.ip().to_canonical().is_ipv4();
@@ -512,8 +499,9 @@ impl Calls {
             (id, by_hub, !is_offer && !is_offered && is_due)
         });
         let (session, by_hub, is_answer) = match known {
+            Some((_, _, false)) if awaits => return None,
             // The offer went another way.
-            Some((_, _, false)) | None if awaits => return None,
+            None if awaits => return self.ask_again(parts, id, crossing),
             // Its instance is gone: another one takes it with this offer.
             Some((session, _, false)) if engine.is_lost(session) => {
                 engine.close(|id, _| id == session);
@@ -526,7 +514,7 @@ impl Calls {
         let engine = &mut self.media.engine;
         let state = engine.sessions.get_mut(&session)?;
         let name = state.name.clone();
-        let told = Told { description: &asked, profile, is_ipv4, hash };
+        let told = Told { description: &crossing.asked, profile, is_ipv4, hash };
         let command = if is_answer {
             let (from, to) = (tag(!by_hub), tag(by_hub));
             Command::Answer { call: &name, from, to, told }
@@ -540,17 +528,15 @@ impl Calls {
             true => state.is_answered = true,
             false => (state.offered_by_hub, state.is_answered) = (by_hub, false),
         }
-        let answerer = is_answer.then_some(from);
         let Some(ask) = ask else {
             self.media.engine.close(|id, _| id == session);
-            if let (Some(answerer), Some(call)) = (answerer, self.calls.get_mut(id)) {
-                call.alignment.expect_both(answerer);
+            if let Some(call) = self.calls.get_mut(id).filter(|_| is_answer) {
+                call.alignment.expect_both(from);
             }
             return None;
         };
-        engine
-            .asks
-            .insert(ask, Purpose::Crossing { session, name, call: id, by_hub, original, asked, profile, answerer });
+        let asked = Asked { session, call: id, by_hub, profile, is_answer, crossing };
+        engine.asks.insert(ask, Purpose::Crossing { name, asked });
         Some(ask)
     }
 

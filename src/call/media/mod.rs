@@ -5,6 +5,7 @@
 //! A pair is taken when the first description that names it is written, and given back when the leg is no longer of its
 //! call, or names it no more. It is never in two legs.
 
+mod again;
 mod certificate;
 mod count;
 mod engine;

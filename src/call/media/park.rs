@@ -100,15 +100,10 @@ impl Calls {
             return None;
         }
         let description = Some(description).filter(|description| sdp::Sdp::new(description).well_formed())?;
-        let call = self.calls.get(id)?;
-        let bare = call.hides_user_from(to).then(|| {
-            let number = call.user.as_ref().and_then(|user| parts.config.user(user)?.number);
-            let leg = parts.ua.leg(from)?;
-            Secrets::of_peer(leg, call.user.as_ref(), number).remove_from(description)
-        });
         let original = Bytes::copy_from_slice(description);
-        let asked = bare.flatten().map_or_else(|| original.clone(), Bytes::from);
-        self.ask_crossing(parts, id, Crossing { from, to, original, asked, is_offered: true })
+        let asked = self.bare_for(parts, id, from, to, &original);
+        let crossing = Crossing { from, to, original, asked, is_offered: true, is_again: false, then: None };
+        self.ask_crossing(parts, id, crossing)
     }
 
     /// What rtpengine is asked for a call on our own account.
@@ -145,7 +140,7 @@ impl Calls {
         let asked = bare.flatten().map_or_else(|| original.clone(), Bytes::from);
         // In a call that is up, what a transfer's target answers is offered.
         let is_offered = matches!(event, Event::Answered { .. }) && call.callee.is_some();
-        Some(Crossing { from, to, original, asked, is_offered })
+        Some(Crossing { from, to, original, asked, is_offered, is_again: false, then: None })
     }
 
     /// Whom a message of a leg is for.

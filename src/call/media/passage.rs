@@ -72,7 +72,8 @@ impl Calls {
             true | false => Carries::Nothing,
         };
         let relays = carries != Carries::Nothing;
-        if carries == Carries::Offer && self.is_of_browser(parts, to, description) {
+        let is_converted = matches!(carries, Carries::Nothing | Carries::Answer);
+        if !is_converted && self.is_of_browser(parts, to, description) {
             self.not_converted(to);
         }
         let streams = Stream::all(description);

@@ -65,14 +65,13 @@ class Account(pj.Account):
     def onIncomingCall(self, prm):
         self.phone.call = Call(self.phone, prm.callId)
         tell("incoming", message=prm.rdata.wholeMsg)
-        answer = pj.CallOpParam()
-        answer.statusCode = 200
-        self.phone.call.answer(answer)
+        self.phone.answer(180 if self.phone.rings else 200)
 
 
 class Phone:
     def __init__(self, who):
         self.call = None
+        self.rings = who["rings"]
         self.listening = 0
         self.change = None
         self.endpoint = pj.Endpoint()
@@ -135,6 +134,8 @@ class Phone:
         if do == "dial":
             self.call = Call(self)
             self.call.makeCall(command["uri"], pj.CallOpParam(True))
+        elif do == "answer":
+            self.answer(200)
         elif do in ("hold", "resume"):
             self.change = do
         elif do == "transfer":
@@ -145,6 +146,11 @@ class Phone:
             self.listening = OFTEN
         else:
             raise ValueError(do)
+
+    def answer(self, status):
+        param = pj.CallOpParam()
+        param.statusCode = status
+        self.call.answer(param)
 
     def offer(self):
         """Holds or resumes; tried again while another offer is under way."""
