@@ -182,10 +182,20 @@ fn a_browser_is_answered_by_an_rtpengine_that_knows_nothing_of_its_offer() {
         assert!(again.body.contains(" RTP/AVP 111 0\r\n") && again.body.contains(PLACE), "{again}");
         world.send(&psap(), &psap().reply(&again, 200).sdp(&psap().offer()));
         world.take(&psap(), "ACK");
-        for offered in world.take_all(&alice(), "INVITE") {
-            world.send(&alice(), &alice().reply(&offered.msg, 200).sdp(&web(2, "active")));
+        // Each hears what the other has answered.
+        for _ in 0..3 {
+            for offered in world.take_all(&alice(), "INVITE") {
+                world.send(&alice(), &alice().reply(&offered.msg, 200).sdp(&web(2, "active")));
+            }
+            for offered in world.take_all(&psap(), "INVITE") {
+                world.send(&psap(), &psap().reply(&offered.msg, 200).sdp(&psap().offer()));
+            }
         }
+        world.take_all(&psap(), "ACK");
+        world.take_all(&alice(), "ACK");
         world.run(10_000);
+        world.none(&psap(), "INVITE");
+        world.none(&alice(), "INVITE");
         let engine = world.engine.clone().unwrap();
         assert_eq!(engine.borrow().calls.len(), 1);
         world.wire.clear();
@@ -255,4 +265,31 @@ fn a_browser_answers_though_rtpengine_has_begun_anew() {
     let bye = world.take(&browser, "BYE");
     world.send(&browser, &browser.reply(&bye, 200));
     world.over();
+}
+
+/// What was refused is told once more, and not again and again.
+#[test]
+fn a_browser_that_refuses_every_offer_is_not_asked_for_ever() {
+    let mut world = World::with_alice();
+    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+    world.send(&alice(), &invite);
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+    let hold = description("psap", 2, &["m=audio 6000 RTP/AVP 0", "a=sendonly"]);
+    let asked = call.trunk.request("INVITE").sdp(&hold);
+    world.send(&psap(), &asked);
+    let mut refused = 0;
+    for _ in 0..60 {
+        for offered in world.take_all(&alice(), "INVITE") {
+            world.send(&alice(), &alice().reply(&offered.msg, 488));
+            refused += 1;
+        }
+        for refusal in world.take_all(&psap(), "488") {
+            world.send(&psap(), &asked.ack_of(&refusal.msg));
+        }
+        world.run(1000);
+    }
+    assert!(refused <= 3, "{refused}");
+    world.wire.clear();
+    world.hang_up(&mut call);
 }

@@ -62,7 +62,8 @@ impl Session {
     fn web(&mut self, side: &str, certificate: u64) -> String {
         let name = self.ice.entry(side.to_owned()).or_insert_with(|| (String::new(), fresh())).1;
         let hash = self.hashes.get(side).map_or("sha-256", String::as_str);
-        format!("\r\na=ice-ufrag:{name}\r\na=fingerprint:{hash} {certificate:02X}:{}", &hash[4..])
+        let setup = if self.is_answered { "passive" } else { "actpass" };
+        format!("\r\na=ice-ufrag:{name}\r\na=fingerprint:{hash} {certificate:02X}:{}\r\na=setup:{setup}", &hash[4..])
     }
 }
 

@@ -43,7 +43,8 @@ impl Calls {
     /// An offer that came to nothing has changed what rtpengine believes of its side: it is told again what holds.
     fn tell_refused(&mut self, parts: &mut Parts<'_>) {
         let engine = &self.media.engine;
-        let open = engine.sessions.iter().filter(|(_, session)| !session.is_answered);
+        // Once: a party may refuse every offer.
+        let open = engine.sessions.iter().filter(|(_, session)| !session.is_answered && !session.is_told_again);
         let open: Vec<_> =
             open.filter_map(|(id, session)| Some((*id, session.call, session.hub, session.spoke?))).collect();
         for (id, call, hub, spoke) in open {
@@ -63,6 +64,7 @@ impl Calls {
             }
             let (by_hub, to) = (session.offered_by_hub, if session.offered_by_hub { spoke } else { hub });
             session.known.retain(|known| known.by_hub != by_hub);
+            session.is_told_again = true;
             self.unsettle(parts, call, to);
         }
     }

@@ -62,6 +62,8 @@ pub(super) struct Session {
     /// Who made the last offer: the hub?
     pub(super) offered_by_hub: bool,
     pub(super) is_answered: bool,
+    /// Of an offer that came to nothing it was told what holds instead.
+    pub(super) is_told_again: bool,
     pub(super) known: VecDeque<Known>,
     /// How many sessions the peers of hub and spoke were told of before it.
     pub(super) turns: [Option<usize>; 2],
@@ -218,6 +220,7 @@ impl Engine {
             spoke,
             offered_by_hub: true,
             is_answered: false,
+            is_told_again: false,
             known: VecDeque::new(),
             turns: [None; 2],
             counts: Default::default(),
@@ -528,6 +531,7 @@ impl Calls {
             true => state.is_answered = true,
             false => (state.offered_by_hub, state.is_answered) = (by_hub, false),
         }
+        state.is_told_again &= !is_offer;
         let Some(ask) = ask else {
             self.media.engine.close(|id, _| id == session);
             if let Some(call) = self.calls.get_mut(id).filter(|_| is_answer) {
