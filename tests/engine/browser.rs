@@ -5,7 +5,7 @@ use sosbridge::transport::ListenerId;
 
 use crate::transfer::{dismissed, referred};
 use crate::world::engine::{Engine, PLACE, PLACE6};
-use crate::world::{Call, Dialog, Msg, Toml, World, alice, backup, description, psap};
+use crate::world::{Call, Dialog, Msg, Toml, World, alice, backup, bob, description, psap};
 
 fn web(version: u32, setup: &str) -> String {
     let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
@@ -292,4 +292,29 @@ fn a_browser_that_refuses_every_offer_is_not_asked_for_ever() {
     assert!(refused <= 3, "{refused}");
     world.wire.clear();
     world.hang_up(&mut call);
+}
+
+/// An instance that is silent for a moment is not gone: calls stay with it, whenever that is.
+#[test]
+fn a_moment_of_silence_moves_no_call() {
+    for moment in 0..10 {
+        let mut world = World::with_alice();
+        world.register(&bob());
+        let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+        world.send(&alice(), &invite);
+        let offered = world.take(&psap(), "INVITE");
+        world.answer(&alice(), &invite, &psap(), &offered);
+        world.run(moment * 500);
+        let answers = world.ng.take();
+        world.may_relay = true;
+        // Somebody else's call notices it.
+        world.dial(&bob(), "sip:911@example.com");
+        world.run(700);
+        world.ng = answers;
+        world.run(6000);
+        let moved = world.on_wire(&alice(), "INVITE");
+        assert!(moved.is_empty(), "{moment}: {moved:?}");
+        let others = world.take_all(&psap(), "INVITE");
+        assert!(others.iter().all(|sent| !sent.msg.header("To").contains("tag=")), "{moment} {others:?}");
+    }
 }

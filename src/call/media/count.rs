@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::engine::{Purpose, SessionId, tag};
+use super::engine::{Purpose, Session, SessionId, tag};
 use super::health::Count;
 use crate::call::{Calls, Parts};
 use crate::dialog::Exchange;
@@ -14,28 +14,29 @@ use crate::ua::{LegId, Stage};
 pub(super) const COUNT: Duration = Duration::from_secs(5);
 
 impl Calls {
-    /// How the calls fare; those of an instance that is gone go on without it.
+    /// Calls of an instance that is gone go on without it.
+    pub(super) fn leave_lost(&mut self, parts: &mut Parts<'_>) {
+        let engine = &self.media.engine;
+        let answered = engine.sessions.iter().filter(|(_, session)| session.is_answered).map(|(id, _)| *id);
+        let lost: Vec<SessionId> = answered.filter(|id| engine.is_lost(*id)).collect();
+        for session in lost {
+            self.go_on_without(parts, session);
+        }
+    }
+
+    /// How the calls fare.
     pub(super) fn ask_counts(&mut self, parts: &mut Parts<'_>) {
-        let mut lost = Vec::new();
+        self.leave_lost(parts);
         let engine = &mut self.media.engine;
-        for (id, session) in engine.sessions.iter().filter(|(_, session)| session.is_answered) {
-            if engine.is_lost(*id) {
-                lost.push(*id);
-                continue;
-            }
-            // What reaches us of it is counted here.
-            if session.is_own() {
-                continue;
-            }
+        // What reaches us of our own voice is counted here.
+        let is_counted = |session: &Session| session.is_answered && !session.is_own();
+        for (id, session) in engine.sessions.iter().filter(|(_, session)| is_counted(session)) {
             let command = Command::Query { call: &session.name };
             let (now, rng) = (parts.context.now, &mut *parts.context.rng);
             let ask = session.instance.and_then(|instance| engine.client.ask(now, rng, Some(instance), &command));
             if let Some(ask) = ask {
                 engine.asks.insert(ask, Purpose::Count { session: *id });
             }
-        }
-        for session in lost {
-            self.go_on_without(parts, session);
         }
         self.tell_refused(parts);
     }

@@ -232,7 +232,14 @@ impl Engine {
 
     pub(super) fn is_lost(&self, session: SessionId) -> bool {
         let instance = self.sessions.get(&session).and_then(|session| session.instance);
-        instance.is_some_and(|instance| !self.client.is_up(instance))
+        instance.is_some_and(|instance| self.client.is_gone(instance))
+    }
+
+    /// Its instance is silent, and another one is not.
+    pub(super) fn may_leave(&self, session: SessionId) -> bool {
+        let instance = self.sessions.get(&session).and_then(|session| session.instance);
+        let is_silent = instance.is_some_and(|instance| !self.client.is_up(instance));
+        is_silent && (self.is_lost(session) || self.client.preferred().is_some())
     }
 
     /// Pairs of legs that are no more.
@@ -345,6 +352,9 @@ impl Calls {
         let now = parts.context.now;
         for heard in self.media.engine.client.handle_timeout(now, parts.context.rng) {
             self.rtpengine_said(parts, heard);
+        }
+        if self.media.engine.client.take_lost() {
+            self.leave_lost(parts);
         }
         if self.media.engine.count_due.is_some_and(|due| due <= now) {
             self.media.engine.count_due = Some(now + COUNT);
@@ -506,7 +516,7 @@ impl Calls {
             // The offer went another way.
             None if awaits => return self.ask_again(parts, id, crossing),
             // Its instance is gone: another one takes it with this offer.
-            Some((session, _, false)) if engine.is_lost(session) => {
+            Some((session, _, false)) if engine.may_leave(session) => {
                 engine.close(|id, _| id == session);
                 (engine.open(id, from, Some(to), parts.context.rng.u64(), profile), true, false)
             }

@@ -86,7 +86,7 @@ impl Calls {
         let is_ipv4 = is_ipv4 == address_of(parts, is_ipv4).is_some();
         let engine = &mut self.media.engine;
         let known = engine.session(leg, own_voice()).map(|(session, _)| session);
-        let lost = known.filter(|session| engine.is_lost(*session));
+        let lost = known.filter(|session| engine.may_leave(*session));
         engine.close(|session, _| Some(session) == lost);
         let known = known.filter(|_| lost.is_none());
         let session = known.unwrap_or_else(|| engine.open(id, leg, Some(own_voice()), parts.context.rng.u64(), wants));

@@ -16,6 +16,9 @@ const REPEAT: Duration = Duration::from_millis(100);
 const TRIES: u8 = 3;
 /// Between two pings of one instance.
 const PING: Duration = Duration::from_secs(2);
+/// An instance that misses so many in a row is gone, and its calls have to go on without it. One that was silent for a moment still
+/// has them.
+const MISSED: u8 = 2;
 
 /// One question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,14 +44,17 @@ pub struct Client {
     prefix: Option<u64>,
     last: u64,
     ping_due: Option<Instant>,
+    /// An instance has missed its pings just now.
+    has_lost: bool,
     out: VecDeque<(SocketAddr, Bytes)>,
 }
 
 struct Instance {
     address: SocketAddr,
     is_up: bool,
-    /// The ping that is not answered.
+    /// The ping that is not answered, and how many were missed before.
     pinged: Option<AskId>,
+    missed: u8,
 }
 
 struct Pending {
@@ -73,6 +79,7 @@ impl Client {
                 address,
                 is_up: known(address).is_none_or(|known| known.is_up),
                 pinged: known(address).and_then(|known| known.pinged),
+                missed: known(address).map_or(0, |known| known.missed),
             })
             .collect();
         self.ping_due = (!self.instances.is_empty()).then_some(now);
@@ -85,6 +92,16 @@ impl Client {
 
     pub fn is_up(&self, address: SocketAddr) -> bool {
         self.instances.iter().any(|instance| instance.address == address && instance.is_up)
+    }
+
+    /// It has not answered for so long that its calls are lost, or is not in use any more.
+    pub fn is_gone(&self, address: SocketAddr) -> bool {
+        !self.instances.iter().any(|instance| instance.address == address && instance.missed < MISSED)
+    }
+
+    /// An instance is gone since the last time.
+    pub fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost)
     }
 
     /// Asks `instance`, which has the call; `None`: whoever answers. `None` comes back when nobody can be asked.
@@ -145,6 +162,11 @@ impl Client {
             instance.is_up = is_up;
             tell(from, is_up);
         }
+        match is_up {
+            true => instance.missed = 0,
+            false if is_ping => self.missed(from),
+            false => {}
+        }
         (!is_ping).then_some(Heard { ask, instance: from, left, reply: Some(reply) })
     }
 
@@ -163,8 +185,9 @@ impl Client {
             if sent >= TRIES {
                 self.pending.remove(&ask);
                 self.fell_silent(instance);
-                if !is_ping {
-                    given_up.push(Heard { ask, instance, left, reply: None });
+                match is_ping {
+                    true => self.missed(instance),
+                    false => given_up.push(Heard { ask, instance, left, reply: None }),
                 }
                 continue;
             }
@@ -218,6 +241,12 @@ impl Client {
         let prefix = u64::from_str_radix(prefix, 16).ok()?;
         (Some(prefix) == self.prefix).then_some(())?;
         u64::from_str_radix(number, 16).ok().map(AskId)
+    }
+
+    fn missed(&mut self, address: SocketAddr) {
+        let Some(instance) = self.instances.iter_mut().find(|instance| instance.address == address) else { return };
+        instance.missed = instance.missed.saturating_add(1);
+        self.has_lost |= instance.missed == MISSED;
     }
 
     fn fell_silent(&mut self, address: SocketAddr) {
