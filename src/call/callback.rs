@@ -114,7 +114,7 @@ impl Calls {
         let bindings = parts.registrar.bindings(&ringing.user);
         let registered = bindings.iter().map(device_of).find(|device| device.key == hold.origin.key);
         // What is registered here may have moved on without a word, as is seen when it does not answer.
-        let (is_away, is_later) = (registered.is_none(), hold.others_rung);
+        let (is_away, is_later) = (registered.is_none(), hold.others_rung && hold.unwilling.is_none());
         if let Some(device) = registered {
             self.ring(parts, id, &device);
         }
@@ -161,8 +161,10 @@ impl Calls {
         }
         let does_origin_ring =
             self.branch_to(id, |branch, target| branch.alerting && self.is_origin(parts, id, target));
-        let is_asked_for = self.hold(id).is_some_and(|hold| hold.neighbours_asked);
-        self.ask_neighbours(parts, id, if does_origin_ring || is_asked_for { Devices::Others } else { Devices::All });
+        // Asked already, or has answered itself.
+        let is_settled = |hold: &mut Hold| hold.neighbours_asked || hold.refused.is_some() || hold.unwilling.is_some();
+        let is_settled = does_origin_ring || self.hold(id).is_some_and(is_settled);
+        self.ask_neighbours(parts, id, if is_settled { Devices::Others } else { Devices::All });
     }
 
     /// The device that called has said nothing: the others join, the trunk is told to wait, and the device is still tried.

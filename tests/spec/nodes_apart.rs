@@ -205,3 +205,27 @@ fn section_6_a_hold_of_ten_minutes_among_three_nodes_keeps_asking_and_stays_smal
     let attempts = nodes.second.record().attempts.len();
     assert!(attempts <= 68, "{attempts}");
 }
+
+#[test]
+fn section_6_a_phone_whose_person_has_declined_is_not_rung_again_by_another_node() {
+    for (rings, status) in [(true, 603), (false, 486)] {
+        let mut nodes = Nodes::after_a_call();
+        nodes.second.register(&alice());
+        nodes.call_back();
+        let ring = nodes.second.take(&alice(), "INVITE");
+        if rings {
+            nodes.second.send(&alice(), &alice().reply(&ring, 180));
+        }
+        nodes.second.send(&alice(), &alice().reply(&ring, status));
+        nodes.carry();
+        nodes.first.none(&alice(), "INVITE");
+        if rings {
+            nodes.second.take(&psap(), "603");
+            continue;
+        }
+        // It is tried again where it has answered.
+        nodes.run(5_500);
+        nodes.second.take(&alice(), "INVITE");
+        nodes.first.none(&alice(), "INVITE");
+    }
+}
