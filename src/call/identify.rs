@@ -85,7 +85,7 @@ pub(super) fn identify(parts: &mut Parts<'_>, invite: &Message, flow: &Flow) -> 
 fn dials_for_help(parts: &Parts<'_>, invite: &Message, flow: &Flow) -> bool {
     let is_trunk = || {
         parts.config.trunk_certified(parts.context.streams.identities(flow)).is_some()
-            || parts.trunks.are_at(flow.remote)
+            || parts.trunks.is_trunk_at(flow.remote)
     };
     let is_help = || is_emergency(parts, invite, None) || parts.countries.is_reserved(invite.request_uri());
     is_help() && !is_trunk()

@@ -265,7 +265,12 @@ impl Trunks {
         Some(Peer { trunk, pbx, host: target.config.host.clone(), is_last_resort: false })
     }
 
-    /// True when a target has this address, whatever its transport.
+    /// True when a target of a trunk has this address, whatever its transport.
+    pub fn is_trunk_at(&self, address: SocketAddr) -> bool {
+        self.targets.values().any(|target| target.trunk().is_some() && target.is_at(address))
+    }
+
+    /// True when a target, of a trunk or a PBX, has this address, whatever its transport.
     pub fn are_at(&self, address: SocketAddr) -> bool {
         self.targets.values().any(|target| target.is_at(address))
     }
