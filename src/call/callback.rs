@@ -53,7 +53,6 @@ impl Calls {
             refused: None,
             unwilling: None,
             redial_due: None,
-            number,
             neighbours_asked: false,
         };
         let (nena_call_id, incident_id) = super::i3::identifiers(invite);
@@ -193,9 +192,8 @@ impl Calls {
         refusal: &Refusal,
         has_rung: bool,
     ) {
-        let asked_for = self.hold(id).map(|hold| hold.number);
         if (!is_refusal_of_a_person(refusal.status) || is_to_a_stranger(refusal.status))
-            && asked_for.is_some_and(|number| Devices::Origin.are_asked_at(parts, number, device))
+            && self.number_held(id).is_some_and(|number| Devices::Origin.are_asked_at(parts, number, device))
         {
             return self.neighbour_has_none(parts, id);
         }
@@ -233,8 +231,8 @@ impl Calls {
     /// True when the contact `device` is of a phone of whom the callback is for, and not of the desk.
     fn is_users(&self, parts: &Parts<'_>, id: CallId, device: &str) -> bool {
         let Some(Stage::Ringing(ringing)) = self.calls.get(id).map(|call| &call.stage) else { return false };
-        let number = ringing.hold.as_ref().map(|hold| hold.number);
-        let is_at_neighbour = number.is_some_and(|number| Devices::asked_at(parts, number, device).is_some());
+        let is_at_neighbour =
+            self.number_held(id).is_some_and(|number| Devices::asked_at(parts, number, device).is_some());
         is_at_neighbour || parts.registrar.bindings(&ringing.user).iter().any(|binding| binding.contact() == device)
     }
 
@@ -247,7 +245,7 @@ impl Calls {
         let Some(hold) = &ringing.hold else { return false };
         let mut bindings = parts.registrar.bindings(&ringing.user).iter().map(device_of);
         hold.origin.contact == device
-            || Devices::Origin.are_asked_at(parts, hold.number, device)
+            || self.number_held(id).is_some_and(|number| Devices::Origin.are_asked_at(parts, number, device))
             || bindings.any(|known| known.contact == device && known.key == hold.origin.key)
     }
 

@@ -44,7 +44,7 @@ impl Calls {
     pub(super) fn ring_desk(&mut self, parts: &mut Parts<'_>, id: CallId) -> bool {
         let Some(desk) = Desk::of(parts.config) else { return false };
         let Some(call) = self.calls.get_mut(id) else { return false };
-        let is_alone = call.is_alone();
+        let (is_alone, number) = (call.is_alone(), call.number);
         let Stage::Ringing(ringing) = &mut call.stage else { return false };
         let Some(hold) = ringing.hold.as_mut().filter(|hold| !hold.desk_rung) else { return false };
         let devices: Vec<Device> = match &desk {
@@ -52,7 +52,7 @@ impl Calls {
             Desk::Uri(uri) => flow_to_uri(parts.config, uri.as_bytes()).map(|flow| at(uri, flow)).into_iter().collect(),
             Desk::Number(..) if !is_alone => return true,
             Desk::Number(wanted, trunk) => {
-                let identity = format_compact!("{}", hold.number);
+                let identity = number.map(|number| format_compact!("{number}")).unwrap_or_default();
                 let dialling =
                     Dialling::desk(identity, wanted.clone(), *trunk, ringing.invite.clone(), parts.context.now);
                 self.stop_waiting(id);

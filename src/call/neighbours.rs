@@ -84,8 +84,7 @@ impl Asked {
 impl Calls {
     /// Asks the other nodes that run for devices of the user; each once at a time. True when one is being asked.
     pub(super) fn ask_neighbours(&mut self, parts: &mut Parts<'_>, id: CallId, devices: Devices) -> bool {
-        let Some(hold) = self.hold(id) else { return false };
-        let number = hold.number;
+        let Some(number) = self.number_held(id) else { return false };
         let is_asked = |node: &&Neighbour| {
             let mut kinds = [devices, Devices::All].into_iter();
             kinds.any(|kind| kind.uri_at(node, number).any(|(uri, _)| self.is_asking(id, &uri)))
@@ -124,6 +123,13 @@ impl Calls {
         ways.min_by_key(|(failures, ..)| *failures).map(|(_, uri, flow)| (uri, flow))
     }
 
+    /// The leased number that is called back, while the callback looks for its phone.
+    pub(super) fn number_held(&self, id: CallId) -> Option<E164> {
+        let call = self.calls.get(id)?;
+        let is_held = matches!(&call.stage, Stage::Ringing(ringing) if ringing.hold.is_some());
+        call.number.filter(|_| is_held)
+    }
+
     fn is_asking(&self, id: CallId, uri: &str) -> bool {
         self.branch_to(id, |_, target| target == uri)
     }
@@ -147,7 +153,7 @@ impl Calls {
     /// A branch says that what it calls does not answer, or not yet: of another node, whose phone is silent, the callback looks on. False
     /// for any other branch.
     pub(super) fn neighbour_waits(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) -> bool {
-        let Some(number) = self.hold(id).map(|hold| hold.number) else { return false };
+        let Some(number) = self.number_held(id) else { return false };
         if !self.branch_to(id, |branch, target| branch.leg == leg && Devices::asked_at(parts, number, target).is_some())
         {
             return false;
@@ -161,12 +167,12 @@ impl Calls {
     /// A branch has had no answer at all. Another node may be asked at another of its addresses; where there is none, its phone is
     /// looked for where it called from.
     pub(super) fn neighbour_silent(&mut self, parts: &mut Parts<'_>, id: CallId, leg: LegId) {
-        let Some((hold, call)) = self.hold(id).map(|hold| hold.number).zip(self.calls.get(id)) else { return };
+        let Some((number, call)) = self.number_held(id).zip(self.calls.get(id)) else { return };
         let branch = call.branches.iter().find(|branch| branch.leg == leg);
         let target = branch.and_then(|branch| call.attempts.get(branch.attempt)).map(|attempt| &attempt.target);
-        let Some(devices) = target.and_then(|target| Devices::asked_at(parts, hold, target)) else { return };
+        let Some(devices) = target.and_then(|target| Devices::asked_at(parts, number, target)) else { return };
         let has_others = parts.elsewhere.running().any(|node| {
-            let mut uris = devices.uri_at(node, hold).map(|(uri, _)| uri);
+            let mut uris = devices.uri_at(node, number).map(|(uri, _)| uri);
             uris.any(|uri| Some(&uri) == target) && node.addresses.len() > 1
         });
         if has_others {
@@ -183,7 +189,7 @@ impl Calls {
     /// Another node does not reach the device that called, and another one may. When none does, it is looked for where it called
     /// from.
     pub(super) fn neighbour_has_none(&mut self, parts: &mut Parts<'_>, id: CallId) {
-        let Some(number) = self.hold(id).map(|hold| hold.number) else { return };
+        let Some(number) = self.number_held(id) else { return };
         if !self.branch_to(id, |_, target| Devices::Origin.are_asked_at(parts, number, target)) {
             self.ring_last_seen(parts, id);
         }
@@ -209,11 +215,14 @@ impl Calls {
         };
         let wanted = wanted(parts, &user, &holder, devices);
         let (is_ours, lease) = (matches!(holder, Holder::Here(_)), holder.lease().clone());
-        if is_ours && parts.leases.call_up(number) && wanted.is_empty() {
-            // Every callback renews the lease (SPEC §3).
-            parts.leases.call_down(now, number);
+        if is_ours {
+            parts.leases.call_up(number);
         }
         if wanted.is_empty() {
+            // Every callback renews the lease (SPEC §3).
+            if is_ours {
+                parts.leases.call_down(now, number);
+            }
             return parts.ua.reply(&mut parts.context, server, invite, flow, &Refusal::new(480));
         }
         let call = Call {

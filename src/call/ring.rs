@@ -11,7 +11,7 @@ use super::history::{Attempt, Kind, Outcome};
 use super::media::{Opening, Resume, Start};
 use super::routing::flow_to_uri;
 use super::{Call, Calls, Parts, Stage, classify};
-use crate::base::{E164, Instant, limits};
+use crate::base::{Instant, limits};
 use crate::config::Aor;
 use crate::lease::Device;
 use crate::registrar::{Binding, push};
@@ -58,8 +58,6 @@ pub(super) struct Hold {
     pub(super) queued: bool,
     /// The last resort was tried.
     pub(super) desk_rung: bool,
-    /// The leased number.
-    pub(super) number: E164,
     /// Other nodes were asked for the device that called.
     pub(super) neighbours_asked: bool,
 }
@@ -166,9 +164,8 @@ impl Calls {
         let is_safe = |binding: &&Binding| !ringing.is_secure || binding.flow.protocol.is_secure();
         let bindings: Vec<&Binding> = parts.registrar.bindings(&ringing.user).iter().filter(is_safe).collect();
         // RFC 5626 §7: of one phone with several flows only one is tried at a time.
-        let is_first = |(at, binding): &(usize, &&Binding)| {
-            !bindings.iter().take(*at).any(|before| is_other_flow(before, binding))
-        };
+        let is_first =
+            |(at, binding): &(usize, &&Binding)| !bindings.iter().take(*at).any(|before| before.is_beside(binding));
         let is_wanted = |binding: &&&Binding| ringing.instance.as_deref().is_none_or(|wanted| binding.is_of(wanted));
         let devices = bindings.iter().enumerate().filter(is_first).map(|(_, binding)| binding);
         let devices: Vec<Device> = devices.filter(is_wanted).map(|binding| device_of(binding)).collect();
@@ -189,7 +186,7 @@ impl Calls {
                 && !parts.trunks.would_take_datagrams_of(&binding.flow)
         };
         let is_flow =
-            |binding: &&Binding| std::ptr::eq(*binding, tried) || (is_other_flow(tried, binding) && is_safe(binding));
+            |binding: &&Binding| std::ptr::eq(*binding, tried) || (tried.is_beside(binding) && is_safe(binding));
         let is_of_phone = |target: &CompactString| bindings.iter().filter(is_flow).any(|flow| flow.contact() == target);
         let attempts = call.attempts.iter().filter(|attempt| is_of_phone(&attempt.target)).count();
         match bindings.iter().filter(is_flow).nth(attempts).map(device_of) {
@@ -355,11 +352,6 @@ fn path_to<'a>(parts: &Parts<'a>, user: &Aor, device: &Device) -> &'a str {
     let bindings = parts.registrar.bindings(user).iter();
     let at_contact = bindings.filter(|binding| binding.contact() == device.contact);
     at_contact.min_by_key(|binding| !binding.is_on(&device.flow)).map_or("", Binding::path)
-}
-
-/// True for two flows of the same phone (RFC 5626 §6).
-fn is_other_flow(one: &Binding, other: &Binding) -> bool {
-    one.reg_id.is_some() && other.reg_id.is_some() && one.reg_id != other.reg_id && one.instance() == other.instance()
 }
 
 /// True when a phone that registered from `source` may be looked for at `contact`: on the same host (all of 127/8 is one),

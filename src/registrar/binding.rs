@@ -128,14 +128,14 @@ impl Binding {
         self.has_proxy || !self.path().is_empty()
     }
 
-    /// True for two flows of one phone, of which the other is there (RFC 5626 §6).
-    pub(super) fn is_beside(&self, other: &Self) -> bool {
+    /// True for two flows of one phone (RFC 5626 §6).
+    pub fn is_beside(&self, other: &Self) -> bool {
         let are_two = self.reg_id.is_some() && other.reg_id.is_some() && self.reg_id != other.reg_id;
-        are_two && self.instance() == other.instance() && !other.is_cut_off()
+        are_two && self.instance() == other.instance()
     }
 
     /// Its connection is gone.
-    fn is_cut_off(&self) -> bool {
+    pub(super) fn is_cut_off(&self) -> bool {
         self.flow.protocol.is_reliable() && self.flow.connection.is_none()
     }
 

@@ -143,7 +143,8 @@ impl Table {
             }
             bindings.sort_by_key(Binding::rank);
             let lost = bindings.iter().find(|binding| binding.lost == Some(connection));
-            let beside = lost.and_then(|lost| bindings.iter().find(|other| lost.is_beside(other)));
+            let beside =
+                lost.and_then(|lost| bindings.iter().find(|other| lost.is_beside(other) && !other.is_cut_off()));
             left = beside.map(|other| other.flow).or(left);
         }
         left
