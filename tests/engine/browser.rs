@@ -5,7 +5,7 @@ use sosbridge::transport::ListenerId;
 
 use crate::transfer::{dismissed, referred};
 use crate::world::engine::{Engine, PLACE, PLACE6};
-use crate::world::{Call, Dialog, Msg, Toml, World, alice, backup, bob, description, psap};
+use crate::world::{Agent, Call, Dialog, Msg, Toml, World, alice, backup, bob, description, psap};
 
 fn web(version: u32, setup: &str) -> String {
     let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
@@ -39,6 +39,39 @@ fn ice(message: &Msg) -> String {
 /// By which hash a browser is told of a certificate.
 fn hash(message: &Msg) -> String {
     message.body.split("a=fingerprint:").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+}
+
+/// A browser has dialled 911, and the call center has answered.
+fn talking(world: &mut World, browser: &Agent) -> Call {
+    let invite = browser.request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+    world.send(browser, &invite);
+    world.take(browser, "100");
+    let offered = world.take(&psap(), "INVITE");
+    world.answer(browser, &invite, &psap(), &offered)
+}
+
+/// A browser on a WebSocket has called and hung up, and is called back.
+struct CalledBack {
+    world: World,
+    browser: Agent,
+    call: Call,
+    invite: Msg,
+    /// The INVITE that the browser got.
+    ring: Msg,
+}
+
+impl CalledBack {
+    fn scene() -> Self {
+        let mut world = World::of(&Toml::secure());
+        let browser = world.connect_web(ListenerId(3), alice());
+        world.register(&browser);
+        let mut call = talking(&mut world, &browser);
+        world.wire.clear();
+        world.hang_up(&mut call);
+        let invite = world.call_back(&psap(), &call.trunk.target_user());
+        let ring = world.take(&browser, "INVITE");
+        Self { world, browser, call, invite, ring }
+    }
 }
 
 /// The first trunk lets a browser hear something, and the second one takes its call; by which hashes it was told of the two.
@@ -102,11 +135,7 @@ fn what_was_not_told_of_a_certificate_is_asked_again() {
 #[test]
 fn a_browser_is_transferred_by_offer_and_answer() {
     let mut world = World::with_alice();
-    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
-    world.send(&alice(), &invite);
-    world.take(&alice(), "100");
-    let offered = world.take(&psap(), "INVITE");
-    let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+    let mut call = talking(&mut world, &alice());
     let invited = referred(&mut world, &mut call, "<sip:desk@203.0.113.81:5080>", &backup());
     assert_eq!(told(&world), ["offer hub"]);
     let early = backup().reply(&invited, 183).sdp(&backup().offer());
@@ -137,11 +166,7 @@ fn a_browser_is_transferred_by_offer_and_answer() {
 #[test]
 fn a_browser_hears_of_an_rtpengine_that_has_begun_anew() {
     let mut world = World::with_alice();
-    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
-    world.send(&alice(), &invite);
-    world.take(&alice(), "100");
-    let offered = world.take(&psap(), "INVITE");
-    let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+    let mut call = talking(&mut world, &alice());
     let was = ice(&call.ok);
     *world.engine.as_ref().unwrap().borrow_mut() = Engine::default();
     world.run(5000);
@@ -207,18 +232,7 @@ fn a_browser_is_answered_by_an_rtpengine_that_knows_nothing_of_its_offer() {
 /// SPEC §5, §6: the call back to a browser is handed on too.
 #[test]
 fn a_browser_that_was_called_back_is_told_of_another_fingerprint() {
-    let mut world = World::of(&Toml::secure());
-    let browser = world.connect_web(ListenerId(3), alice());
-    world.register(&browser);
-    let invite = browser.request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
-    world.send(&browser, &invite);
-    let offered = world.take(&psap(), "INVITE");
-    let mut call = world.answer(&browser, &invite, &psap(), &offered);
-    let number = call.trunk.target_user();
-    world.wire.clear();
-    world.hang_up(&mut call);
-    let invite = world.call_back(&psap(), &number);
-    let ring = world.take(&browser, "INVITE");
+    let CalledBack { mut world, browser, mut call, invite, ring } = CalledBack::scene();
     let answer = browser.reply(&ring, 200).sdp(&web(1, "active"));
     world.send(&browser, &answer);
     let ok = world.take(&psap(), "200 INVITE");
@@ -235,18 +249,7 @@ fn a_browser_that_was_called_back_is_told_of_another_fingerprint() {
 /// A callback, which a browser answers.
 #[test]
 fn a_browser_answers_though_rtpengine_has_begun_anew() {
-    let mut world = World::of(&Toml::secure());
-    let browser = world.connect_web(ListenerId(3), alice());
-    world.register(&browser);
-    let invite = browser.request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
-    world.send(&browser, &invite);
-    let offered = world.take(&psap(), "INVITE");
-    let mut call = world.answer(&browser, &invite, &psap(), &offered);
-    let number = call.trunk.target_user();
-    world.wire.clear();
-    world.hang_up(&mut call);
-    let invite = world.call_back(&psap(), &number);
-    let ring = world.take(&browser, "INVITE");
+    let CalledBack { mut world, browser, invite, ring, .. } = CalledBack::scene();
     let was = ice(&ring);
     *world.engine.as_ref().unwrap().borrow_mut() = Engine::default();
     world.send(&browser, &browser.reply(&ring, 200).sdp(&web(1, "active")));
@@ -271,10 +274,7 @@ fn a_browser_answers_though_rtpengine_has_begun_anew() {
 #[test]
 fn a_browser_that_refuses_every_offer_is_not_asked_for_ever() {
     let mut world = World::with_alice();
-    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
-    world.send(&alice(), &invite);
-    let offered = world.take(&psap(), "INVITE");
-    let mut call = world.answer(&alice(), &invite, &psap(), &offered);
+    let mut call = talking(&mut world, &alice());
     let hold = description("psap", 2, &["m=audio 6000 RTP/AVP 0", "a=sendonly"]);
     let asked = call.trunk.request("INVITE").sdp(&hold);
     world.send(&psap(), &asked);
@@ -300,10 +300,7 @@ fn a_moment_of_silence_moves_no_call() {
     for moment in 0..10 {
         let mut world = World::with_alice();
         world.register(&bob());
-        let invite = alice().request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
-        world.send(&alice(), &invite);
-        let offered = world.take(&psap(), "INVITE");
-        world.answer(&alice(), &invite, &psap(), &offered);
+        talking(&mut world, &alice());
         world.run(moment * 500);
         let answers = world.ng.take();
         world.may_relay = true;
