@@ -29,6 +29,9 @@ pub(super) fn country_of(
             CountrySource::Resource => caller.resource.unknown_country,
         };
         parts.trace.note(|| match country {
+            None if source == CountrySource::Geolocation && parts.is_unreliable(flow) => {
+                "Country: the IP address is in a network of [geo] unreliable, and is not asked for it".to_owned()
+            }
             None => format!("Country: {} tells none", source.in_words()),
             Some(country) if country != country.normalised() => {
                 format!("Country: {} says {country}, which is served as {}", source.in_words(), country.normalised())

@@ -91,6 +91,10 @@ impl Parts<'_> {
     fn country_at(&self, flow: &Flow) -> Option<Country> {
         self.geography?.country(flow.remote.ip(), &self.config.geo.unreliable)
     }
+
+    fn is_unreliable(&self, flow: &Flow) -> bool {
+        self.geography.is_some() && geo::is_in(flow.remote.ip(), &self.config.geo.unreliable)
+    }
 }
 
 /// Ties a write to the call that waits for it.

@@ -36,15 +36,20 @@ impl Database {
 
     /// The country an address belongs to; `None` for addresses of nobody and for networks in `unreliable`.
     pub fn country(&self, address: IpAddr, unreliable: &[IpNet]) -> Option<Country> {
-        // RFC 4291 §2.5.5.2: an IPv4 peer of a socket for both families.
-        let address = address.to_canonical();
-        if unreliable.iter().any(|network| network.contains(&address)) {
+        if is_in(address, unreliable) {
             return None;
         }
-        let found = self.reader.lookup(address).ok().filter(|found| found.has_data())?;
+        let found = self.reader.lookup(address.to_canonical()).ok().filter(|found| found.has_data())?;
         let code = |path: &[PathElement<'_>]| found.decode_path::<&str>(path).ok().flatten();
         PATHS.into_iter().find_map(code).and_then(|code| Country::parse(code.as_bytes()))
     }
+}
+
+/// Whether an address is in one of the networks.
+pub fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
+    // RFC 4291 §2.5.5.2: an IPv4 peer of a socket for both families.
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// Kind and age, for operators.

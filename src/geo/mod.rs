@@ -10,7 +10,7 @@ mod spelling;
 
 pub use crate::config::{Country, NumberKind};
 pub use civic::{Told, pidf_lo};
-pub use database::{Database, DatabaseFault};
+pub use database::{Database, DatabaseFault, is_in};
 pub use pidf::{country_from_body, country_from_pidf};
 
 use crate::config::{Config, CountryRow, ForeignNumbers};

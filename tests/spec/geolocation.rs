@@ -101,6 +101,14 @@ fn networks_that_are_not_to_be_believed_tell_nothing() {
     world.dial(&nomad(), "sip:911@example.com");
     world.take(&psap(), "INVITE");
     assert_eq!(world.node.calls_view(0).rows[0].country.as_deref(), Some("US"));
+
+    // Who wonders why is told that it was this, and not the database.
+    let silent = Toml::default().add("[geo]\nunreliable = [\"198.51.100.72/31\"]\n");
+    let mut world = self::world(&silent, in_country("GB"));
+    assert_eq!(world.ask(&nomad(), &nomad().invite("sip:911@example.com")).code(), 403);
+    let decisions = world.record().decisions;
+    let why = "Country: the IP address is in a network of [geo] unreliable, and is not asked for it";
+    assert!(decisions.iter().any(|decision| decision == why), "{decisions:?}");
 }
 
 /// Rules 1.5a, 1.5b.
