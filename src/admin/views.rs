@@ -159,7 +159,7 @@ pub struct Record {
     /// What told the country: `header`, `pidf`, `registration`, `user`, `geolocation`, `resource`.
     #[serde(default)]
     pub country_source: Option<CompactString>,
-    /// For a callback: the id of the emergency call it answers, as far as it is known.
+    /// For a callback: the temporary number it is for, by which the emergency call it answers is found.
     #[serde(default)]
     pub callback_of: Option<CompactString>,
     /// The pattern of the direct route the call took, or took first; then it is a regular call, unless its kind says otherwise.

@@ -44,6 +44,8 @@ pub(super) enum Decision {
         kind: Kind,
         dialled: CompactString,
         refusal: Refusal,
+        /// Where an emergency number was dialled, and what told it.
+        place: Option<(Country, CountrySource)>,
     },
 }
 
@@ -85,6 +87,20 @@ impl Decision {
             Self::Outbound(outbound) => outbound.number.clone(),
             Self::Refuse { dialled, .. } => dialled.clone(),
             Self::Challenge { .. } => CompactString::default(),
+        }
+    }
+
+    /// Where an emergency number was dialled, and what told it.
+    pub fn place(&self) -> Option<(Country, CountrySource)> {
+        match self {
+            Self::Emergency(emergency) => Some((emergency.country, emergency.source)),
+            Self::Direct(direct) => direct.place,
+            Self::Refuse { place, .. } => *place,
+            Self::Callback(..)
+            | Self::Neighbour(_)
+            | Self::Ordinary(_)
+            | Self::Outbound(_)
+            | Self::Challenge { .. } => None,
         }
     }
 
@@ -186,12 +202,12 @@ fn decide(parts: &mut Parts<'_>, invite: &Message, flow: Flow, sender: Sender) -
         Sender::Trunk(trunk) => from_trunk(parts, invite, trunk, dialled),
         Sender::Pbx(pbx, aor) => match Caller::behind(pbx, &parts.config.clone(), aor) {
             Some(caller) => from_caller(parts, invite, &flow, &caller, dialled),
-            None => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403) },
+            None => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403), place: None },
         },
         Sender::Unknown { stale, wrong, live_source } => {
             let is_emergency = is_emergency(parts, invite, live_source.as_ref());
             if let Some(refusal) = leased_number(parts, invite) {
-                return Decision::Refuse { kind: Kind::Callback, dialled, refusal };
+                return Decision::Refuse { kind: Kind::Callback, dialled, refusal, place: None };
             }
             match (is_emergency, wrong, live_source) {
                 // AU-2: wrong credentials do not stop an emergency call from a source that is registered.
@@ -203,8 +219,11 @@ fn decide(parts: &mut Parts<'_>, invite: &Message, flow: Flow, sender: Sender) -
                         403,
                         "Emergency call refused: wrong credentials and no registration from this source",
                     ),
+                    place: None,
                 },
-                (false, true, _) => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403) },
+                (false, true, _) => {
+                    Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403), place: None }
+                }
                 // AU-2: whoever it says it is, an emergency call may prove who it is.
                 (true, false, _) => Decision::Challenge { stale },
                 (false, false, _) => unknown_sender(parts, invite, stale, dialled),
@@ -238,7 +257,7 @@ fn unknown_sender(parts: &Parts<'_>, invite: &Message, stale: bool, dialled: Com
         return Decision::Challenge { stale };
     }
     let refusal = Refusal::warn(403, "Calls are accepted from registered users and configured trunks only");
-    Decision::Refuse { kind: Kind::Inbound, dialled, refusal }
+    Decision::Refuse { kind: Kind::Inbound, dialled, refusal, place: None }
 }
 
 /// SPEC §6: a leased number is called back by trusted trunks only.
@@ -254,7 +273,7 @@ fn from_user(parts: &Parts<'_>, invite: &Message, flow: &Flow, aor: &Aor, dialle
         let is_emergency = is_emergency(parts, invite, None);
         let kind = if is_emergency { Kind::Emergency } else { Kind::Internal };
         let refusal = Refusal::warn(403, "The user of this registration is not configured any more");
-        return Decision::Refuse { kind, dialled, refusal };
+        return Decision::Refuse { kind, dialled, refusal, place: None };
     };
     from_caller(parts, invite, flow, &Caller::of(user), dialled)
 }
@@ -304,9 +323,9 @@ fn serve(
         (Dialled::Outside(service) | Dialled::NoCountry(service) | Dialled::Emergency(service), place) => {
             outside(parts, caller, service, place, dialled)
         }
-        (Dialled::Foreign(service), _) => {
+        (Dialled::Foreign(service), place) => {
             let why = "Emergency number of another country, which this resource does not treat as its own";
-            Decision::Refuse { kind: kind_of(&service), dialled, refusal: Refusal::warn(403, why) }
+            Decision::Refuse { kind: kind_of(&service), dialled, refusal: Refusal::warn(403, why), place }
         }
     }
 }
@@ -320,13 +339,13 @@ fn emergency(
     dialled: CompactString,
 ) -> Decision {
     if let Some(refusal) = may_not_call(caller) {
-        return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
+        return Decision::Refuse { kind: kind_of(&service), dialled, refusal, place: Some((country, source)) };
     }
     parts.trace.note(|| format!("Resource {} owns a number with make_calls", caller.resource.name));
     let Some((route, asked)) = parts.config.route_or_instead(country, &service.number, service.kind) else {
         let why = format!("No route for {} in {country}", service.number);
         let refusal = Refusal { retry_after: Some(30), ..Refusal::warn(503, why) };
-        return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
+        return Decision::Refuse { kind: kind_of(&service), dialled, refusal, place: Some((country, source)) };
     };
     let note = (asked != service.number)
         .then(|| format_compact!("no route for {} in {country}: it goes as {asked}", service.number));
@@ -359,7 +378,7 @@ fn outside(
     dialled: CompactString,
 ) -> Decision {
     if let Some(refusal) = may_not_call(caller) {
-        return Decision::Refuse { kind: kind_of(&service), dialled, refusal };
+        return Decision::Refuse { kind: kind_of(&service), dialled, refusal, place };
     }
     if let (OutsideCountries::BestEffort, Some((route, served, asked))) =
         (caller.resource.outside_countries, parts.config.best_effort(&service.number, service.kind))
@@ -387,7 +406,7 @@ fn outside(
         Some((country, _)) => format!("Emergency calling is not available in {country}"),
         None => "Emergency calling is not available: the country of the caller is not known".to_owned(),
     };
-    Decision::Refuse { kind: kind_of(&service), dialled, refusal: Refusal::warn(403, why) }
+    Decision::Refuse { kind: kind_of(&service), dialled, refusal: Refusal::warn(403, why), place }
 }
 
 fn routed_in_words(config: &Config, route: &Route, service: &Service, country: Country) -> String {
@@ -423,21 +442,21 @@ fn kind_of(service: &Service) -> Kind {
 /// A user, or somebody behind a PBX, calls something that is no emergency number.
 fn ordinary(parts: &Parts<'_>, invite: &Message, caller: &Caller, dialled: CompactString) -> Decision {
     if let Some(refusal) = leased_number(parts, invite) {
-        return Decision::Refuse { kind: Kind::Callback, dialled, refusal };
+        return Decision::Refuse { kind: Kind::Callback, dialled, refusal, place: None };
     }
     if parts.draining {
         let refusal = Refusal { retry_after: Some(60), ..Refusal::warn(503, "Shutting down") };
-        return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
+        return Decision::Refuse { kind: Kind::Internal, dialled, refusal, place: None };
     }
     let claimed = Uri::parse(invite.from().uri).ok().and_then(|from| aor_of(parts, &from));
     if caller.pbx.is_none() && claimed.is_some_and(|claimed| claimed != caller.aor) {
         let refusal = Refusal::warn(403, "From names another user than the credentials");
-        return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
+        return Decision::Refuse { kind: Kind::Internal, dialled, refusal, place: None };
     }
     if let Some(callee) = callee_of(parts, invite) {
         if !parts.config.other_calls.users {
             let refusal = Refusal::warn(403, "Calls between users are switched off");
-            return Decision::Refuse { kind: Kind::Internal, dialled, refusal };
+            return Decision::Refuse { kind: Kind::Internal, dialled, refusal, place: None };
         }
         let kind = if caller.pbx.is_some() { Kind::Inbound } else { Kind::Internal };
         return ring_user(callee, kind, None, caller.pbx.is_some(), dialled);
@@ -447,9 +466,9 @@ fn ordinary(parts: &Parts<'_>, invite: &Message, caller: &Caller, dialled: Compa
         (Some(trunk), Some(number)) => Decision::Outbound(Box::new(Outbound { caller: caller.clone(), trunk, number })),
         (None, Some(_)) => {
             let refusal = Refusal::warn(403, "Only emergency numbers and users of this system can be called");
-            Decision::Refuse { kind: Kind::Outbound, dialled, refusal }
+            Decision::Refuse { kind: Kind::Outbound, dialled, refusal, place: None }
         }
-        (_, None) => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(404) },
+        (_, None) => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(404), place: None },
     }
 }
 
@@ -464,10 +483,10 @@ fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: Com
     match callee_of(parts, invite) {
         Some(_) if parts.draining => {
             let refusal = Refusal { retry_after: Some(60), ..Refusal::warn(503, "Shutting down") };
-            Decision::Refuse { kind: Kind::Inbound, dialled, refusal }
+            Decision::Refuse { kind: Kind::Inbound, dialled, refusal, place: None }
         }
         Some(callee) => ring_user(callee, Kind::Inbound, Some(trunk), false, dialled),
-        None => Decision::Refuse { kind: Kind::Inbound, dialled, refusal: Refusal::new(404) },
+        None => Decision::Refuse { kind: Kind::Inbound, dialled, refusal: Refusal::new(404), place: None },
     }
 }
 
@@ -481,7 +500,7 @@ fn ring_user(
     let Callee { user, instance } = callee;
     if !user.inbound {
         let refusal = Refusal::warn(403, "Inbound calling is disabled for this user");
-        return Decision::Refuse { kind, dialled, refusal };
+        return Decision::Refuse { kind, dialled, refusal, place: None };
     }
     Decision::Ordinary(Box::new(Ordinary { kind, callee: user.aor.clone(), instance, trunk, is_pbx }))
 }

@@ -7,6 +7,7 @@ use super::dialling::Dialling;
 use super::history::{Dialled, Kind, Report};
 use super::identify::phone_at;
 use super::media::{Opening, Resume};
+use super::refuse::Refused;
 use super::rewrite::Secrets;
 use super::{Alarm, Call, Calls, GrantId, Parts, Stage};
 use crate::base::{E164, Protocol, limits};
@@ -48,10 +49,16 @@ impl Calls {
         let grant = match self.grant(parts, invite, flow, &emergency) {
             Ok(grant) => grant,
             Err(refusal) => {
-                parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
-                let (kind, dialled) = (emergency.kind, emergency.service.number);
-                self.reports.push(Report::Refused { kind, dialled, refusal, source: flow, told: None });
-                return;
+                let classify::Emergency { kind, caller, service, country, source, .. } = emergency;
+                let (user, place) = (Some(caller.aor), Some((country, source)));
+                let dialled = service.number;
+                return self.turn_away(
+                    parts,
+                    server,
+                    invite,
+                    flow,
+                    Refused { kind, user, called_back: None, dialled, refusal, place },
+                );
             }
         };
         let (number, kind, is_pbx) = (grant.number(), emergency.kind, emergency.caller.pbx.is_some());

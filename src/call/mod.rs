@@ -341,8 +341,8 @@ impl Calls {
             classify::Decision::Challenge { stale } => {
                 challenge(parts, server, invite, flow, stale);
             }
-            classify::Decision::Refuse { kind, dialled, refusal } => {
-                let refused = refuse::Refused { kind, user: caller, called_back: None, dialled, refusal };
+            classify::Decision::Refuse { kind, dialled, refusal, place } => {
+                let refused = refuse::Refused { kind, user: caller, called_back: None, dialled, refusal, place };
                 self.turn_away(parts, server, invite, flow, refused);
             }
         }

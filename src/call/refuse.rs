@@ -3,11 +3,11 @@
 use compact_str::{CompactString, format_compact};
 
 use super::classify::Decision;
-use super::history::{Dialled, Kind, Report};
+use super::history::{CountrySource, Dialled, Kind, Report};
 use super::lent::Holder;
 use super::{Call, Calls, Parts, Stage};
 use crate::base::E164;
-use crate::config::Aor;
+use crate::config::{Aor, Country};
 use crate::sip::Message;
 use crate::transaction::ServerId;
 use crate::transport::Flow;
@@ -22,6 +22,8 @@ pub(super) struct Refused {
     pub called_back: Option<E164>,
     pub dialled: CompactString,
     pub refusal: Refusal,
+    /// Where the caller is, and what told it.
+    pub place: Option<(Country, CountrySource)>,
 }
 
 impl Calls {
@@ -34,7 +36,7 @@ impl Calls {
         flow: Flow,
         refused: Refused,
     ) {
-        let Refused { kind, user, called_back, dialled, refusal } = refused;
+        let Refused { kind, user, called_back, dialled, refusal, place } = refused;
         if !matches!(kind, Kind::Emergency | Kind::Test) && called_back.is_none() {
             parts.ua.reply(&mut parts.context, server, invite, flow, &refusal);
             self.reports.push(Report::Refused { kind, dialled, refusal, source: flow, told: None });
@@ -46,6 +48,8 @@ impl Calls {
         let call = Call {
             user,
             number: called_back,
+            country: place.map(|(country, _)| country),
+            country_source: place.map(|(_, source)| source),
             callback_of,
             dialled: dialled.clone(),
             decisions: parts.trace.so_far().into(),
@@ -85,7 +89,7 @@ impl Calls {
             parts.leases.call_down(parts.context.now, number);
         }
         let user = holder.and_then(|holder| holder.parse().ok()).or(caller);
-        let (kind, dialled) = (decision.kind(), decision.dialled());
-        self.turn_away(parts, server, invite, flow, Refused { kind, user, called_back, dialled, refusal });
+        let (kind, dialled, place) = (decision.kind(), decision.dialled(), decision.place());
+        self.turn_away(parts, server, invite, flow, Refused { kind, user, called_back, dialled, refusal, place });
     }
 }

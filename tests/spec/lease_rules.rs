@@ -153,6 +153,10 @@ fn tests_are_counted_for_each_user_and_hour() {
     let refused = test_call(&mut world, &alice());
     assert_eq!(refused.code(), 486, "{refused}");
     assert!(refused.header("Warning").contains("2 in an hour"), "{refused}");
+    let record = world.record();
+    assert_eq!((record.outcome.as_str(), record.status, record.call.test), ("refused", Some(486), true), "{record:?}");
+    assert_eq!(record.call.user.as_deref(), Some("sip:alice@example.com"));
+    assert!(record.reason.unwrap().contains("2 in an hour"));
     let wait: u32 = refused.header("Retry-After").parse().unwrap();
     assert!((3590..=3600).contains(&wait), "{wait}");
     assert_eq!(world.metric("sosbridge_calls_total{kind=\"test\",outcome=\"refused\"}"), 1.0);

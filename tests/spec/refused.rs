@@ -72,8 +72,10 @@ fn section_9_a_caller_whose_country_is_not_served_or_has_no_route() {
         let mut world = World::of(&toml);
         world.register(&alice());
         world.ask(&alice(), &alice().invite("sip:911@example.com").with("X-Country-Code", country));
-        let (record, _) = one_of_each(&mut world);
+        let (record, body) = one_of_each(&mut world);
         assert!(record.reason.as_ref().unwrap().contains(why), "{record:?}");
+        let told = (record.call.country.as_deref(), record.country_source.as_deref());
+        assert_eq!((told, &body["country"]), ((Some(country), Some("header")), &country.into()));
     }
 }
 

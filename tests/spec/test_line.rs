@@ -97,25 +97,31 @@ fn the_same_checks_as_a_real_call() {
 /// Rule 7.1i.
 #[test]
 fn tests_cannot_exhaust_the_pool() {
-    let toml = Toml::default().change("[routing]", "[lease]\ntests_per_hour = 100\n[routing]");
-    let mut world = World::of(&toml);
+    let names = ["ann", "ben", "cid", "dan", "eve", "fay", "gus", "hal", "ida", "joe", "kim", "leo"];
+    let users = names.map(|name| {
+        format!(
+            "[[users]]\naor = \"sip:{name}@example.com\"\npassword = \"no password of anybody\"\nresource = \"contoso\"\ncountry = \"US\"\n"
+        )
+    });
+    let mut world = World::of(&Toml::default().add(&users.concat()));
     world.register(&alice());
     let mut given = 0;
-    for at in 0..12_u16 {
-        // Another device each time.
-        let phone = Agent::new("alice", &format!("198.51.100.{}:5071", 110 + at));
+    for (at, name) in (110..).zip(names) {
+        let phone = Agent::new(name, &format!("198.51.100.{at}:5071"));
         world.register(&phone);
-        let invite = phone.invite("sip:933@example.com");
-        world.send(&phone, &invite);
+        world.send(&phone, &phone.invite("sip:933@example.com"));
         if world.on_wire(&phone, "200 INVITE").is_empty() {
             world.take(&phone, "503");
+            let record = world.record();
+            let told = (record.call.kind.as_str(), record.outcome.as_str(), record.status);
+            assert_eq!(told, ("test", "refused", Some(503)), "{record:?}");
         } else {
             given += 1;
         }
     }
-    assert!(given >= 1);
+    assert_eq!(given, 9, "a tenth of ten numbers stays");
     let (_, offered) = world.dialled();
-    assert!(offered.header("P-Asserted-Identity").starts_with("<sip:+142555510"), "{offered}");
+    assert!(offered.header("P-Asserted-Identity").starts_with("<sip:+14255551009"), "{offered}");
 }
 
 /// Rule 7.1d.
