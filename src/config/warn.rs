@@ -83,6 +83,11 @@ fn home(user: &User) -> Option<Country> {
     user.country.or(user.resource.unknown_country).map(Country::normalised)
 }
 
+/// Direct routes take calls without a number of the resource.
+fn beside_direct(resource: &Resource) -> &'static str {
+    if resource.direct_routes.is_empty() { "" } else { " that none of its direct_routes takes" }
+}
+
 /// A call of which no country is known.
 fn untold(config: &Config) -> &'static str {
     match config.geo.database {
@@ -100,8 +105,9 @@ fn resources(config: &Config, places: &Places, report: &Report) {
         let users = users_of(config, resource).count();
         if users > 0 && !resource.may_call() {
             let message = format!(
-                "resource {:?} owns no number with make_calls: every emergency call of its {users} users is refused",
-                resource.name
+                "resource {:?} owns no number with make_calls: every emergency call of its {users} users{} is refused",
+                resource.name,
+                beside_direct(resource)
             );
             let help = "add make_calls = true to one of its numbers";
             warn(report, places.resources.get(at), format!("resources[{at}].numbers"), message, help);
@@ -207,7 +213,7 @@ fn routes(config: &Config, places: &Places, report: &Report) {
 
 fn pools(config: &Config, places: &Places, report: &Report) {
     // Users by resource and country, and what they may draw from.
-    let mut demand: BTreeMap<(&str, Country), (&Arc<Resource>, u64)> = BTreeMap::new();
+    let mut demand = Demand::new();
     for user in &config.users {
         if let Some(country) = home(user) {
             demand.entry((&user.resource.name, country)).or_insert((&user.resource, 0)).1 += 1;
@@ -219,26 +225,7 @@ fn pools(config: &Config, places: &Places, report: &Report) {
             demand.entry((&pbx.resource.name, country)).or_insert((&pbx.resource, 0));
         }
     }
-    for (at, pool) in config.pools.iter().enumerate() {
-        let drawn = demand
-            .iter()
-            .filter(|((_, country), (resource, _))| pool.countries.contains(country) && serves(pool, resource));
-        let users: u64 = drawn.map(|(_, (_, users))| users).sum();
-        let beside = config.pools.iter().filter(|other| shares(pool, other));
-        let numbers: u64 = beside.map(Pool::len).sum();
-        if users > numbers {
-            let message = format!(
-                "{users} users draw on {numbers} numbers here: when they run out, callbacks may reach only the overflow number"
-            );
-            warn(
-                report,
-                places.pools.get(at),
-                format!("pools[{at}].numbers"),
-                message,
-                "add numbers, at least one for each user",
-            );
-        }
-    }
+    small_pools(config, places, report, &demand);
     for ((name, country), (resource, _)) in &demand {
         let has_any = config.pools.iter().any(|pool| pool.countries.contains(country));
         let has_own = config.pools.iter().any(|pool| pool.countries.contains(country) && serves(pool, resource));
@@ -253,13 +240,36 @@ fn pools(config: &Config, places: &Places, report: &Report) {
     }
 }
 
-/// Whether users of `pool` can draw on `other` too.
-fn shares(pool: &Pool, other: &Pool) -> bool {
-    let together = match (&pool.resource, &other.resource) {
-        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
-        _ => true,
+/// Users by resource and country.
+type Demand<'c> = BTreeMap<(&'c str, Country), (&'c Arc<Resource>, u64)>;
+
+/// Pools with fewer numbers than users: for all who draw on a pool together, and for those of one resource in one country, who may have
+/// less to draw on than the others.
+fn small_pools(config: &Config, places: &Places, report: &Report, demand: &Demand<'_>) {
+    let draws = |country: Country, resource: &Arc<Resource>, pool: &Pool| {
+        pool.countries.contains(&country) && serves(pool, resource)
     };
-    together && pool.countries.iter().any(|country| other.countries.contains(country))
+    for (at, pool) in config.pools.iter().enumerate() {
+        let drawn: Vec<_> = demand
+            .iter()
+            .map(|((_, country), (resource, users))| (*country, *resource, *users))
+            .filter(|(country, resource, _)| draws(*country, resource, pool))
+            .collect();
+        let open_to = |those: &[(Country, &Arc<Resource>, u64)]| -> (u64, u64) {
+            let is_open = |pool: &&Pool| those.iter().any(|(country, resource, _)| draws(*country, resource, pool));
+            let numbers = config.pools.iter().filter(is_open).map(Pool::len).sum();
+            (those.iter().map(|(_, _, users)| users).sum(), numbers)
+        };
+        let alone = drawn.iter().map(|one| open_to(std::slice::from_ref(one)));
+        let short = std::iter::once(open_to(&drawn)).chain(alone).find(|(users, numbers)| users > numbers);
+        if let Some((users, numbers)) = short {
+            let message = format!(
+                "{users} users draw on {numbers} numbers here: when they run out, callbacks may reach only the overflow number"
+            );
+            let help = "add numbers, at least one for each user";
+            warn(report, places.pools.get(at), format!("pools[{at}].numbers"), message, help);
+        }
+    }
 }
 
 fn trunks(config: &Config, places: &Places, report: &Report) {
@@ -400,14 +410,26 @@ fn pbxs(config: &Config, places: &Places, report: &Report) {
     for (at, pbx) in config.pbxs.iter().enumerate() {
         if !pbx.resource.may_call() {
             let message = format!(
-                "resource {:?} owns no number with make_calls: every emergency call of PBX {:?} is refused",
-                pbx.resource.name, pbx.name
+                "resource {:?} owns no number with make_calls: every emergency call of PBX {:?}{} is refused",
+                pbx.resource.name,
+                pbx.name,
+                beside_direct(&pbx.resource)
             );
             let help = "add make_calls = true to one of its numbers";
             warn(report, places.pbxs.get(at), format!("pbxs[{at}].resource"), message, help);
         }
         let is_strict = pbx.resource.outside_countries == OutsideCountries::Reject;
-        if is_strict && pbx.resource.unknown_country.is_none() {
+        let unknown = pbx.resource.unknown_country.map(Country::normalised);
+        if let Some(country) = unknown.filter(|country| is_strict && config.country(*country).is_none()) {
+            let message = format!(
+                "unknown_country of resource {:?} is {country}, without emergency numbers: calls of PBX {:?} that do not tell their \
+                 country are refused",
+                pbx.resource.name, pbx.name
+            );
+            let help = r#"add [[countries]], or set outside_countries = "best-effort""#;
+            warn(report, places.pbxs.get(at), format!("pbxs[{at}].resource"), message, help);
+        }
+        if is_strict && unknown.is_none() {
             let message = format!(
                 "resource {:?} of PBX {:?} has no unknown_country: {} is refused",
                 pbx.resource.name,

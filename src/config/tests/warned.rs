@@ -96,6 +96,10 @@ fn what_concerns_some_callers_only_is_a_warning_too() {
     let pool = "[[pools]]\ncountries = [\"US\"]\nresource = \"fabrikam\"\nnumbers = [\"+14255552000\"]\n";
     let reserved = BASE.replace("[[pools]]\ncountries", "[[pools]]\nresource = \"contoso\"\ncountries");
     let two = BASE.replace("-+14255551099", "-+14255551001");
+    let one = BASE.replace("-+14255551099", "");
+    let many = pool.replace("+14255552000", "+14255552000-+14255552099");
+    let joe = user("joe").replace("fabrikam", "contoso");
+    let direct = "[[resources.direct_routes]]\npattern = \"^911$\"\ntrunks = [\"center\"]\n";
     let (calls, fay) = (fabrikam(true), user("fay"));
     let lost = "callers of resource \"fabrikam\" are in US, and no pool for US is open to them";
     let rows = [
@@ -109,7 +113,22 @@ fn what_concerns_some_callers_only_is_a_warning_too() {
             format!("{BASE}{}{pbx}", fabrikam(false)),
             "resource \"fabrikam\" owns no number with make_calls: every emergency call of PBX \"hq\" is refused",
         ),
+        (
+            format!("{BASE}{}{pbx}", calls.replace("\"US\"", "\"FR\"")),
+            "unknown_country of resource \"fabrikam\" is FR, without emergency numbers: calls of PBX \"hq\"",
+        ),
+        (
+            format!("{BASE}{}{direct}{fay}", fabrikam(false)),
+            "every emergency call of its 1 users that none of its direct_routes takes is refused",
+        ),
+        (
+            format!("{BASE}{}{direct}{pbx}", fabrikam(false)),
+            "every emergency call of PBX \"hq\" that none of its direct_routes takes is refused",
+        ),
         (format!("{two}{calls}{fay}{}", user("joe")), "3 users draw on 2 numbers"),
+        // Numbers that only another resource may draw on help nobody else.
+        (format!("{one}{calls}{fay}{pool}"), ""),
+        (format!("{one}{joe}{calls}{fay}{many}"), "2 users draw on 1 numbers"),
     ];
     for (text, expected) in rows {
         let warnings = lines(&good(&text).warnings, &text);
