@@ -49,7 +49,7 @@ struct Location<'a> {
     /// As the call told it.
     #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<Told<'a>>,
-    /// `[[users]] location`.
+    /// `[[users]] location`, under the keys it has there.
     #[serde(skip_serializing_if = "Option::is_none")]
     configured: Option<serde_json::Value>,
 }
@@ -228,5 +228,5 @@ impl Node {
 
 fn configured(user: &User) -> Option<serde_json::Value> {
     let address = user.location.as_ref()?;
-    Some(address.elements.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect())
+    Some(address.elements.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_string())).collect())
 }
