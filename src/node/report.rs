@@ -260,7 +260,7 @@ impl Node {
         let number = history.number.map(Private);
         let seconds = ended_at.since(history.started_at).as_secs();
         self.keep_record(Record { incident_id: incident, ..record });
-        tracing::info!(id = %history.id, kind = %history.kind, ?user, ?number, outcome = %outcome, status, seconds, "call ended");
+        tracing::info!(id = %history.id, kind = %history.kind, test = history.test, ?user, ?number, outcome = %outcome, status, seconds, "call ended");
         self.notify_ended(history, outcome, status);
     }
 

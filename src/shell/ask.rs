@@ -116,7 +116,7 @@ fn leases(rows: &[LeaseView]) -> String {
             short(Some(row.dialled_at)),
             short(Some(row.expires_at)),
             short(row.quarantine_until),
-            if row.test { "test" } else { "-" }.to_owned(),
+            test(row.test),
             optional(row.origin.as_ref()),
         ]
     });
@@ -137,8 +137,13 @@ fn leases(rows: &[LeaseView]) -> String {
 }
 
 fn calls(rows: &[CallView]) -> String {
-    let head = ["ID", "KIND", "STATE", "USER", "NUMBER", "COUNTRY", "DIALLED", "TRUNK", "STARTED", "ANSWERED"];
-    aligned(&head, rows.iter().map(|row| call(row, row.state.to_string(), row.answered_at)), "no call is up")
+    let head = ["ID", "KIND", "STATE", "USER", "NUMBER", "COUNTRY", "DIALLED", "TRUNK", "STARTED", "ANSWERED", "TEST"];
+    let cells = rows.iter().map(|row| {
+        let mut cells = call(row, row.state.to_string(), row.answered_at);
+        cells.push(test(row.test));
+        cells
+    });
+    aligned(&head, cells, "no call is up")
 }
 
 fn records(rows: &[Record]) -> String {
@@ -147,11 +152,12 @@ fn records(rows: &[Record]) -> String {
         cells.push(optional(row.status));
         cells.push(row.attempts.len().to_string());
         cells.push(notified(row));
+        cells.push(test(row.call.test));
         cells
     });
     let head = [
         "ID", "KIND", "OUTCOME", "USER", "NUMBER", "COUNTRY", "DIALLED", "TRUNK", "STARTED", "ENDED", "STATUS",
-        "ATTEMPTS", "NOTIFIED",
+        "ATTEMPTS", "NOTIFIED", "TEST",
     ];
     aligned(&head, cells, "no call has ended yet")
 }
@@ -163,6 +169,10 @@ fn notified(row: &Record) -> String {
         0 => "-".to_owned(),
         all => format!("{}/{all}", row.notifications.iter().filter(delivered).count()),
     }
+}
+
+fn test(is_test: bool) -> String {
+    if is_test { "test" } else { "-" }.to_owned()
 }
 
 fn call(row: &CallView, state: String, until: Option<Stamp>) -> Vec<String> {
@@ -299,6 +309,25 @@ mod tests {
                 "-"
             ]
         );
+    }
+
+    /// Rule 7.1h.
+    #[test]
+    fn a_test_is_shown_as_one_whatever_its_kind() {
+        let call = |kind: &str, test: &str| {
+            format!(
+                r#"{{"id":"1","kind":"{kind}","user":null,"number":null,"country":null,"dialled":"933","trunk":null,"state":"ended","started_at":"1970-01-01T00:00:00.000Z","answered_at":null{test}"#
+            )
+        };
+        let (outbound, callback) = (call("outbound", r#","test":true"#), call("callback", ""));
+        let last = |shown: &str| {
+            shown.lines().map(|line| line.rsplit("  ").next().unwrap().trim().to_owned()).collect::<Vec<_>>()
+        };
+        let shown = render(Table::Calls, &format!("[{outbound}}},{callback}}}]")).unwrap();
+        assert_eq!(last(&shown), ["TEST", "test", "-"], "{shown}");
+        let end = r#","ended_at":"1970-01-01T00:00:01.000Z","outcome":"answered","status":200}"#;
+        let shown = render(Table::Records { limit: 2 }, &format!("[{outbound}{end},{callback}{end}]")).unwrap();
+        assert_eq!(last(&shown), ["TEST", "test", "-"], "{shown}");
     }
 
     #[test]
