@@ -250,7 +250,8 @@ impl Calls {
         }
         let branch = self.close_branch(parts, id, leg, 408);
         let started = branch.as_ref().and_then(|branch| self.calls.get(id)?.attempts.get(branch.attempt));
-        if let (Some(attempt), Some(flow)) = (started, parts.ua.leg(leg).map(Leg::flow)) {
+        let over = parts.ua.leg(leg).and_then(|leg| leg.invited_over(parts.context.transactions));
+        if let (Some(attempt), Some(flow)) = (started, over) {
             parts.context.streams.leave(parts.context.now, flow, parts.context.now.since(attempt.started_at));
         }
         parts.ua.hang_up(&mut parts.context, leg, None);

@@ -1,7 +1,7 @@
 //! Whose time it is next.
 
 use super::{Node, Why};
-use crate::base::Instant;
+use crate::base::{Instant, limits};
 
 impl Node {
     /// When `handle_timeout` has to be called, and for whom.
@@ -49,9 +49,13 @@ impl Node {
         }
         self.register_at_trunks();
         while let Some(connection) = self.streams.overdue(self.now) {
-            match self.streams.doubt(self.now, connection) {
-                true => self.transactions.doubted(self.now, connection, &mut self.outbox),
-                false => self.drop_connection(connection),
+            let is_waited_for = || self.transactions.wait_over(connection) || self.trunks.are_registered_over(connection);
+            if self.streams.is_slow(connection) && is_waited_for() {
+                self.streams.limit(connection, self.now + limits::HALF_MESSAGE);
+            } else if self.streams.doubt(self.now, connection) {
+                self.transactions.doubted(self.now, connection, &mut self.outbox);
+            } else {
+                self.drop_connection(connection);
             }
         }
         if self.gauges_due.is_some_and(|due| due <= self.now) {

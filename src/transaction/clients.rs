@@ -89,6 +89,16 @@ impl<O: Copy> Clients<O> {
         self.clients.contains_key(id)
     }
 
+    /// Over what its request went.
+    pub fn flow_of(&self, id: ClientId) -> Option<Flow> {
+        self.clients.get(id)?.flow
+    }
+
+    /// True when requests over `connection` have no final response.
+    pub fn wait_over(&self, connection: ConnId) -> bool {
+        !self.unanswered_by(Peer::Stream(connection)).is_empty()
+    }
+
     pub fn is_own_branch(&self, branch: &[u8]) -> bool {
         let Some(branch) = Branch::parse(branch) else { return false };
         self.clients.get(branch.id()).is_some_and(|client| client.random == branch.random)

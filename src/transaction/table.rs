@@ -132,6 +132,16 @@ impl<O: Copy> Transactions<O> {
         self.clients.is_alive(transaction)
     }
 
+    /// Over what the request of `transaction` went last; `None` once nothing can come of it.
+    pub fn flow_of(&self, transaction: ClientId) -> Option<Flow> {
+        self.clients.flow_of(transaction)
+    }
+
+    /// True when requests over `connection` have no final response.
+    pub fn wait_over(&self, connection: ConnId) -> bool {
+        self.clients.wait_over(connection)
+    }
+
     /// The network says that nobody listens at `remote` (ICMP): ends the requests to it that got no response at all, but for
     /// INVITE, which is for the layers above to cancel.
     pub fn unreachable(&mut self, now: Instant, listener: ListenerId, remote: SocketAddr) -> Vec<Event<O>> {

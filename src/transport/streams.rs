@@ -43,8 +43,8 @@ struct Connection {
     is_connected: bool,
     /// When something came over it last.
     heard_at: Option<Instant>,
-    /// It was held to be dead, and nothing new is sent over it.
-    is_left: bool,
+    /// It was held to be dead then, and nothing new is sent over it.
+    left_at: Option<Instant>,
     /// Names its certificate proves (RFC 5922 §7.1); empty for most.
     identities: Vec<CompactString>,
 }
@@ -104,7 +104,7 @@ impl Streams {
     }
 
     /// Something must come over it by `until`, or it is overdue.
-    pub(super) fn limit(&mut self, id: ConnId, until: Instant) {
+    pub fn limit(&mut self, id: ConnId, until: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if let Some(before) = connection.half_until.replace(until) {
             self.half.remove(&(before, id));
@@ -124,13 +124,24 @@ impl Streams {
     /// one may go on, and it is closed when nothing comes for long.
     pub fn doubt(&mut self, now: Instant, id: ConnId) -> bool {
         let Some(connection) = self.connections.get(&id) else { return false };
-        let place = (connection.flow.protocol, connection.flow.remote, id.peer());
         let is_of_use = self.is_heard(id) || id.peer() != ConnId::INSTEAD;
-        let is_doubted = is_of_use && !connection.framer.is_mid_message() && self.by_remote.get(&place) == Some(&id);
+        let is_doubted = is_of_use && !connection.framer.is_mid_message() && self.leads_there(id);
         if is_doubted {
             self.abandon(now, id);
         }
         is_doubted
+    }
+
+    /// What is new to its remote goes over it.
+    fn leads_there(&self, id: ConnId) -> bool {
+        let place = self.connections.get(&id).map(|known| (known.flow.protocol, known.flow.remote, id.peer()));
+        place.is_some_and(|place| self.by_remote.get(&place) == Some(&id))
+    }
+
+    /// True for one that was left and has spoken since: what waits for an answer over it may have it yet.
+    pub fn is_slow(&self, id: ConnId) -> bool {
+        let spoke = |known: &Connection| known.left_at.is_some_and(|left| known.heard_at.is_some_and(|at| at >= left));
+        self.connections.get(&id).is_some_and(|known| spoke(known) && !known.framer.is_mid_message())
     }
 
     pub(super) fn is_heard(&self, id: ConnId) -> bool {
@@ -204,9 +215,9 @@ impl Streams {
 
     fn insert(&mut self, connection: ConnId, flow: Flow, is_connected: bool) {
         let (framer, half_until, heard_at, identities) = (Framer::new(), None, None, Vec::new());
-        let is_left = false;
+        let left_at = None;
         self.connections
-            .insert(connection, Connection { flow, framer, half_until, is_connected, heard_at, is_left, identities });
+            .insert(connection, Connection { flow, framer, half_until, is_connected, heard_at, left_at, identities });
     }
 
     /// The phone at the other end of `connection` has shown that it is to be reached over `flow` now (RFC 5626 §6): what is
@@ -281,9 +292,9 @@ impl Streams {
             known.framer.push(bytes);
             known.heard_at = Some(now);
             // A peer that is slow, and not dead: one connection to it is enough.
-            if std::mem::take(&mut known.is_left) {
-                let place = (known.flow.protocol, known.flow.remote, connection.peer());
-                self.by_remote.entry(place).or_insert(connection);
+            let place = (known.flow.protocol, known.flow.remote, connection.peer());
+            if known.left_at.is_some() && *self.by_remote.entry(place).or_insert(connection) == connection {
+                known.left_at = None;
             }
         }
     }
@@ -305,8 +316,10 @@ impl Streams {
                 self.half.insert((until, id));
             }
             (false, Some(until)) => {
-                connection.half_until = None;
+                // One whose place another has taken is closed once nothing comes over it.
+                connection.half_until = connection.left_at.map(|_| now + limits::HALF_MESSAGE);
                 self.half.remove(&(until, id));
+                self.half.extend(connection.half_until.map(|until| (until, id)));
             }
             (true, Some(_)) | (false, None) => {}
         }
@@ -336,11 +349,11 @@ impl Streams {
         Some(anew).filter(|_| leads_back && is_heard && id.peer() != ConnId::INSTEAD)
     }
 
-    /// A request over `flow` has had no answer for so long. Where nothing else came back either the connection may be dead, which TCP
-    /// itself finds out much later: the next request goes over another, and unless something comes over this one yet it is overdue.
+    /// A request that went over `flow` has had no answer for so long. Where nothing else came back either the connection may be dead,
+    /// which TCP itself finds out much later: the next request goes over another, and unless something comes over this one yet it
+    /// is overdue.
     pub fn leave(&mut self, now: Instant, flow: Flow, wait: Duration) {
-        let place = (flow.protocol, flow.remote, peer_of(&flow));
-        let Some(id) = self.by_remote.get(&place).copied() else { return };
+        let Some(id) = flow.connection.filter(|id| self.leads_there(*id)) else { return };
         let heard_at = self.connections.get(&id).and_then(|connection| connection.heard_at);
         if heard_at.is_none_or(|at| now.since(at) >= wait) {
             self.abandon(now, id);
@@ -350,7 +363,7 @@ impl Streams {
     /// What is new goes over another connection than this one, which is closed when it stays mute.
     fn abandon(&mut self, now: Instant, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.is_left = true;
+            connection.left_at = Some(now);
             self.by_remote.remove(&(connection.flow.protocol, connection.flow.remote, id.peer()));
             self.limit(id, now + limits::HALF_MESSAGE);
         }

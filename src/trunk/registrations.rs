@@ -93,6 +93,12 @@ impl Trunks {
         self.registrations.iter().flatten().all(|registration| registration.standing == Standing::Ended)
     }
 
+    /// True when we are registered at a trunk over this connection: its calls come over it.
+    pub fn are_registered_over(&self, connection: ConnId) -> bool {
+        let flows = self.registrations.iter().flatten().filter_map(|registration| registration.flow);
+        flows.into_iter().any(|flow| flow.connection == Some(connection))
+    }
+
     pub fn connection_lost(&mut self, now: Instant, connection: ConnId) {
         self.registrations.iter_mut().flatten().for_each(|registration| registration.connection_lost(now, connection));
     }

@@ -4,15 +4,15 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use smallvec::SmallVec;
 
-use super::CallId;
 use super::content::Origin;
 use super::notifier::Notifier;
 use super::reliable::Reliable;
 use super::signing::Signing;
+use super::{CallId, Owner};
 use crate::base::{Instant, Protocol, limits, network};
 use crate::dialog::{Dialog, Exchange, SessionTimer};
 use crate::sip::{Extensions, Message, Method, Uri};
-use crate::transaction::{ClientId, ServerId};
+use crate::transaction::{ClientId, ServerId, Transactions};
 use crate::transport::{Flow, Streams};
 
 /// Which end began the leg.
@@ -157,6 +157,11 @@ impl Leg {
     /// When our INVITE under way was sent last: one that was refused and is asked again differently has its time anew.
     pub fn invited_at(&self) -> Option<Instant> {
         self.uac.as_ref().map(|uac| uac.sent_at)
+    }
+
+    /// Over what our INVITE under way went.
+    pub fn invited_over(&self, transactions: &Transactions<Owner>) -> Option<Flow> {
+        transactions.flow_of(self.current(self.uac.as_ref()?.client))
     }
 
     /// True when our INVITE is so long that its datagrams travel in fragments, which many networks lose.

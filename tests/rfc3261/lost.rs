@@ -184,8 +184,10 @@ fn na_2_a_connection_that_swallows_everything_is_left() {
     // What comes late over the old one is ended there (SPEC §5).
     world.send(&trunk, &trunk.reply(&lost, 180));
     world.take(&psap(), "CANCEL");
+    world.run(31_000);
+    assert!(world.closed.is_empty(), "it has spoken, and may answer yet");
     world.run(40_000);
-    assert!(world.closed.is_empty(), "it has spoken");
+    assert_eq!(world.closed, [trunk.connection.unwrap()], "nothing is waited for");
 }
 
 #[test]
@@ -215,6 +217,32 @@ fn na_2_a_connection_that_was_left_and_speaks_after_all_is_used_again() {
         world.register(&alice());
     }
     assert_eq!((world.opened.len(), world.closed.len()), (1, 0));
+}
+
+/// Calls that overlap at such a trunk: what was left speaks when another one has its place, and is closed when nothing waits for it.
+#[test]
+fn na_2_a_slow_trunk_has_two_connections_and_not_one_for_each_call() {
+    let (mut world, _) = idle();
+    let (mut offered, mut dialled) = (Vec::new(), std::collections::VecDeque::new());
+    for step in 0..600 {
+        if step % 7 == 0 && step < 500 {
+            dialled.push_back((step, world.dial(&alice(), "sip:911@example.com")));
+        }
+        world.run(100);
+        offered.extend(world.take_all(&psap(), "INVITE"));
+        let (now, is_slow) = (world.clock(), 2_500);
+        for sent in offered.extract_if(.., |sent| sent.at + is_slow <= now) {
+            let over = Agent { connection: sent.connection, ..psap() };
+            world.send(&over, &over.reply(&sent.msg, 486));
+        }
+        if let Some((_, invite)) = dialled.pop_front_if(|(at, _)| *at + 30 < step) {
+            world.send(&alice(), &invite.cancel());
+        }
+    }
+    let open = world.opened.len() - world.closed.len();
+    assert!(world.opened.len() < 5 && open <= 2, "{} opened, {} closed", world.opened.len(), world.closed.len());
+    world.run(100_000);
+    assert_eq!(world.opened.len() - world.closed.len(), 1, "what nobody waits for is closed");
 }
 
 /// A trunk that speaks in other calls is alive: one call that it lets wait changes nothing of its connection.
