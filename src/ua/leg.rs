@@ -37,6 +37,9 @@ pub enum Stage {
     Ending,
 }
 
+/// A peer that wants a longer session each time is followed so often: there may be several, each with its own.
+const RETRIES: u8 = 3;
+
 /// One end of a call.
 pub struct Leg {
     /// `None`: abandoned; it ends itself.
@@ -67,6 +70,8 @@ pub struct Leg {
     pub(super) notifier: Option<Box<Notifier>>,
     /// The largest Min-SE the peer named, in seconds (RFC 4028 §7.4).
     pub(super) min_se: u32,
+    /// How often it was followed at once.
+    pub(super) retries: u8,
     pub(super) origin: Origin,
     /// Hang up with this reason as soon as the ACK comes (RFC 3261 §15: no BYE before it).
     pub(super) farewell: Option<Option<Bytes>>,
@@ -147,6 +152,14 @@ impl Leg {
 
     pub fn flow(&self) -> Flow {
         self.flow
+    }
+
+    /// Takes the Min-SE of a 422; true when the request is worth another try at once (RFC 4028 §7.3, §7.4).
+    pub(super) fn takes_longer(&mut self, min_se: u32) -> bool {
+        let is_longer = min_se > self.min_se && self.retries < RETRIES;
+        self.min_se = self.min_se.max(min_se);
+        self.retries += u8::from(is_longer);
+        is_longer
     }
 
     /// True while the ACK to the 2xx to our INVITE waits for the other leg.

@@ -134,9 +134,9 @@ impl Ua {
             }
             (Some(422), Ok(response)) => {
                 let min_se = response.extensions().min_se.unwrap_or(0);
-                let again = min_se > timer.seconds.max(leg.min_se);
-                leg.min_se = leg.min_se.max(min_se);
+                let is_news = min_se > timer.seconds;
                 timer.seconds = timer.seconds.max(min_se);
+                let again = leg.takes_longer(min_se) && is_news;
                 self.wake_timer(id, if again { now } else { now + half / 2 });
             }
             (Some(491), _) => {

@@ -76,6 +76,7 @@ impl Ua {
                 timer: None,
                 notifier: None,
                 min_se: 0,
+                retries: 0,
                 origin: Origin::new(session),
                 farewell: None,
                 ack_with_answer: None,
@@ -156,10 +157,10 @@ impl Ua {
     /// that is no way out.
     fn try_longer(&mut self, context: &mut Context<'_>, id: LegId, refusal: &Message) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return false };
-        let wanted = refusal.extensions().min_se.filter(|min_se| *min_se > leg.min_se && leg.call.is_some());
-        let (Some(min_se), Some(uac)) = (wanted, &mut leg.uac) else { return false };
+        let wanted = refusal.extensions().min_se.filter(|_| leg.call.is_some());
+        let Some(min_se) = wanted.filter(|min_se| leg.takes_longer(*min_se)) else { return false };
+        let Some(uac) = &mut leg.uac else { return false };
         let Ok(invite) = Message::parse(uac.sent.clone()) else { return false };
-        leg.min_se = min_se;
         let flow = context.streams.settle(leg.flow);
         let Some(local) = self.settings.locals.get(usize::from(flow.listener.0)) else { return false };
         let (client, branch) = context.transactions.open(context.rng, Owner::Leg(id));

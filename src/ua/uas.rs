@@ -54,6 +54,7 @@ impl Ua {
             timer: None,
             notifier: None,
             min_se: asked.min_se.unwrap_or(0),
+            retries: 0,
             origin: Origin::new(session),
             farewell: None,
             ack_with_answer: None,

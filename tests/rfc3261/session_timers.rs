@@ -166,6 +166,35 @@ fn st_2_our_own_retry_on_422() {
     world.take(&backup(), "INVITE");
 }
 
+/// Nor is one asked without end that wants more each time, as fast as it answers.
+#[test]
+fn st_2_a_trunk_that_wants_more_each_time_is_left_too() {
+    let mut world = World::with_alice();
+    let (_, mut offered) = world.dialled();
+    let mut asked = 1;
+    while asked < 10 {
+        world.send(&psap(), &psap().reply(&offered, 422).with("Min-SE", &(1800 + asked).to_string()));
+        let Some(again) = world.on_wire(&psap(), "INVITE").pop() else { break };
+        offered = again.msg;
+        world.wire.retain(|sent| sent.msg.method() != "INVITE" || sent.to != psap().address);
+        asked += 1;
+    }
+    assert_eq!(asked, 4);
+    world.take(&backup(), "INVITE");
+
+    let granted = [("Require", "timer"), ("Session-Expires", "600;refresher=uac"), ("Allow", ALLOW)];
+    let (mut world, _) = talking(&[], &granted);
+    world.run(300_100);
+    for asked in 1..=4 {
+        let refresh = world.take(&psap(), "UPDATE");
+        world.send(&psap(), &psap().reply(&refresh, 422).with("Min-SE", &(1200 + asked).to_string()));
+        world.run(10);
+    }
+    world.none(&psap(), "UPDATE");
+    world.run(600_000);
+    world.take(&psap(), "UPDATE");
+}
+
 #[test]
 fn st_2_422_to_a_refresh() {
     let granted = [("Require", "timer"), ("Session-Expires", "600;refresher=uac"), ("Allow", ALLOW)];
