@@ -7,10 +7,11 @@ use compact_str::CompactString;
 
 use super::{Node, Output};
 use crate::admin::Dropped;
+use crate::transaction::Reopened;
 use crate::transport::streams::{Arrival, Connect};
 use crate::transport::{ConnId, Flow, ListenerId, Transmit};
 use crate::trunk::TargetId;
-use crate::ua::Owner;
+use crate::ua::{Leg, Owner, Ua};
 
 impl Node {
     pub(super) fn accepted(
@@ -113,22 +114,54 @@ impl Node {
         let lost = self.streams.flow(connection);
         let anew = self.streams.closed(self.now, connection);
         self.registrar.connection_closed(connection);
-        for (lost, flow) in self.registrar.take_moves() {
-            self.streams.inherit(lost, flow);
-        }
+        self.phones_moved();
         self.trunks.connection_lost(self.now, connection);
         let (ua, streams) = (&self.ua, &mut self.streams);
         let reopened = |owner| {
             let way = match owner {
                 // One that the peer has opened leads from a port of the moment: it listens where its Contact says.
                 Owner::Leg(leg) if connection.0 & ConnId::ACCEPTED != 0 => {
-                    ua.leg(leg).filter(|leg| leg.is_server())?.next_flow(streams)
+                    ua.leg(leg).filter(|leg| leg.is_server()).map(|leg| leg.next_flow(streams))
                 }
-                Owner::Leg(_) | Owner::Errand(_) => anew?,
+                Owner::Leg(_) | Owner::Errand(_) => anew,
             };
-            (Some(way.protocol) == lost.map(|lost| lost.protocol)).then(|| streams.settle(way))
+            let way = way.filter(|way| Some(way.protocol) == lost.map(|lost| lost.protocol));
+            match (way, phone_of(ua, owner)) {
+                (Some(way), _) => Reopened::Over(streams.settle(way)),
+                (None, Some(phone)) => match streams.existing(phone.flow()).filter(|way| is_like(way, phone)) {
+                    Some(way) => Reopened::Over(way),
+                    None => Reopened::Later(phone.flow()),
+                },
+                (None, None) => Reopened::Gone,
+            }
         };
         let events = self.transactions.closed(self.now, connection, reopened, &mut self.outbox);
         events.into_iter().for_each(|event| self.transaction_event(event));
     }
+
+    /// Phones have left connections for other flows: what they have not heard there is said to them again.
+    pub(super) fn phones_moved(&mut self) {
+        for (left, flow) in self.registrar.take_moves() {
+            self.streams.inherit(left, flow);
+            let ua = &self.ua;
+            let reopened = |owner| match phone_of(ua, owner).filter(|phone| is_like(&flow, phone)) {
+                Some(_) => Reopened::Over(flow),
+                None => Reopened::Gone,
+            };
+            self.transactions.moved(self.now, left, reopened, &mut self.outbox);
+        }
+    }
+}
+
+/// The phone that a request is for, once it is in a dialog: one that is only called is called anew.
+fn phone_of(ua: &Ua, owner: Owner) -> Option<&Leg> {
+    match owner {
+        Owner::Leg(leg) => ua.leg(leg).filter(|leg| !leg.is_server() && !leg.is_early()),
+        Owner::Errand(_) => None,
+    }
+}
+
+/// A request says in its Via over which transport it goes.
+fn is_like(flow: &Flow, phone: &Leg) -> bool {
+    flow.protocol == phone.flow().protocol
 }

@@ -49,7 +49,8 @@ impl Node {
         }
         self.register_at_trunks();
         while let Some(connection) = self.streams.overdue(self.now) {
-            let is_waited_for = || self.transactions.wait_over(connection) || self.trunks.are_registered_over(connection);
+            let is_waited_for =
+                || self.transactions.wait_over(connection) || self.trunks.are_registered_over(connection);
             if self.streams.is_slow(connection) && is_waited_for() {
                 self.streams.limit(connection, self.now + limits::HALF_MESSAGE);
             } else if self.streams.doubt(self.now, connection) {

@@ -86,9 +86,7 @@ impl Node {
         match self.registrar.register(self.now, user, request, flow) {
             Outcome::Accepted { outbound } => {
                 self.streams.vouch(&flow);
-                for (left, flow) in self.registrar.take_moves() {
-                    self.streams.inherit(left, flow);
-                }
+                self.phones_moved();
                 if self.draining {
                     self.registrar.flush_prolonged();
                 }

@@ -136,22 +136,29 @@ impl<O: Copy> Clients<O> {
         listener: ListenerId,
         remote: SocketAddr,
     ) -> Vec<Event<O>> {
-        self.lose(context, Peer::Datagram(listener, remote), Happening::Unreachable, |_| None)
+        self.lose(context, Peer::Datagram(listener, remote), Happening::Unreachable, |_| Reopened::Gone)
     }
 
     pub fn closed(
         &mut self,
         context: &mut Context<'_>,
         connection: ConnId,
-        reopened: impl FnMut(O) -> Option<Flow>,
+        reopened: impl FnMut(O) -> Reopened,
     ) -> Vec<Event<O>> {
         self.lose(context, Peer::Stream(connection), Happening::Closed, reopened)
+    }
+
+    /// Whoever is at the other end of `connection` is reached another way now.
+    pub fn moved(&mut self, context: &mut Context<'_>, connection: ConnId, mut reopened: impl FnMut(O) -> Reopened) {
+        for id in self.unanswered_by(Peer::Stream(connection)) {
+            self.send_otherwise(context, id, &mut reopened);
+        }
     }
 
     /// What went over `connection` in place of datagrams, and has had no response, goes as datagrams after all.
     pub fn doubted(&mut self, context: &mut Context<'_>, connection: ConnId) {
         for id in self.unanswered_by(Peer::Stream(connection)) {
-            self.send_otherwise(context, id, |_| None);
+            self.send_otherwise(context, id, |_| Reopened::Gone);
         }
     }
 
@@ -165,7 +172,7 @@ impl<O: Copy> Clients<O> {
         context: &mut Context<'_>,
         peer: Peer,
         happening: Happening,
-        mut reopened: impl FnMut(O) -> Option<Flow>,
+        mut reopened: impl FnMut(O) -> Reopened,
     ) -> Vec<Event<O>> {
         let lost = self.unanswered_by(peer);
         let mut befall = |id| match happening == Happening::Closed && self.send_otherwise(context, id, &mut reopened) {
@@ -180,13 +187,13 @@ impl<O: Copy> Clients<O> {
     }
 
     /// The connection is gone, or in doubt. Where it stood for datagrams the request begins again as one; where another can be had,
-    /// once over that: under the branch it has, so that whoever has heard it hears a repetition. False when it has been answered,
-    /// or nobody wants it any more.
+    /// once over that: under the branch it has, so that whoever has heard it hears a repetition. A BYE to who may come back waits for
+    /// that, until its time is up. False when it has been answered, or nobody wants it any more.
     fn send_otherwise(
         &mut self,
         context: &mut Context<'_>,
         id: ClientId,
-        mut reopened: impl FnMut(O) -> Option<Flow>,
+        mut reopened: impl FnMut(O) -> Reopened,
     ) -> bool {
         let is_wanted =
             |client: &&mut Client<O>| client.machine.is_unheard() && !matches!(client.cancel, Cancel::Held(_));
@@ -196,7 +203,15 @@ impl<O: Copy> Clients<O> {
             Some(otherwise) => Some(*otherwise).filter(|_| matches!(client.cancel, Cancel::None)),
             // A registration belongs to the connection it was made over, and is renewed soon.
             None if client.is_repeated || client.method == Method::Register => None,
-            None => reopened(client.owner).map(|flow| (flow, client.kept.clone())),
+            None => match reopened(client.owner) {
+                Reopened::Over(flow) => Some((flow, client.kept.clone())),
+                Reopened::Later(left) if client.method == Method::Bye => {
+                    let over = client.flow.replace(left);
+                    over.map(|over| self.unanswered.remove(&(Peer::of(over), id)));
+                    return self.unanswered.insert((Peer::of(left), id));
+                }
+                Reopened::Later(_) | Reopened::Gone => None,
+            },
         };
         let (Some(over), Some((flow, bytes))) = (client.flow, otherwise) else { return false };
         client.is_repeated = true;
@@ -258,6 +273,16 @@ impl<O: Copy> Clients<O> {
         }
         self.send(context, cancel, Method::Cancel, flow, bytes);
     }
+}
+
+/// What becomes of a request whose connection is gone.
+#[derive(Clone, Copy, Debug)]
+pub enum Reopened {
+    /// It goes again over this.
+    Over(Flow),
+    /// Nobody can be reached until somebody is back who was at this.
+    Later(Flow),
+    Gone,
 }
 
 impl Peer {

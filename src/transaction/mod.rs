@@ -21,6 +21,7 @@ mod tests;
 mod timers;
 
 pub use branch::Branch;
+pub use clients::Reopened;
 pub use table::Transactions;
 pub use timers::Timers;
 

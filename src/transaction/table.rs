@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::clients::Clients;
+use super::clients::{Clients, Reopened};
 use super::context::Context;
 use super::servers::Servers;
 use super::timers::{Agenda, Timers, Whose};
@@ -157,11 +157,18 @@ impl<O: Copy> Transactions<O> {
         &mut self,
         now: Instant,
         connection: ConnId,
-        reopened: impl FnMut(O) -> Option<Flow>,
+        reopened: impl FnMut(O) -> Reopened,
         out: &mut Outbox,
     ) -> Vec<Event<O>> {
         let (clients, _, mut context, _) = self.open_up(now, out);
         clients.closed(&mut context, connection, reopened)
+    }
+
+    /// Whoever was reached over `connection` is reached another way now: what has had no response there goes once more over what
+    /// `reopened` gives.
+    pub fn moved(&mut self, now: Instant, connection: ConnId, reopened: impl FnMut(O) -> Reopened, out: &mut Outbox) {
+        let (clients, _, mut context, _) = self.open_up(now, out);
+        clients.moved(&mut context, connection, reopened);
     }
 
     /// Whoever sent the request of `transaction` is at `flow` now; what it is told goes there.

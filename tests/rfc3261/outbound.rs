@@ -253,6 +253,89 @@ fn na_4_the_other_connection_of_a_phone_takes_the_place_of_one_that_is_lost() {
     }
 }
 
+/// Alice's phone, known by its instance, in an emergency call over a connection of its own.
+fn talking_over(world: &mut World, reg_id: u32) -> (Agent, crate::world::Call) {
+    let phone = world.connect(Agent::new("alice", "198.51.100.71:6071"));
+    let contact = format!("<sip:alice@10.0.0.5:6071;transport=tcp>;{INSTANCE};reg-id={reg_id}");
+    world.register_as(&phone, &register(&phone, "x").set("Contact", &contact));
+    let invite = phone.invite("sip:911@example.com").set("Contact", "<sip:alice@10.0.0.5:6071;transport=tcp>");
+    world.send(&phone, &invite);
+    world.take(&phone, "100");
+    let offered = world.take(&psap(), "INVITE");
+    let call = world.answer(&phone, &invite, &psap(), &offered);
+    (phone, call)
+}
+
+/// The same phone registers over another connection.
+fn back_over(world: &mut World, reg_id: u32) -> Agent {
+    let back = world.connect(Agent::new("alice", "198.51.100.71:6072"));
+    let contact = format!("<sip:alice@10.0.0.5:6072;transport=tcp>;{INSTANCE};reg-id={reg_id}");
+    world.register_as(&back, &register(&back, "x").set("Contact", &contact));
+    back
+}
+
+/// RFC 5626 §4.3: a phone that does not hear the BYE is busy when it is called back.
+#[test]
+fn na_2_a_bye_that_was_lost_reaches_the_phone_when_it_is_back() {
+    // Its connection is held to be open, is closed under the BYE, or was gone before it.
+    for (closed_before, closed_after) in [(false, false), (false, true), (true, false)] {
+        let mut world = World::new();
+        world.drops_connects = true;
+        let (gone, mut call) = talking_over(&mut world, 1);
+        let close = || Input::Closed { connection: gone.connection.unwrap() };
+        if closed_before {
+            world.input(close());
+        }
+        assert_eq!(world.ask(&psap(), &call.trunk.request("BYE")).code(), 200);
+        let bye = world.on_wire(&gone, "BYE").pop();
+        if closed_after {
+            world.input(close());
+        }
+        if let Some(opened) = world.opened.pop() {
+            world.input(Input::Failed { connection: opened.connection, reason: "refused".to_owned() });
+        }
+        world.wire.clear();
+        world.run(5_000);
+        let back = back_over(&mut world, 1);
+        let again = world.take(&back, "BYE");
+        assert!(bye.is_none_or(|bye| bye.msg == again), "a repetition");
+        world.send(&back, &back.reply(&again, 200));
+        world.over();
+    }
+}
+
+/// The other flow of the phone takes at once what was being said over the one that is lost.
+#[test]
+fn na_4_what_is_on_its_way_when_a_flow_is_lost_goes_over_the_other() {
+    let mut world = World::new();
+    let (gone, mut call) = talking_over(&mut world, 1);
+    let left = back_over(&mut world, 2);
+    let info = call.trunk.request("INFO").body("text/plain", "x");
+    world.send(&psap(), &info);
+    let lost = world.take(&gone, "INFO");
+    world.input(Input::Closed { connection: gone.connection.unwrap() });
+    assert_eq!(world.take(&left, "INFO"), lost);
+    world.send(&left, &left.reply(&lost, 200));
+    world.take(&psap(), "200 INFO");
+}
+
+/// A phone that changes its network while it is asked to hold is no phone that is gone: the call stays up (CONFORMANCE DI-12).
+#[test]
+fn di_12_a_reinvite_that_was_lost_reaches_the_phone_when_it_is_back() {
+    let mut world = World::new();
+    let (gone, mut call) = talking_over(&mut world, 1);
+    let hold = call.trunk.request("INVITE").sdp(&psap().offer());
+    world.send(&psap(), &hold);
+    let lost = world.take(&gone, "INVITE");
+    world.run(10_000);
+    let back = back_over(&mut world, 1);
+    assert_eq!(world.take(&back, "INVITE"), lost);
+    world.send(&back, &back.reply(&lost, 200).sdp(&back.offer()));
+    world.take(&psap(), "200 INVITE");
+    world.run(25_000);
+    world.none(&psap(), "BYE");
+}
+
 /// RFC 5626 §4.2.1: through two proxies a phone registers with one contact, which each of them finds by its own flow.
 #[test]
 fn na_5_each_flow_of_a_phone_has_its_own_path() {

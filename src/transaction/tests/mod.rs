@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{Branch, ClientId, Event, ServerId, Timers, Transactions};
+use super::{Branch, ClientId, Event, Reopened, ServerId, Timers, Transactions};
 use crate::base::{Instant, Protocol, Rng};
 use crate::sip::{Message, Method};
 use crate::transport::{ConnId, Flow, ListenerId, Outbox};
@@ -172,7 +172,8 @@ impl Bench {
 
     pub fn closed(&mut self) {
         let mut out = Outbox::new();
-        let events = self.table.closed(self.now, CONNECTION, |_| self.reopened, &mut out);
+        let events =
+            self.table.closed(self.now, CONNECTION, |_| self.reopened.map_or(Reopened::Gone, Reopened::Over), &mut out);
         self.note(out, events);
     }
 

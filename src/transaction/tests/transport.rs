@@ -62,7 +62,8 @@ fn what_has_no_answer_goes_once_over_another_connection() {
     bench.log();
     bench.reopened = Some(tcp());
     let mut out = crate::transport::Outbox::new();
-    let events = bench.table.closed(bench.now, ConnId(10), |_| bench.reopened, &mut out);
+    let events =
+        bench.table.closed(bench.now, ConnId(10), |_| bench.reopened.map_or(Reopened::Gone, Reopened::Over), &mut out);
     assert!(out.is_empty() && events.len() == 1, "{out:?} {events:?}");
     bench.finish();
 }
