@@ -233,6 +233,8 @@ pub struct TargetView {
 pub enum Readiness {
     Ready,
     Draining,
+    /// The store could not be read yet.
+    NoLeases,
     /// No trunk of an emergency route answers.
     NoTrunk,
 }

@@ -32,6 +32,11 @@ impl Instant {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// The same moment on a clock that is `ms` milliseconds ahead, in whole milliseconds.
+    pub const fn moved_ms(self, ms: i64) -> Self {
+        Self::from_millis(self.as_millis().saturating_add_signed(ms))
+    }
 }
 
 impl Add<Duration> for Instant {

@@ -51,6 +51,8 @@ impl From<&config::LeaseKeys> for Settings {
 pub struct Leases {
     settings: Settings,
     shelves: Shelves,
+    /// The place in each pool from which on numbers are given.
+    begin_at: u64,
     leases: BTreeMap<E164, Lease>,
     /// Pool numbers that were used and are free again, with the time their rest began.
     rested: BTreeMap<E164, Instant>,
@@ -67,7 +69,8 @@ impl Leases {
     pub fn new(pools: &[Pool], settings: Settings) -> Self {
         Self {
             settings,
-            shelves: Shelves::new(pools),
+            shelves: Shelves::new(pools, 0),
+            begin_at: 0,
             leases: BTreeMap::new(),
             rested: BTreeMap::new(),
             holders: Holders::default(),
@@ -92,23 +95,90 @@ impl Leases {
         self.handle_timeout(now);
     }
 
-    fn load_lease(&mut self, mut lease: Lease, now: Instant) {
+    fn load_lease(&mut self, lease: Lease, now: Instant) {
+        let Some(lease) = self.restarted(lease, now) else { return };
+        self.holders.put(&lease);
+        self.leases.insert(lease.number, lease);
+    }
+
+    /// What a start makes of a lease.
+    fn restarted(&mut self, mut lease: Lease, now: Instant) -> Option<Lease> {
         let was = lease.state;
-        let Some(state) = was.after(Event::Restarted) else { return };
-        lease.state = state;
+        lease.state = was.after(Event::Restarted)?;
         lease.calls = 0;
         if was == State::Active {
             lease.expires = round_up(lease.dialled.max(now) + self.settings.window);
             self.dirty.insert(lease.number);
         }
-        self.holders.put(&lease);
-        self.leases.insert(lease.number, lease);
+        Some(lease)
+    }
+
+    /// For a node that does not know which numbers are leased: those from `place` on are given first, counted through each pool.
+    /// `pools`: as they are.
+    pub fn begin_at(&mut self, place: u64, pools: &[Pool]) {
+        self.begin_at = place;
+        self.reload(pools, self.settings);
+    }
+
+    /// Takes over what the store remembers and could not be asked for at start. Who has called since keeps the number; says how many
+    /// callers have lost theirs to another so.
+    pub fn recall(&mut self, rows: Vec<Row>, now: Instant) -> usize {
+        let mut lost = 0;
+        for row in rows {
+            let number = row.number();
+            match row {
+                Row::Lease(theirs) => {
+                    let Some(theirs) = self.restarted(theirs, now) else { continue };
+                    lost += usize::from(!self.recall_lease(theirs, now));
+                }
+                Row::Rested { since, .. } if !self.leases.contains_key(&number) => self.rest(number, since),
+                Row::Rested { .. } | Row::Forget { .. } => {}
+            }
+        }
+        self.handle_timeout(now);
+        lost
+    }
+
+    /// False when its number is another caller's by now.
+    fn recall_lease(&mut self, theirs: Lease, now: Instant) -> bool {
+        let number = theirs.number;
+        let ours = self.leases.get(&number).filter(|ours| ours.calls > 0 || ours.dialled >= theirs.dialled);
+        let Some(ours) = ours else {
+            let is_newer = self.leases.contains_key(&number) || self.rested.contains_key(&number);
+            self.dirty.extend(is_newer.then_some(number));
+            self.withdraw(number);
+            self.holders.put(&theirs);
+            self.put(theirs);
+            return true;
+        };
+        let (is_same, expires) = (ours.user == theirs.user, ours.expires);
+        if is_same && expires < theirs.expires {
+            self.prolong(number, theirs.expires);
+        } else if !is_same {
+            self.dirty.insert(number);
+        }
+        is_same || theirs.kind == Kind::Overflow || theirs.expires <= now
+    }
+
+    /// The later rest of a number counts. It is kept when the pools do not have the number, too: they may soon.
+    fn rest(&mut self, number: E164, since: Instant) {
+        if let Some(known) = self.rested.get(&number) {
+            if since <= *known {
+                return;
+            }
+            self.dirty.insert(number);
+        }
+        self.withdraw(number);
+        self.rested.insert(number, since);
+        if let Some(shelf) = self.shelves.of_mut(number) {
+            shelf.put_rested(since, number);
+        }
     }
 
     /// New pools and settings. Every lease stays, those whose number left the pools too; promised times are not shortened.
     pub fn reload(&mut self, pools: &[Pool], settings: Settings) {
         self.settings = settings;
-        self.shelves = Shelves::new(pools);
+        self.shelves = Shelves::new(pools, self.begin_at);
         self.stock();
     }
 

@@ -196,3 +196,81 @@ fn alarms_of_a_pool_are_one_a_crossing() {
     leases.reload(&[pool(9)], SETTINGS);
     assert_eq!(leases.take_alarms(), alarm(Enough, 9, 10));
 }
+
+#[test]
+fn who_does_not_know_what_is_leased_begins_somewhere_and_goes_round() {
+    let ranges = vec![number(0)..=number(2), number(10)..=number(12)];
+    let pool = [Pool { name: "us".into(), countries: vec![Country::US], resource: None, ranges }];
+    for place in 0..8 {
+        let mut leases = Leases::new(&pool, SETTINGS);
+        leases.begin_at(place, &pool);
+        leases.reload(&pool, SETTINGS);
+        let (phone, overflow) = (device(1), &Overflow::one(number(5_000_000)));
+        let mut given = |user: &str| {
+            let (resource, country) = ("contoso", Country::US);
+            let ask = Ask { user, device: &phone, resource, country, pool_country: country, own: None, overflow };
+            leases.acquire(Instant::from_millis(0), &ask).number()
+        };
+        let order = [0, 1, 2, 10, 11, 12].map(number);
+        let expected: Vec<_> = order.iter().cycle().skip(place as usize).take(6).copied().collect();
+        assert_eq!(["a", "b", "c", "d", "e", "f"].map(&mut given).to_vec(), expected);
+        assert_eq!(given("g"), number(5_000_000));
+    }
+}
+
+/// What was leased before comes when others have called; each row is the store's of then, and of now.
+#[test]
+fn what_is_recalled_takes_nothing_from_who_has_called_since() {
+    let pool = pools([1, 0, 0, 0]);
+    let at = |seconds: u64| Instant::from_millis(1_000_000 + seconds * 1000);
+    let (phone, overflow) = (device(1), Overflow::one(number(5_000_000)));
+    let dial = |leases: &mut Leases, now: Instant, user: &str| {
+        let (resource, country) = ("contoso", Country::US);
+        let ask =
+            Ask { user, device: &phone, resource, country, pool_country: country, own: None, overflow: &overflow };
+        leases.acquire(now, &ask)
+    };
+    let mut before = Leases::new(&pool, SETTINGS);
+    let kept: Vec<Row> = ["alice", "carol"].map(|user| dial(&mut before, at(0), user).row()).to_vec();
+    assert_eq!(kept.iter().map(Row::number).collect::<Vec<_>>(), [number(0), number(1)]);
+
+    let mut since = Leases::new(&pool, SETTINGS);
+    let bobs = dial(&mut since, at(100), "bob").number();
+    assert_eq!(bobs, number(0));
+    since.call_down(at(101), bobs);
+    since.take_rows();
+    assert_eq!(since.recall(kept.clone(), at(200)), 1, "Alice's is Bob's by now");
+    let holder = |leases: &Leases, at: u64| leases.find(number(at)).map(|lease| lease.user.clone());
+    assert_eq!((holder(&since, 0), holder(&since, 1)), (Some("bob".into()), Some("carol".into())));
+    let carols = since.find(number(1)).unwrap();
+    assert_eq!((carols.state, carols.expires), (State::Held, at(200) + WINDOW), "its call was up");
+    let rows: Vec<_> = since.take_rows().iter().map(Row::number).collect();
+    assert_eq!(rows, [number(0), number(1)], "as it is now the store has to know it");
+    assert_eq!(dial(&mut since, at(201), "carol").number(), number(1));
+    assert_eq!(dial(&mut since, at(202), "alice").number(), number(5_000_000));
+    // Once more, all is known: nobody loses anything, also not in a call.
+    since.recall(kept, at(300));
+    assert_eq!((holder(&since, 0), holder(&since, 1)), (Some("bob".into()), Some("carol".into())));
+    assert_eq!((since.find(number(1)).unwrap().calls, since.find(number(1)).unwrap().state), (1, State::Active));
+    let status = since.pools().next().unwrap();
+    assert_eq!((status.active, status.held, status.free), (1, 1, 0));
+
+    // Another store came, that knows more than the one that was read at start: it is not written over.
+    let kept = |user: &str, seconds: u64| {
+        let mut lease = dial(&mut Leases::new(&pool, SETTINGS), at(seconds), user).row();
+        if let Row::Lease(lease) = &mut lease {
+            (lease.state, lease.calls) = (State::Held, 0);
+        }
+        vec![lease]
+    };
+    let mut since = Leases::new(&pool, SETTINGS);
+    since.load(kept("alice", 0), at(10));
+    since.take_rows();
+    assert_eq!(since.recall(kept("bob", 5), at(10)), 0);
+    assert!(matches!(&since.take_rows()[..], [Row::Lease(lease)] if lease.user == "bob"));
+
+    let rested = Row::Rested { number: number(0), since: at(5) };
+    let mut since = Leases::new(&pool, SETTINGS);
+    assert_eq!(since.recall(vec![rested.clone(), rested], at(10)), 0);
+    assert_eq!(dial(&mut since, at(11), "bob").number(), number(1), "one that never was used goes first");
+}

@@ -114,7 +114,7 @@ impl PoolStatus<'_> {
 /// One pool at work.
 pub(super) struct Shelf {
     pool: Pool,
-    /// First and last digits, ascending, disjoint from those of every other shelf.
+    /// First and last digits in the order in which they are given, disjoint from those of every other shelf.
     ranges: Vec<(u64, u64)>,
     capacity: u64,
     /// Numbers before this place (range, offset) have been looked at: they are known to `Leases`.
@@ -165,6 +165,20 @@ impl Shelf {
         None
     }
 
+    /// Numbers never used are given from the one at `place` on, and those before it at last.
+    fn begin_at(&mut self, place: u64) {
+        let mut before = place.checked_rem(self.capacity).unwrap_or(0);
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        for (from, to) in std::mem::take(&mut self.ranges) {
+            let cut = before.min(to - from + 1);
+            before -= cut;
+            last.extend((cut > 0).then(|| (from, from + cut - 1)));
+            first.extend((from + cut <= to).then_some((from + cut, to)));
+        }
+        first.append(&mut last);
+        (self.ranges, self.cursor) = (first, (0, 0));
+    }
+
     pub(super) fn put(&mut self, lease: &Lease) {
         match lease.state {
             State::Free => {}
@@ -205,7 +219,8 @@ pub(super) struct Shelves {
 
 impl Shelves {
     /// A number named twice belongs to the range that starts first; the configuration refuses such pools beforehand.
-    pub(super) fn new(pools: &[Pool]) -> Self {
+    /// `begin_at`: the place in each pool from which on numbers are given; 0: in their order.
+    pub(super) fn new(pools: &[Pool], begin_at: u64) -> Self {
         let mut owners: Vec<(u64, u64, usize)> = pools
             .iter()
             .enumerate()
@@ -221,7 +236,7 @@ impl Shelves {
         let shelf = |(at, pool): (usize, &Pool)| {
             let ranges: Vec<_> = owners.iter().filter(|o| o.2 == at).map(|o| (o.0, o.1)).collect();
             let capacity = ranges.iter().map(|(first, last)| last - first + 1).sum();
-            Shelf {
+            let mut shelf = Shelf {
                 pool: Pool { ranges: Vec::new(), ..pool.clone() },
                 ranges,
                 capacity,
@@ -230,7 +245,9 @@ impl Shelves {
                 held: 0,
                 quarantined: BTreeSet::new(),
                 rested: BTreeSet::new(),
-            }
+            };
+            shelf.begin_at(begin_at);
+            shelf
         };
         let shelves = pools.iter().enumerate().map(shelf).collect();
         Self { shelves, owners }

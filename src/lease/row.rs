@@ -93,6 +93,16 @@ impl Row {
             Self::Rested { number, .. } | Self::Forget { number } => *number,
         }
     }
+
+    /// Its times, to be put on another clock.
+    pub fn instants_mut(&mut self) -> impl Iterator<Item = &mut Instant> {
+        let instants = match self {
+            Self::Lease(lease) => [Some(&mut lease.dialled), Some(&mut lease.expires)],
+            Self::Rested { since, .. } => [Some(since), None],
+            Self::Forget { .. } => [None, None],
+        };
+        instants.into_iter().flatten()
+    }
 }
 
 /// A lease as operators see it; times are on the node clock.

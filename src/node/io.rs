@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::geo::Database;
 use crate::lease::ElsewhereNews;
 use crate::media;
+use crate::node::recall::Remembered;
 use crate::node::rows::{Row, StoreFault, WriteId};
 use crate::transport::{ConnId, Found, ListenerId, Question, Transmit};
 use crate::trunk::Peer;
@@ -68,6 +69,8 @@ pub enum Input {
     },
     /// How the store fares, when no write waits to hear it.
     Store(Result<(), StoreFault>),
+    /// What the store remembers, that could not be asked for it at start.
+    Remembered(Box<Remembered>),
     Resolved {
         query: QueryId,
         found: Found,

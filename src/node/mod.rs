@@ -13,6 +13,7 @@ mod media;
 mod notices;
 mod notify;
 mod persist;
+mod recall;
 mod register;
 mod report;
 pub mod rows;
@@ -24,6 +25,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 pub use io::{Hook, Input, Output, QueryId, Why};
+pub use recall::Remembered;
 pub use rows::{Row, StoreFault, StoreSin, WriteId};
 
 use crate::admin::{Metrics, Notice, Record};
@@ -90,6 +92,8 @@ pub struct Node {
     gauges_due: Option<Instant>,
     /// Since when the store fails.
     store_fails: Option<Instant>,
+    /// False while nobody knows what was leased before the start.
+    knows_leases: bool,
     notices: notices::Notices,
     /// When the want of media ports was told last.
     ports_alarm: Option<Instant>,
@@ -142,6 +146,7 @@ impl Node {
             gauges: report::Gauges::new(&metrics, &config),
             gauges_due: Some(now),
             store_fails: None,
+            knows_leases: true,
             notices: notices::Notices::new(notices, now),
             ports_alarm: None,
             strangers: report::Strangers::default(),
@@ -177,6 +182,7 @@ impl Node {
             }
             Input::Stored { write, result } => self.stored(write, &result),
             Input::Store(result) => self.store_fares(&result),
+            Input::Remembered(remembered) => self.recall(*remembered),
             Input::Resolved { query, found } => {
                 self.trunks.resolved(crate::trunk::QueryId(query.0), &found, self.now);
                 self.tell_places();

@@ -81,6 +81,23 @@ impl Notices {
         notices
     }
 
+    /// Numbers to come are beyond `last`, whatever the store has that cannot be read.
+    pub fn begin_after(&mut self, last: u64) {
+        self.last = self.last.max(last);
+    }
+
+    /// Takes back those that the store kept and could not be asked for at start.
+    pub fn recall(&mut self, kept: Vec<Notice>, now: Instant) {
+        for notice in kept {
+            let seq = notice.seq;
+            if !self.entry_by_seq.contains_key(&seq) {
+                self.last = self.last.max(seq);
+                self.insert(notice, now);
+                self.changed.remove(&seq);
+            }
+        }
+    }
+
     /// Takes a new one in; those that had to make room for it are returned, unless their fate was settled.
     pub fn add(&mut self, now: Instant, event: NoticeEvent, about: &str, body: String) -> Vec<Notice> {
         let mut dropped = Vec::new();

@@ -45,6 +45,10 @@ pub enum StoreSin {
     ReadOnly,
     #[error("another program holds it locked")]
     Locked,
+    #[error("another sosbridge has it")]
+    Taken,
+    #[error("it could not be opened since the start")]
+    Unopened,
     #[error("it is damaged")]
     Corrupt,
     #[error("it was removed or replaced")]

@@ -104,10 +104,14 @@ impl Node {
         self.trunks.views().map(trunk).collect()
     }
 
-    /// Ready while not draining and, where emergency routes lead to trunks, at least one of their targets is not known to be down.
+    /// Ready when leases are loaded, while not draining and, where emergency routes lead to trunks, at least one of their targets is not
+    /// known to be down.
     pub fn readiness(&self) -> Readiness {
         if self.draining {
             return Readiness::Draining;
+        }
+        if !self.knows_leases {
+            return Readiness::NoLeases;
         }
         let routed = self.config.routes.iter().filter_map(|route| match &route.action {
             RouteAction::Trunks(trunks) => Some(trunks),

@@ -128,6 +128,14 @@ impl Binding {
         self.has_proxy || !self.path().is_empty()
     }
 
+    /// True when a REGISTER with one of them would renew the other (RFC 5626 §6, RFC 3261 §10.3 step 7).
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let by_flow = self.reg_id.is_some() && self.reg_id == other.reg_id;
+        let by_contact = self.reg_id.is_none() || other.reg_id.is_none();
+        (by_flow && self.instance().is_some() && self.instance() == other.instance())
+            || (by_contact && self.contact() == other.contact())
+    }
+
     /// True for two flows of one phone (RFC 5626 §6).
     pub fn is_beside(&self, other: &Self) -> bool {
         let are_two = self.reg_id.is_some() && other.reg_id.is_some() && self.reg_id != other.reg_id;

@@ -32,7 +32,7 @@ use request::{Asked, Refusal, Wish, refused};
 use table::{Table, UserKey};
 use update::{Effect, Visit};
 
-use crate::base::{Instant, Protocol};
+use crate::base::{Instant, Protocol, limits};
 use crate::config::{Aor, Country};
 use crate::sip::{Message, Name, Uri, Writer};
 use crate::transport::{ConnId, Flow};
@@ -140,6 +140,31 @@ impl Registrar {
             let (key, mut bindings) = self.table.take(&row.user);
             bindings.retain(|binding| binding.slot != row.slot);
             bindings.push(row.binding());
+            self.table.put_back(key, bindings);
+        }
+    }
+
+    /// Takes back what the store kept and could not be asked for at start. What phones have said since counts more.
+    pub fn recall(&mut self, rows: impl IntoIterator<Item = Row>, now: Instant) {
+        for row in rows {
+            let (key, mut bindings) = self.table.take(&row.user);
+            let taken = |slot: &u8| bindings.iter().any(|binding| binding.slot == *slot);
+            let free =
+                (0..limits::BINDINGS_PER_USER).filter_map(|slot| u8::try_from(slot).ok()).find(|slot| !taken(slot));
+            let (is_taken, mut binding) = (taken(&row.slot), row.binding());
+            let is_known = bindings.iter().any(|known| known.is_same(&binding));
+            let slot = if is_taken { free } else { Some(row.slot) };
+            match slot.filter(|_| !is_known && binding.expires_at > now) {
+                Some(slot) => {
+                    binding.slot = slot;
+                    if is_taken {
+                        self.changes.push(Change::Put { row: Row::of(&row.user, &binding), urgent: false });
+                    }
+                    bindings.push(binding);
+                }
+                None if is_taken => {}
+                None => self.changes.push(Change::Delete { key: row.key(), urgent: false }),
+            }
             self.table.put_back(key, bindings);
         }
     }

@@ -413,6 +413,47 @@ fn a_restart_brings_them_back() {
 }
 
 #[test]
+fn what_the_store_kept_is_recalled_beside_what_phones_said_since() {
+    let register = |registrar: &mut Registrar, cseq: u32, contact: &str| {
+        registrar.register(
+            after(u64::from(cseq)),
+            &alice(),
+            &request(cseq, &format!("Contact: <{contact}>")),
+            udp(5060),
+        );
+    };
+    let rows = |registrar: &mut Registrar| -> Vec<Row> {
+        let put = |change| if let Change::Put { row, .. } = change { row } else { panic!("nothing was removed") };
+        registrar.take_rows().into_iter().map(put).collect()
+    };
+    let mut before = Registrar::new(settings());
+    ["sip:desk@b", "sip:cell@b", "sip:gone@b"]
+        .into_iter()
+        .zip(1..)
+        .for_each(|(uri, cseq)| register(&mut before, cseq, uri));
+    let mut kept = rows(&mut before);
+    kept[2].expires_at_ms = after(5).as_millis();
+    let mut store: std::collections::BTreeMap<RowKey, Row> = kept.iter().map(|row| (row.key(), row.clone())).collect();
+
+    let mut since = Registrar::new(settings());
+    register(&mut since, 11, "sip:cell@b");
+    store.extend(rows(&mut since).into_iter().map(|row| (row.key(), row)));
+    for _ in 0..2 {
+        since.recall(kept.clone(), after(12));
+        assert_eq!(uris(&since), ["sip:cell@b", "sip:desk@b"]);
+        for change in since.take_rows() {
+            match change {
+                Change::Put { row, .. } => drop(store.insert(row.key(), row)),
+                Change::Delete { key, .. } => drop(store.remove(&key)),
+            }
+        }
+        let mut again = Registrar::new(settings());
+        again.load(store.values().cloned(), after(12));
+        assert_eq!(contacts(&mut again, after(12)), contacts(&mut since, after(12)));
+    }
+}
+
+#[test]
 fn a_binding_is_small() {
     assert!(size_of::<Binding>() <= 136, "{}", size_of::<Binding>());
 }

@@ -182,6 +182,10 @@ async fn readyz(State(shared): Served) -> Response {
     match shared.ask(Query::Readiness).await {
         Ok(Answer::Readiness(Readiness::Ready)) => "ready\n".into_response(),
         Ok(Answer::Readiness(Readiness::Draining)) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
+        Ok(Answer::Readiness(Readiness::NoLeases)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "what was leased before is not known: the store cannot be read\n")
+                .into_response()
+        }
         Ok(Answer::Readiness(Readiness::NoTrunk)) => {
             (StatusCode::SERVICE_UNAVAILABLE, "no trunk of an emergency route answers\n").into_response()
         }

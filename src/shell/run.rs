@@ -407,6 +407,10 @@ impl Loop {
     }
 
     fn written(&mut self, running: &mut Running, done: Done) {
+        if let Some(remembered) = done.remembered {
+            self.handle(running, Input::Remembered(remembered));
+            self.store.has_recalled();
+        }
         if let Some(share) = done.share {
             self.handle(running, Input::Share(share));
             self.store.takes_share();

@@ -56,7 +56,7 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
     )?;
 
     let (answers, written) = mpsc::channel(STORE_ANSWERS);
-    let (store, clock, loaded) = Store::open(&config.store.place, &config.node.name, &config.pools, answers)?;
+    let (store, clock, loaded) = Store::open_later(&config.store.place, &config.node.name, &config.pools, answers)?;
     store.keep_records(config.store.keep_records);
     store.is_reached_at(&config.datagram_addresses());
     for unreadable in &loaded.unreadable {
@@ -77,6 +77,9 @@ pub fn serve(configuration: Configuration, config_path: PathBuf) -> Result<(), S
     let secure = Secure::start(tls, handshakes)?;
     let mut node = Node::new(Arc::clone(&config), boot, metrics.clone());
     node.limit_connections(connections);
+    if loaded.is_unknown {
+        node.begin_without_leases();
+    }
     if let Some(input) = geography.input() {
         node.handle(clock.now(), input);
     }

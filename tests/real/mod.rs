@@ -115,8 +115,24 @@ impl Daemon {
 
     /// `kill -9`, and a start on what it left behind.
     pub fn crash(&mut self) {
+        self.kill();
+        self.start();
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+    }
+
+    /// As an operator ends it, when no call is up.
+    pub fn stop(&mut self) {
+        Command::new("kill").arg(self.id().to_string()).status().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// A start on what it left behind.
+    pub fn start(&mut self) {
         let before = self.log().matches(" ready").count();
         self.process = spawn(&self.folder, command());
         self.wait_ready(before + 1);
@@ -141,11 +157,29 @@ impl Daemon {
 
     /// Waits until the log has `text`: a thread of its own writes it.
     pub fn says(&self, text: &str) {
+        self.says_times(text, 1);
+    }
+
+    pub fn says_times(&self, text: &str, times: usize) {
         let end = Instant::now() + PATIENCE;
-        while !self.log().contains(text) {
+        while self.log().matches(text).count() < times {
             assert!(Instant::now() < end, "no {text} in\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Another daemon in its folder, that ends by itself: its exit code and its log.
+    pub fn serve_beside(&self, config: &str) -> (Option<i32>, String) {
+        let mut beside = command();
+        beside.args(["serve", "--config"]).arg(self.file(config)).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut beside = beside.stderr(Stdio::piped()).spawn().unwrap();
+        let end = Instant::now() + PATIENCE;
+        while beside.try_wait().unwrap().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ended = beside.kill();
+        let Output { status, stderr, .. } = beside.wait_with_output().unwrap();
+        (status.code(), String::from_utf8_lossy(&stderr).into_owned())
     }
 
     pub fn id(&self) -> u32 {

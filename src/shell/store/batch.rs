@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Loaded;
 use crate::base::{E164, limits};
 use crate::node::rows::{Row, WriteId};
 use crate::{admin, lease, registrar};
@@ -25,6 +26,16 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// All that the node was given at start.
+    pub(super) fn of(loaded: &Loaded) -> Self {
+        Self {
+            lease_by_number: loaded.leases.iter().map(|row| (row.number(), row.clone())).collect(),
+            binding_by_key: loaded.bindings.iter().map(|row| (row.key(), Some(row.clone()))).collect(),
+            notice_by_seq: loaded.notices.iter().map(|row| (row.seq, Some(Box::new(row.clone())))).collect(),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.len() == 0
     }

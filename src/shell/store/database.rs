@@ -5,9 +5,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, Row as Columns, Transaction, TransactionBehavior};
 
 use super::Loaded;
 use super::batch::Batch;
@@ -31,7 +32,7 @@ pub(super) struct Database {
     opened: Files,
     /// The place of the next record.
     next_record: i64,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 /// Which files (device, inode) bear the names of the database and of its write-ahead log.
@@ -42,15 +43,21 @@ struct Files {
 }
 
 impl Database {
-    pub(super) fn open(path: &Path) -> Result<Self, OpenFault> {
+    /// `lock`: that of the file, kept from the first time that it could be had.
+    pub(super) fn open(path: &Path, lock: &mut Option<Arc<File>>) -> Result<Self, OpenFault> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)
                 .map_err(|error| OpenFault::new(path, format!("its directory cannot be made: {error}")))?;
         }
-        let lock = lock(path)?;
-        let connection = connect(path).map_err(|error| OpenFault::sqlite(path, &error))?;
+        let lock = match lock {
+            Some(lock) => Arc::clone(lock),
+            None => Arc::clone(lock.insert(Arc::new(self::lock(path)?))),
+        };
+        let fault = |error: rusqlite::Error| OpenFault::sqlite(path, &error);
+        let mut connection = connect(path).map_err(fault)?;
         prepare(path, &connection)?;
-        let next_record = next_record(&connection).map_err(|error| OpenFault::sqlite(path, &error))?;
+        make_log(&mut connection).map_err(fault)?;
+        let next_record = next_record(&connection).map_err(fault)?;
         let opened = Files::of(path);
         Ok(Self { path: path.to_owned(), connection: Some(connection), opened, next_record, _lock: lock })
     }
@@ -58,14 +65,14 @@ impl Database {
     /// Everything the daemon needs at start.
     pub(super) fn load(&self) -> Result<Loaded, OpenFault> {
         let Some(connection) = &self.connection else { return Ok(Loaded::default()) };
-        load(connection).map_err(|error| OpenFault::sqlite(&self.path, &error))
+        let (loaded, results) = load(connection);
+        let whole: rusqlite::Result<()> = results.into_iter().collect();
+        whole.map(|()| loaded).map_err(|error| OpenFault::sqlite(&self.path, &error))
     }
 
     pub(super) fn load_clock(&self) -> Result<Option<Stored>, OpenFault> {
         let Some(connection) = &self.connection else { return Ok(None) };
-        let clock = "SELECT node_ms, wall_ms, boot_id, boottime_ms FROM clock";
-        let clock = connection.query_row(clock, [], columns::clock).optional();
-        clock.map_err(|error| OpenFault::sqlite(&self.path, &error))
+        clock(connection).map_err(|error| OpenFault::sqlite(&self.path, &error))
     }
 
     /// The first write of a run: a disk that is full or read-only is found out before the daemon starts.
@@ -141,9 +148,7 @@ impl Database {
         let mut connection = connect(&self.path).map_err(|error| while_running(&error))?;
         prepare(&self.path, &connection)
             .map_err(|fault| StoreFault { sin: StoreSin::Other, detail: fault.to_string() })?;
-        // The log gets its file with the first write.
-        let empty = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(Transaction::commit);
-        empty.map_err(|error| while_running(&error))?;
+        make_log(&mut connection).map_err(|error| while_running(&error))?;
         self.connection = Some(connection);
         self.opened = Files::of(&self.path);
         Ok(())
@@ -157,7 +162,7 @@ impl Files {
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
@@ -166,13 +171,15 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 fn lock(path: &Path) -> Result<File, OpenFault> {
     let name = beside(path, ".lock");
     let file = File::options().create(true).truncate(false).write(true).open(&name);
+    // Where nothing can be written, one that is there can be locked.
+    let file = file.or_else(|error| File::open(&name).map_err(|_| error));
     let file = file.map_err(|error| OpenFault::new(&name, format!("{error}; make its directory writable")))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenFault::new(
-            path,
-            "another sosbridge is running on it: end that one, or give this one another [store] url",
-        )),
+        Err(fs::TryLockError::WouldBlock) => {
+            let what = "another sosbridge is running on it: end that one, or give this one another [store] url";
+            Err(OpenFault { is_anothers: true, ..OpenFault::new(path, what) })
+        }
         Err(fs::TryLockError::Error(error)) => Err(OpenFault::new(&name, format!("it cannot be locked: {error}"))),
     }
 }
@@ -185,6 +192,11 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // 32 MiB of log between two checkpoints: the same pages are written many times, and checkpointed once.
     connection.pragma_update(None, "wal_autocheckpoint", 8192)?;
     Ok(connection)
+}
+
+/// The log gets its file with the first write.
+fn make_log(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(Transaction::commit)
 }
 
 /// Makes the tables in a new file; refuses a file that is not ours.
@@ -216,39 +228,41 @@ fn change(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("BEGIN IMMEDIATE; {sql} {pragmas} COMMIT;"))
 }
 
-fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
+/// What can be read, and how that went: leases, bindings, records, notices.
+pub(super) fn load(connection: &Connection) -> (Loaded, [rusqlite::Result<()>; 4]) {
     let mut loaded = Loaded::default();
-    let mut leases = connection.prepare(columns::LEASES)?;
-    for row in leases.query_map([], columns::lease)? {
-        match row? {
-            Ok(row) => loaded.leases.push(row),
-            Err(unreadable) => loaded.unreadable.push(unreadable),
-        }
-    }
-    let mut bindings = connection.prepare("SELECT user, slot, value FROM bindings")?;
-    for row in bindings.query_map([], columns::binding)? {
-        match row? {
-            Ok(row) => loaded.bindings.push(row),
-            Err(unreadable) => loaded.unreadable.push(unreadable),
-        }
-    }
-    let mut records = connection.prepare("SELECT at, json FROM records ORDER BY at DESC LIMIT ?1")?;
-    let kept = i64::try_from(limits::RECORDS_KEPT).unwrap_or(i64::MAX);
-    for row in records.query_map([kept], columns::record)? {
-        match row? {
-            Ok(row) => loaded.records.push(row),
-            Err(unreadable) => loaded.unreadable.push(unreadable),
-        }
-    }
+    let records = format!("SELECT at, json FROM records ORDER BY at DESC LIMIT {}", limits::RECORDS_KEPT);
+    let Loaded { leases, bindings, records: kept, notices, unreadable, .. } = &mut loaded;
+    let results = [
+        rows(connection, columns::LEASES, columns::lease, leases, unreadable),
+        rows(connection, "SELECT user, slot, value FROM bindings", columns::binding, bindings, unreadable),
+        rows(connection, &records, columns::record, kept, unreadable),
+        rows(connection, "SELECT seq, json FROM notices ORDER BY seq", columns::notice, notices, unreadable),
+    ];
     loaded.records.reverse();
-    let mut notices = connection.prepare("SELECT seq, json FROM notices ORDER BY seq")?;
-    for row in notices.query_map([], columns::notice)? {
+    (loaded, results)
+}
+
+fn rows<T>(
+    connection: &Connection,
+    select: &str,
+    read: impl FnMut(&Columns<'_>) -> rusqlite::Result<Result<T, String>>,
+    into: &mut Vec<T>,
+    unreadable: &mut Vec<String>,
+) -> rusqlite::Result<()> {
+    for row in connection.prepare(select)?.query_map([], read)? {
         match row? {
-            Ok(row) => loaded.notices.push(row),
-            Err(unreadable) => loaded.unreadable.push(unreadable),
+            Ok(row) => into.push(row),
+            Err(said) => unreadable.push(said),
         }
     }
-    Ok(loaded)
+    Ok(())
+}
+
+/// The node clock as last stored.
+pub(super) fn clock(connection: &Connection) -> rusqlite::Result<Option<Stored>> {
+    let clock = "SELECT node_ms, wall_ms, boot_id, boottime_ms FROM clock";
+    connection.query_row(clock, [], columns::clock).optional()
 }
 
 fn next_record(connection: &Connection) -> rusqlite::Result<i64> {

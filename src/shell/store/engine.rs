@@ -1,5 +1,7 @@
 //! The two engines behind the writer thread: an SQLite file, or a PostgreSQL database.
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::Batch;
@@ -7,7 +9,7 @@ use super::database::Database;
 use super::fault::OpenFault;
 use super::postgres::Postgres;
 use super::shares::{Division, Range};
-use super::{Loaded, Neighbourhood, Sign};
+use super::{Loaded, Neighbourhood, Patience, Sign};
 use crate::config::StorePlace;
 use crate::node::rows::StoreFault;
 use crate::shell::clock::Stored;
@@ -19,10 +21,15 @@ pub(super) enum Engine {
 
 impl Engine {
     /// `node`: whose rows they are, where several nodes share a database.
-    pub(super) fn open(place: &StorePlace, node: &str) -> Result<Self, OpenFault> {
+    pub(super) fn open(
+        place: &StorePlace,
+        node: &str,
+        lock: &mut Option<Arc<File>>,
+        patience: Patience,
+    ) -> Result<Self, OpenFault> {
         Ok(match place {
-            StorePlace::Sqlite(path) => Self::Sqlite(Database::open(path)?),
-            StorePlace::Postgres(place) => Self::Postgres(Box::new(Postgres::open(place, node)?)),
+            StorePlace::Sqlite(path) => Self::Sqlite(Database::open(path, lock)?),
+            StorePlace::Postgres(place) => Self::Postgres(Box::new(Postgres::open(place, node, patience)?)),
         })
     }
 

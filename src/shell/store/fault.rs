@@ -7,7 +7,7 @@ use rusqlite::ErrorCode;
 use crate::config::{PostgresPlace, StorePlace};
 use crate::node::rows::{StoreFault, StoreSin};
 
-/// Why the store cannot be opened. The daemon does not start without it.
+/// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {what}")]
 pub struct OpenFault {
@@ -15,11 +15,13 @@ pub struct OpenFault {
     pub place: String,
     /// What is wrong, and what to do about it.
     pub what: String,
+    /// Another daemon has it. Nothing else keeps the daemon from starting.
+    pub is_anothers: bool,
 }
 
 impl OpenFault {
     pub(super) fn new(file: &Path, what: impl Into<String>) -> Self {
-        Self { place: file.display().to_string(), what: what.into() }
+        Self { place: file.display().to_string(), what: what.into(), is_anothers: false }
     }
 
     pub(super) fn sqlite(file: &Path, error: &rusqlite::Error) -> Self {
@@ -30,8 +32,10 @@ impl OpenFault {
             StoreSin::Corrupt => {
                 "it is no sosbridge store or it is damaged: move it away and restore a backup, or start without one"
             }
-            StoreSin::Missing => "check the path, and that the user that runs sosbridge may read and write it",
-            _ => "check the disk and the system log",
+            StoreSin::Missing => {
+                "check the path, that the user that runs sosbridge may read and write there, and that the disk is not read-only"
+            }
+            _ => "see that the disk is not full, and look at the system log",
         };
         Self::new(file, format!("{error}; {remedy}"))
     }
@@ -41,7 +45,8 @@ impl OpenFault {
             StorePlace::Sqlite(path) => path.display().to_string(),
             StorePlace::Postgres(place) => place.to_string(),
         };
-        Self { place, what: format!("the numbers of the pools cannot be divided: {}", fault.detail) }
+        let what = format!("the numbers of the pools cannot be divided: {}", fault.detail);
+        Self { place, what, is_anothers: false }
     }
 
     pub(super) fn postgres(place: &PostgresPlace, fault: StoreFault) -> Self {
@@ -49,12 +54,13 @@ impl OpenFault {
             StoreSin::Away => "; see that PostgreSQL runs there and lets this machine in",
             StoreSin::Full => "; free some space on its disk",
             StoreSin::ReadOnly => "; name the server that takes writes, and a user who may write and make tables",
-            StoreSin::Locked | StoreSin::Fenced | StoreSin::Missing => "",
-            StoreSin::Corrupt | StoreSin::Disk | StoreSin::Backlog | StoreSin::Other => {
+            StoreSin::Locked | StoreSin::Taken | StoreSin::Fenced | StoreSin::Missing => "",
+            StoreSin::Corrupt | StoreSin::Disk | StoreSin::Backlog | StoreSin::Unopened | StoreSin::Other => {
                 "; check [store] url, and the log of the database"
             }
         };
-        Self { place: place.to_string(), what: format!("{}{remedy}", fault.detail) }
+        let is_anothers = fault.sin == StoreSin::Taken;
+        Self { place: place.to_string(), what: format!("{}{remedy}", fault.detail), is_anothers }
     }
 }
 

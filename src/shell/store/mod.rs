@@ -8,8 +8,10 @@ mod columns;
 mod database;
 mod engine;
 mod fault;
+mod late;
 mod lease_columns;
 mod neighbourhood;
+mod peek;
 mod postgres;
 mod shares;
 #[cfg(test)]
@@ -18,6 +20,7 @@ mod writer;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,13 +28,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use self::batch::Batch;
-use self::engine::Engine;
 pub use self::fault::OpenFault;
+use self::late::{Opening, Patience};
 use self::neighbourhood::{Elsewhere, Neighbourhood, Sign};
 use self::shares::Range;
 use crate::base::E164;
 use crate::config::{Pool, StorePlace};
 use crate::lease::ElsewhereNews;
+use crate::node::Remembered;
 use crate::node::rows::{Row, StoreFault, StoreSin, WriteId};
 use crate::shell::clock::NodeClock;
 use crate::{admin, lease, registrar};
@@ -50,6 +54,8 @@ pub struct Loaded {
     pub share: Option<Share>,
     /// What other nodes hold.
     pub elsewhere: ElsewhereNews,
+    /// Not all leases could be read.
+    pub is_unknown: bool,
 }
 
 /// The pool numbers that a node may lease from, where several share a database.
@@ -64,6 +70,14 @@ pub struct Done {
     pub share: Option<Share>,
     /// Other nodes hold something else, or are elsewhere.
     pub elsewhere: Option<ElsewhereNews>,
+    /// What could not be read at start, or a part of it; to be answered with `Store::has_recalled`.
+    pub remembered: Option<Box<Remembered>>,
+}
+
+impl Done {
+    const fn new(writes: Vec<WriteId>, result: Result<(), StoreFault>) -> Self {
+        Self { writes, result, share: None, elsewhere: None, remembered: None }
+    }
 }
 
 /// The running store. Dropping it writes what waits, as far as the disk lets it.
@@ -89,6 +103,8 @@ struct Waiting {
     addresses: Arc<str>,
     /// The node knows the last share that it was told of, and its rows until then are in the batch.
     has_share: bool,
+    /// Parts of what the store remembers that the node has not taken over yet.
+    to_recall: usize,
     stop: bool,
 }
 
@@ -101,26 +117,19 @@ impl Store {
         pools: &[Pool],
         answers: mpsc::Sender<Done>,
     ) -> Result<(Self, NodeClock, Loaded), OpenFault> {
-        let mut engine = Engine::open(place, node)?;
-        let (mut loaded, stored) = engine.load()?;
-        let clock = NodeClock::start(stored.as_ref());
-        engine.prove_writable(&clock.to_store())?;
-        let pools = ranges(pools);
-        let sign = Sign { addresses: "", clock: &clock.to_store() };
-        let division = engine.divide(&pools, &[], sign).map_err(|fault| OpenFault::dividing(place, &fault))?;
-        loaded.share = division.as_ref().map(|division| share(&division.share));
-        match engine.elsewhere() {
-            Ok(elsewhere) => loaded.elsewhere = elsewhere.news(),
-            Err(fault) => tracing::warn!(%fault, "what other nodes hold is not known yet"),
-        }
-        let waiting = Waiting { pools, has_share: true, ..Waiting::default() };
+        let (engine, division, clock, loaded) = Opening::new(place, node).begin(pools)?;
+        let run = move |shared: &Shared| writer::run(engine, division, clock, shared, &answers, None);
+        Ok((Self::start(pools, Batch::default(), run)?, clock, loaded))
+    }
+
+    fn start(pools: &[Pool], batch: Batch, run: impl FnOnce(&Shared) + Send + 'static) -> Result<Self, OpenFault> {
+        let waiting = Waiting { batch, pools: ranges(pools), has_share: true, ..Waiting::default() };
         let shared = Arc::new(Shared { waiting: Mutex::new(waiting), news: Condvar::new() });
         let theirs = Arc::clone(&shared);
-        let run = move || writer::run(engine, division, clock, &theirs, &answers);
         let thread = std::thread::Builder::new().name("store".to_owned());
-        let no_thread = |error| OpenFault { place: "the store".to_owned(), what: format!("no thread for it: {error}") };
-        let writer = thread.spawn(run).map_err(no_thread)?;
-        Ok((Self { shared, writer: Some(writer) }, clock, loaded))
+        let no_thread = |error| OpenFault::new(Path::new("the store"), format!("no thread for it: {error}"));
+        let writer = thread.spawn(move || run(&theirs)).map_err(no_thread)?;
+        Ok(Self { shared, writer: Some(writer) })
     }
 
     /// Deletes records from now on, `keep` after the end of their call; zero: none. A few at a time, when nothing else waits.
@@ -143,6 +152,14 @@ impl Store {
     /// The node has taken the share of the last answer, and all its rows from before were submitted.
     pub fn takes_share(&self) {
         self.shared.lock().has_share = true;
+    }
+
+    /// The node has taken over what came with the last answer.
+    pub fn has_recalled(&self) {
+        let mut waiting = self.shared.lock();
+        waiting.to_recall = waiting.to_recall.saturating_sub(1);
+        drop(waiting);
+        self.shared.news.notify_one();
     }
 
     /// Queues the rows; never waits for the disk. `urgent` rows are committed at once, others within 200 ms.

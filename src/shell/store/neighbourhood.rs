@@ -2,7 +2,6 @@
 
 use compact_str::CompactString;
 
-use crate::base::Instant;
 use crate::lease::{ElsewhereNews, Neighbour, Row};
 use crate::shell::clock::Stored;
 
@@ -34,12 +33,7 @@ impl Neighbourhood {
     /// With the times of our clock.
     pub(super) fn news(self) -> ElsewhereNews {
         let rows = self.rows.into_iter().map(|Elsewhere { node, ahead_ms, mut row }| {
-            let ours = |at: Instant| Instant::from_millis(at.as_millis().saturating_add_signed(ahead_ms));
-            match &mut row {
-                Row::Lease(lease) => (lease.dialled, lease.expires) = (ours(lease.dialled), ours(lease.expires)),
-                Row::Rested { since, .. } => *since = ours(*since),
-                Row::Forget { .. } => {}
-            }
+            row.instants_mut().for_each(|at| *at = at.moved_ms(ahead_ms));
             (node, row)
         });
         ElsewhereNews { rows: rows.collect(), nodes: self.nodes }

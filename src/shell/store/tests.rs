@@ -357,7 +357,7 @@ fn while_the_file_is_locked_answers_say_so_and_the_rows_are_written_later() {
 #[test]
 fn a_full_disk_loses_nothing_that_waits() {
     let bench = Bench::sqlite();
-    let mut database = Database::open(&bench.path()).unwrap();
+    let mut database = Database::open(&bench.path(), &mut None).unwrap();
     let connection = database.connection_for_tests();
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     connection.pragma_update(None, "max_page_count", pages).unwrap();
@@ -406,6 +406,93 @@ fn a_file_put_in_its_place_is_left_alone() {
     drop(store);
     let (_store, _done, loaded) = bench.open();
     assert_eq!(loaded.leases.len(), 2);
+}
+
+/// What the node would do: the parts of what is remembered, until the store is well.
+fn recalled(store: &Store, done: &mut mpsc::Receiver<Done>) -> crate::node::Remembered {
+    let mut all = crate::node::Remembered::default();
+    loop {
+        let Done { remembered, result, .. } = done.blocking_recv().unwrap();
+        if let Some(part) = remembered {
+            all.leases.extend(part.leases);
+            all.bindings.extend(part.bindings);
+            all.records.extend(part.records);
+            all.notices.extend(part.notices);
+            all.is_all |= part.is_all;
+            store.has_recalled();
+        }
+        if result.is_ok() {
+            return all;
+        }
+    }
+}
+
+fn moved(row: lease::Row, ms: i64) -> lease::Row {
+    let mut row = row;
+    row.instants_mut().for_each(|at| *at = at.moved_ms(ms));
+    row
+}
+
+#[test]
+fn a_store_that_comes_later_is_read_then_and_what_waited_is_written() {
+    const DAY: i64 = 86_400_000;
+    let far = |at: u64| moved(lease(at, State::Held), 9 * DAY);
+    let mut bench = Bench::sqlite();
+    let (store, mut done, _) = bench.open();
+    for at in 0..2500 {
+        store.submit(WriteId(at), vec![Row::Lease(far(at))], false).unwrap();
+    }
+    bench.write(&store, &mut done, Row::Binding(binding(0))).unwrap();
+    bench.write(&store, &mut done, Row::Record(record(1).into())).unwrap();
+    bench.write(&store, &mut done, Row::Notice(notice(1, admin::NoticeState::Pending).into())).unwrap();
+    drop(store);
+    // As if the wall clock had been a day ahead when it was written.
+    bench.execute("UPDATE clock SET node_ms = node_ms + 86400000, boot_id = ''");
+    let aside = bench.directory.path().join("aside");
+    fs::rename(bench.path(), &aside).unwrap();
+    fs::write(bench.path(), "no database").unwrap();
+
+    let (answers, mut done) = mpsc::channel(64);
+    let (store, _clock, loaded) = Store::open_later(&bench.place(), bench.node, &[], answers).unwrap();
+    assert!(loaded.is_unknown && loaded.leases.is_empty() && loaded.share.is_none());
+    let fault = bench.write(&store, &mut done, Row::Lease(far(3000))).unwrap_err();
+    assert_eq!(fault.sin, StoreSin::Unopened);
+    assert!(fault.detail.contains("sosbridge.db") && fault.detail.contains("move it away"), "{fault}");
+    let (others, _done) = mpsc::channel(64);
+    let refused = Store::open_later(&bench.place(), bench.node, &[], others).err().expect("a fault");
+    assert!(refused.is_anothers, "{refused}");
+
+    fs::rename(&aside, bench.path()).unwrap();
+    let remembered = recalled(&store, &mut done);
+    assert!(remembered.is_all);
+    assert_eq!((remembered.leases.len(), remembered.records), (2500, vec![record(1)]));
+    assert_eq!((remembered.bindings.len(), remembered.notices.len()), (1, 1));
+    let is_moved = |row: &lease::Row| {
+        let (mut is, mut was) = (row.clone(), far(row.number().digits() - number(0).digits()));
+        is.instants_mut().zip(was.instants_mut()).all(|(is, was)| (was.since(*is).as_secs() + 5) / 10 == 8640)
+    };
+    assert!(remembered.leases.iter().all(is_moved), "{:?}", remembered.leases[0]);
+    drop(store);
+    let mut loaded = bench.open().2;
+    assert_eq!(loaded.leases.pop(), Some(far(3000)));
+    assert!(loaded.leases.len() == 2500 && loaded.leases.iter().all(is_moved));
+    assert_eq!(loaded.records, [record(1)]);
+}
+
+#[test]
+fn of_a_damaged_file_what_can_be_read_is_read_and_kept() {
+    let mut bench = Bench::sqlite();
+    let (store, mut done, _) = bench.open();
+    bench.write(&store, &mut done, Row::Lease(lease(0, State::Held))).unwrap();
+    drop(store);
+    bench.execute("DROP VIEW record_list; DROP TABLE records");
+    let (answers, mut done) = mpsc::channel(64);
+    let (store, _clock, loaded) = Store::open_later(&bench.place(), bench.node, &[], answers).unwrap();
+    assert_eq!((loaded.leases, loaded.is_unknown), (vec![lease(0, State::Held)], false));
+    fs::remove_file(bench.path()).unwrap();
+    recalled(&store, &mut done);
+    drop(store);
+    assert_eq!(bench.open().2.leases, [lease(0, State::Held)]);
 }
 
 fn the_node_clock_goes_on_where_it_was(bench: Bench) {

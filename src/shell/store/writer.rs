@@ -31,7 +31,7 @@ const DELETE_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration
 /// How often the numbers are divided among the nodes of a database.
 const DIVIDE_EVERY: Duration = Duration::from_secs(1);
 /// Between attempts while the store fails; doubled every time.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// What the thread remembers between commits.
 struct Writer<'a> {
@@ -52,13 +52,14 @@ struct Writer<'a> {
     failing: Option<(StoreFault, Duration, Instant)>,
 }
 
-/// Writes until the store is dropped.
+/// Writes until the store is dropped. `fault`: what has kept it from that since the start.
 pub(super) fn run(
     engine: Engine,
     division: Option<Division>,
     clock: NodeClock,
     shared: &Shared,
     answers: &mpsc::Sender<Done>,
+    fault: Option<StoreFault>,
 ) {
     let last_commit = Instant::now();
     let mut writer = Writer {
@@ -71,7 +72,7 @@ pub(super) fn run(
         division,
         divide_at: last_commit + DIVIDE_EVERY,
         neighbours: Vec::new(),
-        failing: None,
+        failing: fault.map(|fault| (fault, BACKOFF.0, last_commit)),
     };
     loop {
         let mut waiting = shared.lock();
@@ -164,8 +165,7 @@ impl Writer<'_> {
         }
         self.neighbours.clone_from(&seen.nodes);
         let elsewhere = Some(seen.news());
-        let _gone =
-            self.answers.blocking_send(Done { writes: Vec::new(), result: self.fares(), share: None, elsewhere });
+        let _gone = self.answers.blocking_send(Done { elsewhere, ..Done::new(Vec::new(), self.fares()) });
     }
 
     /// How the store fares.
@@ -185,8 +185,8 @@ impl Writer<'_> {
         }
         tracing::info!(numbers = shares::count(&division.share), "the share of this node in the pools has changed");
         shared.lock().has_share = false;
-        let (result, share) = (self.fares(), Some(share(&division.share)));
-        let _gone = self.answers.blocking_send(Done { writes: Vec::new(), result, share, elsewhere: None });
+        let share = Some(share(&division.share));
+        let _gone = self.answers.blocking_send(Done { share, ..Done::new(Vec::new(), self.fares()) });
     }
 
     fn delete_records(&mut self, keep: Duration) {
@@ -209,7 +209,8 @@ impl Writer<'_> {
     /// Gives the batch back when it could not be written.
     fn commit(&mut self, mut batch: Batch) -> Option<Batch> {
         let writes = std::mem::take(&mut batch.writes);
-        let clock = self.last_clock.elapsed() >= CLOCK_WITH_COMMIT;
+        // After a fault only a write tells that the store is back.
+        let clock = self.failing.is_some() || self.last_clock.elapsed() >= CLOCK_WITH_COMMIT;
         let stored = clock.then(|| self.clock.to_store());
         self.last_commit = Instant::now();
         match self.engine.write(&batch, stored.as_ref()) {
@@ -239,6 +240,6 @@ impl Writer<'_> {
 
     /// When nobody listens any more, the daemon is on its way down; the rows are written all the same.
     fn answer(&self, writes: Vec<WriteId>, result: Result<(), StoreFault>) {
-        let _gone = self.answers.blocking_send(Done { writes, result, share: None, elsewhere: None });
+        let _gone = self.answers.blocking_send(Done::new(writes, result));
     }
 }

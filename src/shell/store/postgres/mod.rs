@@ -21,7 +21,7 @@ use super::batch::Batch;
 use super::fault::OpenFault;
 use super::lease_columns::signed;
 use super::shares::{self, Division, Range};
-use super::{Loaded, Neighbourhood, Sign};
+use super::{Loaded, Neighbourhood, Patience, Sign};
 use crate::config::PostgresPlace;
 use crate::node::rows::{StoreFault, StoreSin};
 use crate::shell::clock::Stored;
@@ -35,8 +35,6 @@ const ROWS: usize = 10_000;
 const LOAD: Duration = Duration::from_secs(60);
 /// Between two divisions of numbers, so many times as long as the last one took.
 const UNDIVIDED: u32 = 20;
-/// At start: how long a database is waited for that is away, or still has the session of a daemon that has just died.
-const PATIENCE: Duration = Duration::from_secs(8);
 const AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) struct Postgres {
@@ -58,16 +56,18 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    pub(super) fn open(place: &PostgresPlace, node: &str) -> Result<Self, OpenFault> {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| OpenFault { place: place.to_string(), what: error.to_string() })?;
-        let (until, mut is_told) = (Instant::now() + PATIENCE, false);
+    pub(super) fn open(place: &PostgresPlace, node: &str, patience: Patience) -> Result<Self, OpenFault> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
+            let detail = format!("no runtime for it: {error}");
+            OpenFault::postgres(place, StoreFault { sin: StoreSin::Other, detail })
+        })?;
+        let (begun_at, mut is_told) = (Instant::now(), false);
         let (session, epoch) = loop {
             let begun = within(&runtime, CONNECT, Session::open(place, node, None))
                 .and_then(|session| within(&runtime, LOAD, session.begin(node)).map(|epoch| (session, epoch)));
             match begun {
                 Ok(begun) => break begun,
-                Err(fault) if matches!(fault.sin, StoreSin::Away | StoreSin::Locked) && Instant::now() < until => {
+                Err(fault) if begun_at.elapsed() < patience.with(fault.sin) => {
                     if !std::mem::replace(&mut is_told, true) {
                         tracing::warn!(%fault, "waiting for the database, to start");
                     }

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::super::neighbourhood::Sign;
 use super::super::tests::{Bench, lease, place};
-use super::super::{Done, Loaded, Store};
+use super::super::{Done, Loaded, Patience, Store};
 use super::{Postgres, sql};
 use crate::base::E164;
 use crate::config::StorePlace;
@@ -101,7 +101,7 @@ fn a_division_that_takes_long_comes_rarely_and_the_node_shows_itself_all_the_sam
     let mut bench = Bench::postgres();
     drop(bench.open());
     let StorePlace::Postgres(place) = place(&bench.server().url()) else { panic!("a database") };
-    let mut node = Postgres::open(&place, "node-3").unwrap();
+    let mut node = Postgres::open(&place, "node-3", Patience::Start).unwrap();
     let pools = [vec![(14_255_550_000, 14_255_550_009)]];
     let clock = NodeClock::start(None).to_store();
     let mut divide = || node.divide(&pools, &[], Sign { addresses: "", clock: &clock }).unwrap();

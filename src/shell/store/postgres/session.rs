@@ -77,7 +77,7 @@ impl Session {
         let detail = format!(
             "another sosbridge named {node:?} is running on it: end that one, or give this one another [node] name"
         );
-        Err(StoreFault { sin: StoreSin::Locked, detail })
+        Err(StoreFault { sin: StoreSin::Taken, detail })
     }
 
     async fn lock(&self, node: &str) -> Result<bool, StoreFault> {

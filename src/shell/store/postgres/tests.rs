@@ -104,7 +104,7 @@ fn a_start_waits_for_a_database_that_comes_up() {
     let place = place(&bench.server().url());
     let (answers, _done) = mpsc::channel(64);
     let opening = std::thread::spawn(move || Store::open(&place, "node-1", &[], answers).map(drop));
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(1));
     bench.server().run();
     opening.join().unwrap().unwrap();
 }
