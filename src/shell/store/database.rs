@@ -99,8 +99,8 @@ impl Database {
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
         commit(connection, batch, self.next_record, clock).map_err(|error| {
-            if sin(&error) == StoreSin::Disk {
-                // After a failed fsync nothing held in memory about the file is to be believed.
+            if matches!(sin(&error), StoreSin::Disk | StoreSin::ReadOnly) {
+                // After a failed fsync nothing held in memory about the file is to be believed; and a file opened to be read only stays so.
                 self.connection = None;
             }
             while_running(&error)

@@ -370,6 +370,19 @@ fn a_full_disk_loses_nothing_that_waits() {
     assert_eq!(database.load().unwrap().leases.len(), 1000);
 }
 
+/// As after a disk was mounted read-only for a while.
+#[test]
+fn a_file_that_was_open_to_be_read_only_is_opened_anew() {
+    let bench = Bench::sqlite();
+    let mut database = Database::open(&bench.path(), &mut None).unwrap();
+    database.connection_for_tests().pragma_update(None, "query_only", true).unwrap();
+    let mut batch = Batch::default();
+    batch.add(vec![Row::Lease(lease(0, State::Held))]);
+    assert_eq!(database.write(&batch, None).unwrap_err().sin, StoreSin::ReadOnly);
+    database.write(&batch, None).unwrap();
+    assert_eq!(database.load().unwrap().leases, [lease(0, State::Held)]);
+}
+
 #[test]
 fn a_file_removed_while_running_is_written_again_whole() {
     let mut bench = Bench::sqlite();
