@@ -115,7 +115,7 @@ impl Store {
         let clock = NodeClock::start(stored.as_ref());
         // Another store may be in its place when it can be opened.
         let waiting = Batch::of(&loaded);
-        let late = Late { opening, clock, fault: unopened(&fault) };
+        let late = Late { opening, clock, fault: unopened(&fault), has_rows: false };
         let store = Self::start(pools, waiting, move |shared| late.run(shared, &answers))?;
         Ok((store, clock, loaded))
     }
@@ -130,6 +130,8 @@ struct Late {
     opening: Opening,
     clock: NodeClock,
     fault: StoreFault,
+    /// Rows wait that nobody has written.
+    has_rows: bool,
 }
 
 impl Late {
@@ -144,7 +146,9 @@ impl Late {
                 Err(fault) => self.still(&fault),
             }
             if stop {
-                tracing::error!(fault = %self.fault, "what waited for the store is lost");
+                if self.has_rows {
+                    tracing::error!(fault = %self.fault, "what waited for the store is lost");
+                }
                 return;
             }
             pause = longest.min(pause * 2);
@@ -156,12 +160,13 @@ impl Late {
     }
 
     /// Until it is time to try again. Nobody is kept waiting meanwhile. True when the daemon ends.
-    fn wait(&self, again: Instant, shared: &Shared, answers: &mpsc::Sender<Done>) -> bool {
+    fn wait(&mut self, again: Instant, shared: &Shared, answers: &mpsc::Sender<Done>) -> bool {
         loop {
             let mut waiting = shared.lock();
             let writes = std::mem::take(&mut waiting.batch.writes);
             if !writes.is_empty() {
                 drop(waiting);
+                self.has_rows = true;
                 let _gone = answers.blocking_send(Done::new(writes, Err(self.fault.clone())));
                 continue;
             }
