@@ -58,6 +58,32 @@ pub fn rewrite_origin(sdp: &[u8], origin: &Origin) -> Vec<u8> {
     mime::replace(sdp, start..start + old.value.len(), new.as_bytes())
 }
 
+/// `answer` with as many streams as `offer` has, in their order (RFC 3264 §6): those that it leaves out are refused, those that it has
+/// besides are left out. `None`: it has as many.
+pub fn fitted(answer: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
+    let count = |text| Sdp::new(text).lines().filter(|line| line.kind == b'm').count();
+    let (has, wants) = (count(answer), count(offer));
+    if has == wants {
+        return None;
+    }
+    let mut fitted = Vec::with_capacity(answer.len() + offer.len());
+    let mut begun = 0;
+    for raw in raw_lines(answer) {
+        begun += usize::from(raw.starts_with(b"m="));
+        if begun > wants {
+            break;
+        }
+        if !raw.is_empty() {
+            fitted.extend_from_slice(raw);
+            fitted.extend_from_slice(b"\r\n");
+        }
+    }
+    for Media { kind, protocol, formats, .. } in Sdp::new(offer).media().skip(has) {
+        fitted.extend_from_slice(&[b"m=", kind, b" 0 ", protocol, b" ", formats, b"\r\n"].concat());
+    }
+    Some(fitted)
+}
+
 /// Which way media may flow (RFC 8866 §6.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {

@@ -320,10 +320,11 @@ impl Ua {
         edit: impl Fn(&[u8]) -> Option<Vec<u8>>,
     ) -> Result<Option<Content>, Unacceptable> {
         let Some(leg) = self.legs.get_mut(id) else { return Ok(None) };
+        let offer = leg.offer().cloned();
         let Leg { origin, flow, .. } = leg;
         let local = self.settings.locals.get(usize::from(flow.listener.0));
         let address = local.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |local| local.address);
-        Content::relay(message, origin, address, edit)
+        Content::relay(message, origin, address, |description| fitted(description, edit(description), offer.as_deref()))
     }
 
     /// `description` of the other leg, well-formed, as leg `id` is to see it.
@@ -335,7 +336,7 @@ impl Ua {
     ) -> Option<Content> {
         let leg = self.legs.get_mut(id)?;
         let local = self.settings.locals.get(usize::from(leg.flow.listener.0))?;
-        let edited = edit(description);
+        let edited = fitted(description, edit(description), leg.offer().map(|offer| &offer[..]));
         Some(Content::describe(edited.as_deref().unwrap_or(description), &mut leg.origin, local.address))
     }
 
@@ -452,6 +453,12 @@ impl Ua {
         }
         self.release(context, id);
     }
+}
+
+/// What a leg with an open offer of its peer is answered has as many streams as that; some peers count otherwise.
+fn fitted(description: &[u8], edited: Option<Vec<u8>>, offer: Option<&[u8]>) -> Option<Vec<u8>> {
+    let fitted = offer.and_then(|offer| sip::sdp::fitted(edited.as_deref().unwrap_or(description), offer));
+    fitted.or(edited)
 }
 
 /// RFC 3261 §14.2: a random time of 0 to 10 seconds.

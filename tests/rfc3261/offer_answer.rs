@@ -226,6 +226,26 @@ fn oa_7_streams_never_shrink_and_keep_their_order() {
     assert_eq!(media(&world.take(&alice(), "200 INVITE").body), media(&answer));
 }
 
+/// RFC 3264 §6: an answer has as many streams as its offer, and a browser refuses any other.
+#[test]
+fn oa_7_an_answer_that_counts_otherwise_is_fitted_to_its_offer() {
+    const AUDIO: &str = "m=audio 9000 RTP/AVP 0";
+    let offer = description("alice", 1, &["m=audio 6000 RTP/AVP 0", "m=video 6004 RTP/AVP 31"]);
+    let cases: [(&[&str], &[&str]); 2] = [
+        (&[AUDIO], &[AUDIO, "m=video 0 RTP/AVP 31"]),
+        (&[AUDIO, "m=video 0 RTP/AVP 31", "m=text 9008 RTP/AVP 98"], &[AUDIO, "m=video 0 RTP/AVP 31"]),
+    ];
+    for (answer, told) in cases {
+        let mut world = World::with_alice();
+        let invite = alice().request("INVITE", "sip:911@example.com").sdp(&offer);
+        world.send(&alice(), &invite);
+        world.take(&alice(), "100");
+        let offered = world.take(&psap(), "INVITE");
+        world.send(&psap(), &psap().reply(&offered, 200).sdp(&description("agent", 1, answer)));
+        assert_eq!(media(&world.take(&alice(), "200 INVITE").body), media(&description("agent", 1, told)));
+    }
+}
+
 const BROKEN: [&str; 4] = [
     "v=0\r\n",
     "this is no description\r\n",
