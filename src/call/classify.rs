@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compact_str::{CompactString, format_compact};
 
 use super::Parts;
+use super::called::number_called;
 use super::country::country_of;
 use super::direct::{self, Direct};
 use super::history::{CountrySource, Kind};
@@ -17,7 +18,7 @@ use crate::config::{
 };
 use crate::geo::{self, Dialled, Service};
 use crate::registrar::gruu::Wanted;
-use crate::sip::{Message, NameAddr, Scheme, Uri};
+use crate::sip::{Message, Scheme, Uri};
 use crate::transport::Flow;
 use crate::ua::Refusal;
 
@@ -474,13 +475,14 @@ fn ordinary(parts: &Parts<'_>, invite: &Message, caller: &Caller, dialled: Compa
 
 /// A trunk calls: a callback when the number is leased or rests, else an ordinary call to a user (SPEC §6).
 fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: CompactString) -> Decision {
-    let meant = number_of(invite.request_uri()).or_else(|| called_over_registration(parts, invite, trunk));
+    let meant = number_called(parts, invite, trunk);
     if let Some(number) = meant.filter(|number| is_callback(parts, invite, *number)) {
         let holder = Holder::of(parts, number).map(|holder| holder.lease().user.clone()).unwrap_or_default();
         parts.trace.note(|| format!("{number} is the emergency number of sip:{holder}: a callback"));
         return Decision::Callback(trunk, number);
     }
-    match callee_of(parts, invite) {
+    let by_number = || meant.and_then(|number| parts.config.user_by_number(number));
+    match callee_of(parts, invite).or_else(|| by_number().map(|user| Callee { user, instance: None })) {
         Some(_) if parts.draining => {
             let refusal = Refusal { retry_after: Some(60), ..Refusal::warn(503, "Shutting down") };
             Decision::Refuse { kind: Kind::Inbound, dialled, refusal, place: None }
@@ -544,17 +546,6 @@ fn dialled_text(request_uri: &[u8]) -> CompactString {
     let user = uri.map(|uri| uri.unescaped_user());
     let shown = user.as_deref().unwrap_or(request_uri);
     CompactString::from_utf8_lossy(shown.get(..128).unwrap_or(shown))
-}
-
-/// A call to the Contact we registered at the trunk: the number stands in P-Called-Party-ID (RFC 7315 §4.2) or To.
-fn called_over_registration(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx) -> Option<E164> {
-    let ours = parts.config.trunk(trunk)?.registered_user()?;
-    let uri = Uri::parse(invite.request_uri()).ok()?;
-    if *uri.unescaped_user() != *ours.as_bytes() {
-        return None;
-    }
-    let called = invite.header_named("P-Called-Party-ID").and_then(|value| NameAddr::parse(value).ok());
-    called.and_then(|called| number_of(called.uri)).or_else(|| number_of(invite.to().uri))
 }
 
 pub(super) fn number_of(uri: &[u8]) -> Option<E164> {

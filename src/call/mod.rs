@@ -7,6 +7,7 @@
 mod align;
 mod bridge;
 mod callback;
+mod called;
 mod classify;
 mod country;
 mod desk;

@@ -49,11 +49,30 @@ fn the_number_in_every_way_a_trunk_dials_it() {
         "tel:+14255551000",
         "tel:+1-425-555-1000",
         "sip:%2B14255551000@example.com",
+        // As it is dialled in its country, or from another.
+        "sip:4255551000@192.0.2.1",
+        "sip:425-555-1000@192.0.2.1;user=phone",
+        "tel:4255551000;phone-context=+1",
+        "sip:5551000;phone-context=+1425@192.0.2.1;user=phone",
+        "sip:0014255551000@192.0.2.1",
+        "sip:01114255551000@192.0.2.1",
     ];
     for way in ways {
         let mut world = World::after_a_call(&Toml::default());
         world.send(&psap(), &psap().invite(way));
         world.take(&alice(), "INVITE");
+    }
+    let ways = [
+        "sip:5551000@192.0.2.1",
+        "tel:4255551000;phone-context=+44",
+        "tel:4255551000;phone-context=example.com",
+        "sip:994255551000@192.0.2.1",
+        "sip:*4255551000@192.0.2.1",
+    ];
+    for way in ways {
+        let mut world = World::after_a_call(&Toml::default());
+        let refused = world.ask(&psap(), &psap().invite(way));
+        assert_eq!(refused.code(), 404, "{way}");
     }
 }
 
