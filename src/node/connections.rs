@@ -7,6 +7,9 @@ use compact_str::CompactString;
 
 use super::{Node, Output};
 use crate::admin::Dropped;
+use crate::config::Aor;
+use crate::registrar::Binding;
+use crate::sip::{NameAddr, Uri};
 use crate::transaction::Reopened;
 use crate::transport::streams::{Arrival, Connect};
 use crate::transport::{ConnId, Flow, ListenerId, Transmit};
@@ -112,9 +115,13 @@ impl Node {
 
     pub(super) fn closed(&mut self, connection: ConnId) {
         let lost = self.streams.flow(connection);
+        let is_only_of_calls = self.streams.is_vouched(connection) && !self.registrar.is_used(connection);
         let anew = self.streams.closed(self.now, connection);
         self.registrar.connection_closed(connection);
         self.phones_moved();
+        if is_only_of_calls {
+            self.lead_back(connection);
+        }
         self.trunks.connection_lost(self.now, connection);
         let (ua, streams) = (&self.ua, &mut self.streams);
         let reopened = |owner| {
@@ -125,10 +132,10 @@ impl Node {
                 }
                 Owner::Leg(_) | Owner::Errand(_) => anew,
             };
-            let way = way.filter(|way| Some(way.protocol) == lost.map(|lost| lost.protocol));
-            match (way, phone_of(ua, owner)) {
+            let is_like = |way: &Flow| Some(way.protocol) == lost.map(|lost| lost.protocol);
+            match (way.filter(is_like), phone_of(ua, owner)) {
                 (Some(way), _) => Reopened::Over(streams.settle(way)),
-                (None, Some(phone)) => match streams.existing(phone.flow()).filter(|way| is_like(way, phone)) {
+                (None, Some(phone)) => match streams.existing(phone.flow()).filter(is_like) {
                     Some(way) => Reopened::Over(way),
                     None => Reopened::Later(phone.flow()),
                 },
@@ -144,12 +151,38 @@ impl Node {
         for (left, flow) in self.registrar.take_moves() {
             self.streams.inherit(left, flow);
             let ua = &self.ua;
-            let reopened = |owner| match phone_of(ua, owner).filter(|phone| is_like(&flow, phone)) {
+            // A request says in its Via over which transport it goes.
+            let is_like = |phone: &&Leg| phone.flow().protocol == flow.protocol;
+            let reopened = |owner| match phone_of(ua, owner).filter(is_like) {
                 Some(_) => Reopened::Over(flow),
                 None => Reopened::Gone,
             };
             self.transactions.moved(self.now, left, reopened, &mut self.outbox);
         }
+    }
+
+    /// Phones that have called over a connection where they are not registered are reached where they are: it was for an INVITE that
+    /// was too long for a datagram, and stays no longer than that (RFC 3261 §18.1.1).
+    fn lead_back(&mut self, connection: ConnId) {
+        for id in self.ua.phones_on(connection) {
+            if let Some(flow) = self.ua.leg(id).and_then(|leg| self.registered(leg)) {
+                self.ua.lead(id, flow);
+            }
+        }
+    }
+
+    /// Where the phone of a leg is registered with the Contact that it has in the dialog.
+    fn registered(&self, leg: &Leg) -> Option<Flow> {
+        let (address, target, _) = leg.peer();
+        let (address, target) = (NameAddr::parse(address).ok()?, Uri::parse(target).ok()?);
+        let user = self.config.user_served(&Aor::from_uri(&Uri::parse(address.uri).ok()?)?)?;
+        let host = |flow: Flow| flow.remote.ip().to_canonical();
+        let is_its = |binding: &&Binding| {
+            host(binding.flow) == host(leg.flow())
+                && self.streams.is_open(&binding.flow)
+                && Uri::parse(binding.contact().as_bytes()).is_ok_and(|contact| contact.matches(&target))
+        };
+        self.registrar.listed(&user.aor).iter().find(is_its).map(|binding| binding.flow)
     }
 }
 
@@ -159,9 +192,4 @@ fn phone_of(ua: &Ua, owner: Owner) -> Option<&Leg> {
         Owner::Leg(leg) => ua.leg(leg).filter(|leg| !leg.is_server() && !leg.is_early()),
         Owner::Errand(_) => None,
     }
-}
-
-/// A request says in its Via over which transport it goes.
-fn is_like(flow: &Flow, phone: &Leg) -> bool {
-    flow.protocol == phone.flow().protocol
 }

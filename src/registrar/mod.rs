@@ -325,6 +325,11 @@ impl Registrar {
         self.table.from(0).filter(move |(_, _, bindings)| bindings.iter().any(&has)).map(|(_, user, _)| user)
     }
 
+    /// True while anybody is registered over this connection.
+    pub fn is_used(&self, connection: ConnId) -> bool {
+        self.table.is_used(connection)
+    }
+
     /// The connection is gone; its bindings stay, and are tried anew at `flow.remote`.
     pub fn connection_closed(&mut self, connection: ConnId) {
         let left = self.table.connection_closed(connection);

@@ -202,6 +202,11 @@ impl Streams {
         }
     }
 
+    /// True for one of ours, and for one that such a thing has come over.
+    pub fn is_vouched(&self, connection: ConnId) -> bool {
+        self.connections.contains_key(&connection) && !self.strangers.contains(&connection)
+    }
+
     /// There may be so many at once, at most `limits::CONNECTIONS`.
     pub fn set_bound(&mut self, bound: usize) {
         self.bound = bound.min(limits::CONNECTIONS);

@@ -248,9 +248,19 @@ impl Leg {
     /// A target refresh (RFC 3261 §12.2.2): the peer's Contact, and of a phone the place it now sends from.
     pub(super) fn follow(&mut self, request: &Message, flow: Flow) {
         self.dialog.refresh_target(request);
-        if !self.follows_target {
-            self.flow = Flow { listener: self.flow.listener, ..flow };
+        if self.follows_target || self.is_detour(request, flow) {
+            return;
         }
+        let listener = if flow.protocol == self.flow.protocol { self.flow.listener } else { flow.listener };
+        self.flow = Flow { listener, ..flow };
+    }
+
+    /// True where a phone that is reached by datagrams has opened a connection for what is too long for one (RFC 3261 §18.1.1): it
+    /// closes that soon, and does not name it in its Contact.
+    fn is_detour(&self, request: &Message, flow: Flow) -> bool {
+        let is_same_host = flow.remote.ip().to_canonical() == self.flow.remote.ip().to_canonical();
+        let named = request.contact().and_then(|contact| Uri::parse(contact.uri).ok()?.transport());
+        is_same_host && flow.protocol.is_reliable() && !self.flow.protocol.is_reliable() && named != Some(flow.protocol)
     }
 
     /// The dialog a request of the peer belongs to: the leg's, or while our INVITE forks, one of the others.

@@ -29,7 +29,7 @@ use crate::base::{Instant, Rng};
 use crate::dialog::Terms;
 use crate::sip::{Message, Writer};
 use crate::transaction::{ClientId, ServerId, Transactions};
-use crate::transport::{Flow, Outbox, Streams};
+use crate::transport::{ConnId, Flow, Outbox, Streams};
 
 pub use account::{AccountId, Accounts};
 pub use content::{Content, Part, Unacceptable};
@@ -169,6 +169,19 @@ impl Ua {
     pub fn orphan(&mut self, id: LegId) {
         if let Some(leg) = self.legs.get_mut(id) {
             leg.call = None;
+        }
+    }
+
+    /// Phones in a dialog that are spoken to over `connection`.
+    pub fn phones_on(&self, connection: ConnId) -> Vec<LegId> {
+        let is_on = |leg: &Leg| !leg.is_server() && leg.flow().connection == Some(connection);
+        self.legs.iter().filter(|(_, leg)| is_on(leg)).map(|(id, _)| id).collect()
+    }
+
+    /// The peer of a leg is reached over `flow` from now on.
+    pub fn lead(&mut self, id: LegId, flow: Flow) {
+        if let Some(leg) = self.legs.get_mut(id) {
+            leg.flow = flow;
         }
     }
 

@@ -3,7 +3,7 @@
 
 use sosbridge::node::Input;
 
-use crate::world::{Agent, Call, Dialog, Msg, Toml, World, alice, backup, psap};
+use crate::world::{Agent, Call, Dialog, Msg, Toml, UDP, World, alice, authorized, backup, psap};
 
 /// The call center over the connection that the last request to it went over.
 fn over(world: &World, pattern: &str) -> Agent {
@@ -272,6 +272,61 @@ fn cut_off(lines: &[(&str, &str)]) -> (World, Agent, Agent, Msg, Msg) {
     let offered = world.take(&psap(), "INVITE");
     let back = world.connect(Agent::new("alice", "198.51.100.71:40999"));
     (world, phone, back, invite, offered)
+}
+
+/// What is too long for a datagram comes over a connection that its phone soon closes (RFC 3261 §18.1.1): the phone is where it is
+/// registered.
+#[test]
+fn na_1_a_phone_that_dialled_over_a_connection_is_reached_where_it_is_registered() {
+    let mut world = World::with_alice();
+    let over = world.connect(Agent::new("alice", "198.51.100.71:41000"));
+    let invite = over.invite("sip:911@example.com").set("Contact", &alice().contact());
+    let challenge = world.ask(&over, &invite);
+    let invite = authorized(&invite, &challenge, "alice", "MD5");
+    world.send(&over, &invite);
+    world.take(&over, "100");
+    let offered = world.take(&psap(), "INVITE");
+    let mut call = world.answer(&over, &invite, &psap(), &offered);
+    let info = |call: &mut Call| call.trunk.request("INFO").body("text/plain", "x");
+    world.send(&psap(), &info(&mut call));
+    let heard = world.take(&over, "INFO");
+    world.send(&over, &over.reply(&heard, 200));
+    world.take(&psap(), "200 INFO");
+    lose(&mut world, &over);
+    world.send(&psap(), &info(&mut call));
+    let heard = world.take(&alice(), "INFO");
+    world.send(&alice(), &alice().reply(&heard, 200));
+    world.take(&psap(), "200 INFO");
+    assert_eq!(world.ask(&psap(), &call.trunk.request("BYE")).code(), 200);
+    world.take(&alice(), "BYE");
+    assert!(world.opened.is_empty(), "{:?}", world.opened);
+}
+
+/// The same of what it says during the call. One that names the connection in its Contact has moved to it, and back.
+#[test]
+fn na_1_a_phone_that_says_one_thing_over_a_connection_is_still_reached_by_datagrams() {
+    let mut world = World::with_alice();
+    let mut call = world.talking();
+    let over = world.connect(Agent::new("alice", "198.51.100.71:41000"));
+    let mut holds = |world: &mut World, from: &Agent, contact: &str| {
+        let hold = call.phone.request("INVITE").sdp(&alice().offer()).set("Contact", contact);
+        world.send(from, &hold);
+        let carried = world.take(&psap(), "INVITE");
+        world.send(&psap(), &psap().reply(&carried, 200).sdp(&psap().offer()));
+        world.take(&psap(), "ACK");
+        world.take(from, "200 INVITE");
+        world.send(from, &call.phone.request("ACK"));
+        world.send(&psap(), &call.trunk.request("INFO").body("text/plain", "x"));
+    };
+    holds(&mut world, &over, &alice().contact());
+    let heard = world.take(&alice(), "INFO");
+    world.send(&alice(), &alice().reply(&heard, 200));
+    holds(&mut world, &over, &over.contact());
+    let heard = world.take(&over, "INFO");
+    world.send(&over, &over.reply(&heard, 200));
+    holds(&mut world, &alice(), &alice().contact());
+    assert!(world.on_wire(&alice(), "INFO").iter().all(|sent| sent.listener == UDP && sent.connection.is_none()));
+    world.take(&alice(), "INFO");
 }
 
 #[test]
