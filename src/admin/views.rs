@@ -71,7 +71,7 @@ pub struct LeaseView {
     pub state: LeaseState,
     pub dialled_at: Stamp,
     pub expires_at: Stamp,
-    /// `None` until the lease has expired.
+    /// Until then nobody else gets the number, as things stand: later, when it is called before.
     pub quarantine_until: Option<Stamp>,
     /// Calls up on it now.
     pub calls: u32,
@@ -156,7 +156,8 @@ pub struct Record {
     pub status: Option<u16>,
     #[serde(default)]
     pub attempts: Vec<Attempt>,
-    /// What told the country: `header`, `pidf`, `registration`, `user`, `geolocation`, `resource`.
+    /// What told the country: `header`, `pidf`, `registration`, `user`, `geolocation`, `resource`; `None`: nothing did, and the
+    /// country is the one that the call is served in (`outside_countries = "best-effort"`).
     #[serde(default)]
     pub country_source: Option<CompactString>,
     /// For a callback: the temporary number it is for, by which the emergency call it answers is found.

@@ -94,7 +94,7 @@ impl Decision {
     /// Where an emergency number was dialled, and what told it.
     pub fn place(&self) -> Option<(Country, CountrySource)> {
         match self {
-            Self::Emergency(emergency) => Some((emergency.country, emergency.source)),
+            Self::Emergency(emergency) => emergency.source.map(|source| (emergency.country, source)),
             Self::Direct(direct) => direct.place,
             Self::Refuse { place, .. } => *place,
             Self::Callback(..)
@@ -152,7 +152,8 @@ pub(super) struct Emergency {
     /// The number and URN of the country's emergency service.
     pub service: Service,
     pub country: Country,
-    pub source: CountrySource,
+    /// What told the country; `None`: nothing did, and it is the one the call is served in.
+    pub source: Option<CountrySource>,
     /// Whose pools are asked for a number: that of the route, where it serves callers outside the supported countries.
     pub pool_country: Country,
     pub action: RouteAction,
@@ -357,6 +358,7 @@ fn emergency(
     parts.trace.note(|| routed_in_words(parts.config, route, &service, country));
     let action = onward(parts, route, &service, country);
     let (kind, caller, pool_country) = (kind_of(&service), caller.clone(), country);
+    let source = Some(source);
     Decision::Emergency(Box::new(Emergency { caller, kind, service, country, source, pool_country, action, note }))
 }
 
@@ -389,7 +391,7 @@ fn outside(
         parts.trace.note(|| format!("Resource {} has {note}", caller.resource.name));
         let service = Service { number: asked.into(), ..service };
         parts.trace.note(|| routed_in_words(parts.config, route, &service, served));
-        let (country, source) = place.unwrap_or((served, CountrySource::Resource));
+        let (country, source) = place.map_or((served, None), |(country, source)| (country, Some(source)));
         let action = onward(parts, route, &service, served);
         let (kind, caller, pool_country, note) = (kind_of(&service), caller.clone(), served, Some(note));
         return Decision::Emergency(Box::new(Emergency {

@@ -50,7 +50,7 @@ impl Calls {
             Ok(grant) => grant,
             Err(refusal) => {
                 let classify::Emergency { kind, caller, service, country, source, .. } = emergency;
-                let (user, place) = (Some(caller.aor), Some((country, source)));
+                let (user, place) = (Some(caller.aor), source.map(|source| (country, source)));
                 let dialled = service.number;
                 return self.turn_away(
                     parts,
@@ -66,7 +66,7 @@ impl Calls {
             user: Some(emergency.caller.aor.clone()),
             number: Some(number),
             country: Some(emergency.country),
-            country_source: Some(emergency.source),
+            country_source: emergency.source,
             dialled: emergency.service.number.clone(),
             shared: grant.kind() == lease::Kind::Overflow,
             note: emergency.note.clone(),

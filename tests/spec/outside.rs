@@ -22,6 +22,8 @@ fn best_effort_takes_a_number_of_the_pool_of_its_route_and_records_where_the_cal
         assert_eq!(given, "+14255551000", "the pool is free: no shared number for {country:?}");
         let record = world.record();
         assert_eq!((record.call.country.as_deref(), record.shared), (Some(recorded), false));
+        let told = (!country.is_empty()).then_some("header");
+        assert_eq!(record.country_source.as_deref(), told, "nothing tells the country of {country:?}");
         assert!(record.note.as_deref().is_some_and(|note| note.contains("best-effort")), "{record:?}");
         let lease = world.node.leases_view(0).rows.remove(0);
         assert_eq!((lease.country.as_deref(), lease.origin), (Some(recorded), None));
