@@ -2,7 +2,10 @@
 //! dnsmasq on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+#[path = "real/ports.rs"]
+mod ports;
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -45,7 +48,7 @@ struct Dnsmasq {
 
 impl Dnsmasq {
     fn start() -> Self {
-        let port = free_port();
+        let port = ports::free(Ipv4Addr::LOCALHOST.into()).port();
         let program = if std::path::Path::new("/usr/sbin/dnsmasq").exists() { "/usr/sbin/dnsmasq" } else { "dnsmasq" };
         let child = Command::new(program)
             .args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"])
@@ -64,17 +67,6 @@ impl Drop for Dnsmasq {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    for _ in 0..100 {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no port is free for UDP and TCP");
 }
 
 fn question(host: &str, port: Option<u16>, protocol: Option<Protocol>) -> Question {

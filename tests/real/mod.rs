@@ -8,12 +8,13 @@
     clippy::disallowed_methods
 )]
 
+pub mod ports;
 #[path = "../world/mod.rs"]
 pub mod world;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -75,15 +76,9 @@ pub fn admin(address: SocketAddr) -> String {
     format!("[admin]\nlisten = \"{address}\"\n")
 }
 
-/// A port that is free for UDP and TCP, until somebody else takes it.
+/// A port of this address that is free for UDP and TCP, and is given to nobody else.
 pub fn free(ip: &str) -> SocketAddr {
-    let ip: IpAddr = ip.parse().unwrap();
-    let found = (0..100).find_map(|_| {
-        let datagrams = UdpSocket::bind((ip, 0)).unwrap_or_else(|error| panic!("the tests need {ip}: {error}"));
-        let address = datagrams.local_addr().unwrap();
-        TcpListener::bind(address).ok().map(|_| address)
-    });
-    found.expect("a free port")
+    ports::free(ip.parse().unwrap())
 }
 
 pub struct Daemon {

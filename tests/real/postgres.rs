@@ -1,13 +1,18 @@
 //! A PostgreSQL server of its own for a test: Debian's programs, a folder that goes with it, a port on the loopback.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+// Most programs have it from their parties already, and those of the library have not.
+#[allow(clippy::duplicate_mod)]
+#[path = "ports.rs"]
+mod ports;
 
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// Debian's `nobody` and `nogroup`: PostgreSQL does not run as root.
@@ -32,7 +37,7 @@ impl Server {
                 chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
             }
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free(Ipv4Addr::LOCALHOST.into()).port();
         let mut server = Self { folder, port, process: None };
         let mut init = server.command("initdb");
         init.args(["-N", "-U", "sosbridge", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--pwfile"]);

@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use crate::Outcome;
+use crate::process::until;
 
 /// Where each kind of party lives. What the daemon trusts as a trunk is told by address in the base configuration.
 pub const SOSBRIDGE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 20);
@@ -30,7 +32,14 @@ pub fn free(ip: Ipv4Addr) -> Outcome<SocketAddr> {
         let at = |port| SocketAddr::V4(SocketAddrV4::new(ip, port));
         let is_free =
             TcpListener::bind(at(port)).is_ok() && (port + 1..end).all(|port| UdpSocket::bind(at(port)).is_ok());
-        if is_free && (port..end).all(|port| !given.contains(&at(port))) {
+        drop(probe);
+        // A child that another story starts meanwhile has a copy of the sockets until it runs its program.
+        let is_let_go =
+            || (port..end).all(|port| !is_bound(at(port), true) && !is_bound(at(port), false)).then_some(());
+        if is_free
+            && (port..end).all(|port| !given.contains(&at(port)))
+            && until(Duration::from_secs(10), is_let_go).is_some()
+        {
             given.extend((port..end).map(at));
             return Ok(at(port));
         }
