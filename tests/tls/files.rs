@@ -54,6 +54,8 @@ async fn a_certificate_that_cannot_be_read_closes_its_listener_and_no_other() {
     daemon.says("every file of the configuration can be used").await;
     let client = daemon.authority.client(None);
     for transport in ["tls", "wss"] {
+        // Another thread opens it.
+        daemon.says(&format!("listening {transport} ")).await;
         tls(daemon.address(transport), &client).await.unwrap();
         assert_eq!(daemon.address(transport), daemon.address(&format!("later: {transport}")));
     }

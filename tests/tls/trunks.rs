@@ -100,17 +100,16 @@ async fn a_trunk_that_wants_a_certificate_we_do_not_have_is_told_of() {
 async fn a_trunk_that_is_not_there_or_says_nothing_is_told_of() {
     let (socket, address) = listen().await;
     let daemon = Daemon::start("", &trunk(&format!("sip:{address};transport=tls"), "")).await;
-    let (_silent, _) = socket.accept().await.unwrap();
-    drop(socket);
+    // Whoever connects waits in the backlog and hears nothing, for as long as the reason is looked for.
     let target = daemon.target("a reason", |target| target["last_error"].is_string()).await;
     assert_eq!(target["last_error"], "no connection within 4 s");
+    drop(socket);
     daemon.target("refused", |target| target["last_error"] == "connection refused").await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 /// A trunk whose certificate, for `names`, does not hold any more, and a 911 that has no other way. The trunk hears the INVITE; or
-/// `None` when it was not believed in 6 s.
-async fn emergency_over_an_expired_certificate(names: &[&str]) -> (Daemon, Option<String>) {
+/// `None` when it was not believed within `patience`.
+async fn emergency_over_an_expired_certificate(names: &[&str], patience: Duration) -> (Daemon, Option<String>) {
     let (socket, address) = listen().await;
     let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let rest = trunk(&format!("sip:{address};transport=tls"), "ca = \"ca.pem\"")
@@ -144,16 +143,16 @@ async fn emergency_over_an_expired_certificate(names: &[&str]) -> (Daemon, Optio
             }
         }
     };
-    let heard = tokio::time::timeout(Duration::from_secs(6), heard).await.ok();
+    let heard = tokio::time::timeout(patience, heard).await.ok();
     (daemon, heard)
 }
 
 /// SPEC §10: no emergency call is refused for a certificate while any path exists. Our own clock may be what is wrong.
 #[tokio::test]
 async fn an_emergency_call_that_all_trunks_failed_goes_to_one_whose_certificate_has_expired() {
-    let (daemon, heard) = emergency_over_an_expired_certificate(&["127.0.0.1"]).await;
+    let (daemon, heard) = emergency_over_an_expired_certificate(&["127.0.0.1"], Duration::from_secs(30)).await;
     assert!(heard.expect("an INVITE").starts_with("INVITE sip:911@"));
     daemon.says("a certificate that does not hold is taken, as the last resort of an emergency call").await;
-    let (_, heard) = emergency_over_an_expired_certificate(&["psap.example"]).await;
+    let (_, heard) = emergency_over_an_expired_certificate(&["psap.example"], Duration::from_secs(6)).await;
     assert_eq!(heard, None, "whose it is matters all the same");
 }
