@@ -214,8 +214,10 @@ fn over_tls_only_to_whom_the_authority_vouches_for() {
         format!("[notify]\nurl = \"https://{address}/\"\nca = \"{}\"\n", ca.display())
     };
     let good = Endpoint::at(free("127.0.0.1"), &[Act::Answer(200)], Some(ours.server(&issued, false)));
-    Site::open(&section(good.address)).call();
+    let mut site = Site::open(&section(good.address));
+    site.call();
     assert_eq!(good.next().body["event"], "emergency_call");
+    drop(site);
 
     let wrong = theirs.server(&theirs.issue(&["127.0.0.1"]), false);
     let bad = Endpoint::at(free("127.0.0.1"), &[Act::Answer(200)], Some(wrong));
