@@ -3,7 +3,7 @@
 
 mod real;
 
-use real::{CONFIG, Daemon, Party, admin, free, hang_up, listen, talk, trunk};
+use real::{CONFIG, Daemon, Party, admin, durable, free, hang_up, listen, talk, trunk};
 
 const V4: &str = "127.0.0.1";
 const V6: &str = "::1";
@@ -11,7 +11,7 @@ const V6: &str = "::1";
 fn main_story(phone_ip: &str, trunk_ip: &str, transport: &str) {
     let [toward_phone, toward_trunk, center] = [phone_ip, trunk_ip, trunk_ip].map(free);
     let config = [
-        CONFIG.to_owned(),
+        durable(),
         listen("udp", toward_phone),
         listen("tcp", toward_phone),
         listen("udp", toward_trunk),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use postgres::Server;
 use real::world::{Dialog, Msg};
-use real::{CONFIG, Daemon, Party, admin, free, hang_up, listen, talk, trunk};
+use real::{Daemon, Party, admin, durable, free, hang_up, listen, talk, trunk};
 
 const HOME: &str = "127.0.0.1";
 /// Where a PBX is, which calls for many users.
@@ -40,7 +40,7 @@ impl Node {
     fn on(server: &Server, name: &'static str) -> Self {
         let [sip, center] = [HOME; 2].map(free);
         let config = [
-            CONFIG.replace("sqlite:real.db", &server.url()),
+            durable().replace("sqlite:real.db", &server.url()),
             format!("[node]\nname = \"{name}\"\n"),
             PBX.to_owned(),
             listen("udp", sip),

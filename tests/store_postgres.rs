@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use postgres::{PASSWORD, Server};
 use real::world::{Call, Msg};
-use real::{CONFIG, Daemon, Party, admin, free, hang_up, listen, talk, talk_seen, trunk};
+use real::{CONFIG, Daemon, Party, admin, durable, free, hang_up, listen, talk, talk_seen, trunk};
 
 const HOME: &str = "127.0.0.1";
 
@@ -22,9 +22,13 @@ struct Scene {
 
 impl Scene {
     fn on(server: &Server) -> Self {
+        Self::with(CONFIG, server)
+    }
+
+    fn with(config: &str, server: &Server) -> Self {
         let [sip, center] = [HOME; 2].map(free);
         let config = [
-            CONFIG.replace("sqlite:real.db", &server.url()),
+            config.replace("sqlite:real.db", &server.url()),
             listen("udp", sip),
             trunk(center, "udp"),
             admin(free(HOME)),
@@ -73,7 +77,7 @@ fn soon(what: &str, is_so: impl Fn() -> bool) {
 #[test]
 fn a_lease_is_committed_before_the_invite_leaves_and_survives_kill_9() {
     let server = Server::start();
-    let mut scene = Scene::on(&server);
+    let mut scene = Scene::with(&durable(), &server);
     let (call, _) = talk_seen(&mut scene.alice, &mut scene.psap, |offered| {
         let sql = format!("SELECT state, \"user\" FROM leases WHERE number = {}", digits(offered));
         assert_eq!(server.query(&sql), "active|alice@example.com");
