@@ -11,7 +11,10 @@ use crate::Outcome;
 use crate::process::{Running, until};
 use crate::vars::Vars;
 
-const READY: Duration = Duration::from_secs(10);
+/// How long it may take to be ready, to reload and to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to end when calls are over: less than the `[node] drain` of the story of that name.
+const SOON: Duration = Duration::from_secs(15);
 
 pub struct Daemon {
     running: Running,
@@ -50,7 +53,7 @@ impl Daemon {
         let log = || std::fs::read_to_string(&file).unwrap_or_default();
         let before = log().len();
         self.running.signal("HUP");
-        let said = until(Duration::from_secs(5), || log().get(before..)?.contains(says).then_some(()));
+        let said = until(PATIENCE, || log().get(before..)?.contains(says).then_some(()));
         said.ok_or_else(|| format!("after SIGHUP the daemon does not say \"{says}\""))
     }
 
@@ -68,20 +71,20 @@ impl Daemon {
             }
             self.terminate();
         }
-        let status = self.running.finish(Duration::from_secs(8))?;
+        let status = self.running.finish(SOON)?;
         status.success().then_some(()).ok_or_else(|| format!("the daemon ended with {status}"))
     }
 
     fn wait_ready(&mut self) -> Outcome<()> {
         let (running, admin) = (&mut self.running, self.admin);
-        let ready = until(READY, || match running.has_ended() {
+        let ready = until(PATIENCE, || match running.has_ended() {
             true => Some(false),
             false => get(admin, "/readyz").ok().map(|_| true),
         });
         match ready {
             Some(true) => Ok(()),
             Some(false) => Err("the daemon ended instead of starting".to_owned()),
-            None => Err(format!("the daemon is not ready after {READY:?}")),
+            None => Err(format!("the daemon is not ready after {PATIENCE:?}")),
         }
     }
 
@@ -112,9 +115,7 @@ pub fn program() -> PathBuf {
 }
 
 fn get(admin: SocketAddr, path: &str) -> Outcome<String> {
-    let agent = ureq::Agent::new_with_config(
-        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(3))).build(),
-    );
+    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build());
     let answer = agent.get(format!("http://{admin}{path}")).call();
     let mut answer = answer.map_err(|error| format!("{path}: {error}"))?;
     answer.body_mut().read_to_string().map_err(|error| format!("{path}: {error}"))

@@ -53,7 +53,7 @@ impl Kamailio {
         // Its processes are one group, so that none is left over.
         let mut kamailio = Self(Running::start("kamailio", command.process_group(0))?);
         let listens = || [own, secure].iter().all(|address| ports::is_bound(*address, true));
-        let ready = until(Duration::from_secs(10), || match kamailio.0.has_ended() {
+        let ready = until(Duration::from_secs(30), || match kamailio.0.has_ended() {
             true => Some(false),
             false => listens().then_some(true),
         });

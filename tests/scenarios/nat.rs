@@ -132,7 +132,7 @@ impl<'a> Scene<'a> {
         for (who, phone, tone) in [("the phone", &caller.phone, CENTER), ("the call center", &self.center, caller.tone)]
         {
             let mut last = Ok(0.0);
-            let enough = until(Duration::from_secs(5), || {
+            let enough = until(Duration::from_secs(20), || {
                 last = phone.recording().and_then(|recording| seconds_of(&recording, tone));
                 last.as_ref().is_ok_and(|seconds| *seconds >= HEARD).then_some(())
             });

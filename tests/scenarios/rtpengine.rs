@@ -51,7 +51,7 @@ fn run_at(ng: SocketAddr, folder: &Path) -> Outcome<Running> {
     command.args(["--port-min=30000", "--port-max=30999"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let mut running = Running::start("rtpengine", &mut command)?;
-    let ready = until(Duration::from_secs(10), || match running.has_ended() {
+    let ready = until(Duration::from_secs(30), || match running.has_ended() {
         true => Some(false),
         false => ports::is_bound(ng, false).then_some(true),
     });
