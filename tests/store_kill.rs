@@ -22,7 +22,9 @@ use real::{CONFIG, Daemon, Party, admin, free, hang_up, listen, talk, trunk};
 
 /// Names the store to a child that this test starts and kills.
 const STORE: &str = "SOSBRIDGE_TEST_STORE";
+/// At least.
 const LIVES: u64 = 20;
+const ENOUGH: usize = 1000;
 
 fn row(digits: u64) -> Row {
     let number = E164::from_digits(digits).unwrap();
@@ -71,7 +73,11 @@ fn no_answered_lease_is_lost_in_a_database() {
 
 fn live_and_die(url: &str) {
     let mut answered = BTreeSet::new();
-    for life in 0..LIVES {
+    // A machine that is busy writes less in one life.
+    for life in 0..LIVES * 10 {
+        if life >= LIVES && answered.len() > ENOUGH {
+            break;
+        }
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
             .env(STORE, url)
@@ -85,18 +91,18 @@ fn live_and_die(url: &str) {
             let numbers = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("stored ")?.parse().ok());
             numbers.collect::<Vec<u64>>()
         });
-        std::thread::sleep(Duration::from_millis(100 + 17 * life));
+        std::thread::sleep(Duration::from_millis(100 + 17 * (life % LIVES)));
         child.kill().unwrap();
         child.wait().unwrap();
         answered.extend(reader.join().unwrap());
     }
-    assert!(answered.len() > 1000, "only {} leases were answered for", answered.len());
+    assert!(answered.len() > ENOUGH, "only {} leases were answered for", answered.len());
     let (answers, _done) = mpsc::channel(1);
     let (_store, _clock, loaded) = Store::open(&place(url), "node-1", &[], answers).unwrap();
     let stored: BTreeSet<_> = loaded.leases.iter().map(|row| row.number().digits()).collect();
     let lost: Vec<_> = answered.difference(&stored).collect();
     assert!(lost.is_empty(), "{} of {} answered leases lost: {lost:?}", lost.len(), answered.len());
-    println!("{} leases answered for in {LIVES} lives, none lost", answered.len());
+    println!("{} leases answered for, none lost", answered.len());
 }
 
 /// Rules 3.8f, 3.8g: the alarm ends when what waited is written, although nobody calls again.
