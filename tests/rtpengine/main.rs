@@ -52,7 +52,7 @@ fn world_of(toml: Toml, instances: &[SocketAddr], ng: Option<Answering>) -> Worl
 /// What the instance itself says.
 fn real() -> Option<Answering> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     Some(Box::new(move |to, bytes| {
         socket.send_to(bytes, to).ok()?;
         let mut buffer = vec![0; 65_535];

@@ -8,7 +8,7 @@ use crate::world::{Dialog, Store, Toml, alice, backup, description, psap};
 
 fn party() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     socket
 }
 
