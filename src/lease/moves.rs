@@ -274,3 +274,27 @@ fn what_is_recalled_takes_nothing_from_who_has_called_since() {
     assert_eq!(since.recall(vec![rested.clone(), rested], at(10)), 0);
     assert_eq!(dial(&mut since, at(11), "bob").number(), number(1), "one that never was used goes first");
 }
+
+/// A test promises nobody a callback: it has taken the number from nobody.
+#[test]
+fn a_test_made_without_the_store_gives_its_number_back() {
+    let pool = pools([1, 0, 0, 0]);
+    let at = |seconds: u64| Instant::from_millis(1_000_000 + seconds * 1000);
+    let (phone, overflow) = (device(1), Overflow::one(number(5_000_000)));
+    let ask = |user| Ask {
+        user,
+        device: &phone,
+        resource: "contoso",
+        country: Country::US,
+        pool_country: Country::US,
+        own: None,
+        overflow: &overflow,
+    };
+    let kept = vec![Leases::new(&pool, SETTINGS).acquire(at(0), &ask("alice")).row()];
+    let mut since = Leases::new(&pool, SETTINGS);
+    assert_eq!(since.acquire_test(at(6), &ask("bob")).map(|grant| grant.number()), Some(number(0)));
+    since.call_down(at(7), number(0));
+    since.take_rows();
+    assert_eq!(since.recall(kept, at(10)), 0);
+    assert!(matches!(&since.take_rows()[..], [Row::Lease(lease)] if lease.user == "alice" && !lease.test));
+}
