@@ -182,6 +182,39 @@ fn without_the_database_each_node_goes_on_with_its_own_numbers() {
 
 /// Rule 3.2c.
 #[test]
+fn a_node_that_starts_without_the_database_gives_none_of_the_numbers_until_it_is_back() {
+    let mut server = Server::start();
+    let (mut a, mut b) = (Node::on(&server, "a"), Node::on(&server, "b"));
+    divided(&server, "a|5 b|5");
+    let mut given = [a.dial_times(2), b.dial_times(1)].concat();
+    let (phone, number) = b.alice_calls();
+    given.push(number.trim_start_matches('+').to_owned());
+    let before = b.leases();
+    drop(phone);
+    b.daemon.kill();
+    server.kill();
+    b.daemon.start();
+    assert_eq!(b.dial(), OVERFLOW);
+    given.extend(a.dial_times(3));
+    assert_eq!([a.dial(), b.dial()], [OVERFLOW, OVERFLOW]);
+    server.run();
+    a.daemon.says("the store is back");
+    b.daemon.says("the store is back");
+    divided(&server, "a|6 b|4");
+    given.extend(a.dial_times(1));
+    given.extend(b.dial_times(2));
+    all_differ(&given);
+    assert_eq!(given.len(), 10, "the pool is used up");
+    assert!(before.is_subset(&b.leases()), "{before:?} {:?}", b.leases());
+    let invite = b.call_back(&number);
+    b.psap.take("182");
+    let mut phone = Party::connected("alice", b.sip);
+    phone.register();
+    b.talks_with(&mut phone, &invite);
+}
+
+/// Rule 3.2c.
+#[test]
 fn a_node_that_was_written_off_gives_no_number_any_more() {
     let server = Server::start();
     let (mut a, mut b) = (Node::on(&server, "a"), Node::on(&server, "b"));

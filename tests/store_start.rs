@@ -178,6 +178,10 @@ fn a_database_that_is_away_costs_no_call_and_its_leases_are_known_when_it_comes(
     let given = scene.bob_calls();
     assert_eq!(given, OVERFLOW, "none of those that may be another node's");
     scene.call_back(&given, bob);
+    // Another node may know whose it is: a trunk that hears 503 goes there, after 404 it would not (RFC 3263 §4.3).
+    let callback = scene.psap.agent.invite(&format!("sip:{before}@{}", scene.sip));
+    scene.psap.send(&callback);
+    scene.psap.take("503 INVITE");
 
     server.run();
     scene.daemon.says("the store is back");

@@ -490,6 +490,12 @@ fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: Com
             Decision::Refuse { kind: Kind::Inbound, dialled, refusal, place: None }
         }
         Some(callee) => ring_user(callee, Kind::Inbound, Some(trunk), false, dialled),
+        None if !parts.knows_leases => {
+            // Another node may know the number: the trunk goes on to it (RFC 3263 §4.3). Without Retry-After: the next callback may be to
+            // a number of today.
+            let refusal = Refusal::warn(503, "What was leased before is not known");
+            Decision::Refuse { kind: Kind::Inbound, dialled, refusal, place: None }
+        }
         None => Decision::Refuse { kind: Kind::Inbound, dialled, refusal: Refusal::new(404), place: None },
     }
 }

@@ -82,6 +82,8 @@ pub struct Parts<'a> {
     pub auth: &'a mut Auth,
     /// Refuse what is not an emergency.
     pub draining: bool,
+    /// False while nobody knows what was leased before the start.
+    pub knows_leases: bool,
     pub trace: &'a Trace,
     /// Wall clock minus node clock, in milliseconds; for times that others read.
     pub wall_offset_ms: i64,

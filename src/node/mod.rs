@@ -324,7 +324,7 @@ impl Node {
             ..
         } = self;
         let context = ua::Context { now: *now, rng, transactions, streams, out: outbox };
-        let (draining, wall_offset_ms) = (self.draining, self.wall_offset_ms);
+        let (draining, knows_leases, wall_offset_ms) = (self.draining, self.knows_leases, self.wall_offset_ms);
         let geography = geography.as_deref();
         let parts = Parts {
             context,
@@ -338,6 +338,7 @@ impl Node {
             registrar,
             auth,
             draining,
+            knows_leases,
             trace,
             wall_offset_ms,
         };
