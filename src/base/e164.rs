@@ -21,10 +21,12 @@ pub enum NotE164 {
 impl E164 {
     /// Below every number in use: where a range over an ordered set of numbers begins.
     pub const MIN: Self = Self(10);
+    /// The longest there can be.
+    pub const MAX: Self = Self(999_999_999_999_999);
 
     /// From the digits without `+`. `None` when longer than 15 digits or shorter than two.
     pub const fn from_digits(digits: u64) -> Option<Self> {
-        if digits < 10 || digits > 999_999_999_999_999 { None } else { Some(Self(digits)) }
+        if digits < 10 || digits > Self::MAX.0 { None } else { Some(Self(digits)) }
     }
 
     /// The digits as a number: ranges of a pool are ranges of this.

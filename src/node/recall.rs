@@ -44,11 +44,18 @@ impl Node {
         }
         self.registrar.recall(bindings, self.now);
         self.notices.recall(notices, self.now);
+        self.recall_records(records);
+        self.knows_leases |= is_all;
+        self.gauges_due.get_or_insert(self.now);
+    }
+
+    fn recall_records(&mut self, records: Vec<Record>) {
+        if records.is_empty() {
+            return;
+        }
         let known: BTreeSet<_> = self.records.iter().map(|record| record.call.id.clone()).collect();
         let room = limits::RECORDS_KEPT.saturating_sub(known.len());
         let before = records.into_iter().rev().filter(|record| !known.contains(&record.call.id)).take(room);
         before.for_each(|record| self.records.push_front(Arc::new(record)));
-        self.knows_leases |= is_all;
-        self.gauges_due.get_or_insert(self.now);
     }
 }

@@ -15,12 +15,13 @@ use super::fault::OpenFault;
 use super::shares::Division;
 use super::writer::{self, BACKOFF};
 use super::{Done, Loaded, Shared, Sign, Store, peek, ranges, share};
+use crate::base::E164;
 use crate::config::{Pool, StorePlace};
 use crate::node::Remembered;
 use crate::node::rows::{StoreFault, StoreSin};
 use crate::shell::clock::{NodeClock, Stored};
 
-/// Rows that the node takes over at once: calls go on in between.
+/// Rows that the node takes over at once: calls go on before the next are there.
 const PART: usize = 1000;
 /// Clocks that differ by less are the same.
 const SAME_CLOCK_MS: u64 = 1000;
@@ -115,7 +116,7 @@ impl Store {
         let clock = NodeClock::start(stored.as_ref());
         // Another store may be in its place when it can be opened.
         let waiting = Batch::of(&loaded);
-        let late = Late { opening, clock, fault: unopened(&fault), has_rows: false };
+        let late = Late { opening, clock, fault: unopened(&fault), has_rows: false, may_lend: true };
         let store = Self::start(pools, waiting, move |shared| late.run(shared, &answers))?;
         Ok((store, clock, loaded))
     }
@@ -132,6 +133,8 @@ struct Late {
     fault: StoreFault,
     /// Rows wait that nobody has written.
     has_rows: bool,
+    /// No other daemon has the store.
+    may_lend: bool,
 }
 
 impl Late {
@@ -143,7 +146,7 @@ impl Late {
             let stop = self.wait(again, shared, answers);
             match self.opening.read(Patience::None) {
                 Ok(read) => break read,
-                Err(fault) => self.still(&fault),
+                Err(fault) => self.still(&fault, answers),
             }
             if stop {
                 if self.has_rows {
@@ -154,6 +157,7 @@ impl Late {
             pause = longest.min(pause * 2);
             again = Instant::now() + pause;
         };
+        self.lend(true, answers);
         self.remember(loaded, stored.as_ref(), shared, answers);
         let division = matches!(engine, Engine::Postgres(_)).then(Division::default);
         writer::run(engine, division, self.clock, shared, answers, Some(self.fault));
@@ -179,12 +183,25 @@ impl Late {
     }
 
     /// What is wrong may have changed.
-    fn still(&mut self, fault: &OpenFault) {
+    fn still(&mut self, fault: &OpenFault, answers: &mpsc::Sender<Done>) {
+        if fault.is_anothers {
+            self.lend(false, answers);
+        }
         let fault = unopened(fault);
         if fault != self.fault {
             tracing::error!(%fault, "the store still cannot be opened");
             self.fault = fault;
         }
+    }
+
+    /// A file that another daemon has taken meanwhile: the numbers are that one's to give, until it ends (SPEC §3, "Unique"). Of a database
+    /// the division tells.
+    fn lend(&mut self, may: bool, answers: &mpsc::Sender<Done>) {
+        if matches!(self.opening.place, StorePlace::Postgres(_)) || std::mem::replace(&mut self.may_lend, may) == may {
+            return;
+        }
+        let share = Some(if may { vec![E164::MIN..=E164::MAX] } else { Vec::new() });
+        let _gone = answers.blocking_send(Done { share, ..Done::new(Vec::new(), Err(self.fault.clone())) });
     }
 
     /// Hands over to the node what the store remembers, and waits until that has taken it.
@@ -195,20 +212,16 @@ impl Late {
         let (leases, bindings) = (loaded.leases.len(), loaded.bindings.len());
         let is_moved = loaded.set_clock(stored, &self.clock);
         let older = if is_moved { Batch::of(&loaded) } else { Batch::default() };
-        let parts = parts(loaded);
-        let mut waiting = shared.lock();
-        waiting.batch.take_back(older);
-        waiting.to_recall = parts.len();
-        drop(waiting);
-        for part in parts {
+        shared.lock().batch.take_back(older);
+        for part in parts(loaded) {
+            shared.lock().to_recall = 1;
             let remembered = Some(Box::new(part));
             let _gone = answers.blocking_send(Done { remembered, ..Done::new(Vec::new(), Err(self.fault.clone())) });
+            let mut waiting = shared.lock();
+            while waiting.to_recall > 0 && !waiting.stop {
+                waiting = shared.news.wait(waiting).unwrap_or_else(std::sync::PoisonError::into_inner);
+            }
         }
-        let mut waiting = shared.lock();
-        while waiting.to_recall > 0 && !waiting.stop {
-            waiting = shared.news.wait(waiting).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-        drop(waiting);
         tracing::info!(leases, bindings, "the store can be read: what it remembers is taken over");
     }
 }

@@ -434,6 +434,8 @@ fn recalled(store: &Store, done: &mut mpsc::Receiver<Done>) -> crate::node::Reme
     loop {
         let Done { remembered, result, .. } = done.blocking_recv().unwrap();
         if let Some(part) = remembered {
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(done.try_recv().is_err(), "calls go on between two parts");
             all.leases.extend(part.leases);
             all.bindings.extend(part.bindings);
             all.records.extend(part.records);
@@ -497,6 +499,36 @@ fn a_store_that_comes_later_is_read_then_and_what_waited_is_written() {
     assert_eq!(loaded.leases.pop(), Some(far(3000)));
     assert!(loaded.leases.len() == 2500 && loaded.leases.iter().all(is_moved));
     assert_eq!(loaded.records, [record(1)]);
+}
+
+/// Its lock could not be had at start either. Rule 3.2a.
+#[test]
+fn a_store_that_another_takes_before_it_opens_lends_no_numbers_meanwhile() {
+    let bench = Bench::sqlite();
+    let theirs = bench.open();
+    let directory = tempfile::tempdir().unwrap();
+    let [way, other, file] = ["way", "other", "file"].map(|name| directory.path().join(name));
+    fs::write(&file, "no directory").unwrap();
+    std::os::unix::fs::symlink(&file, &way).unwrap();
+    std::os::unix::fs::symlink(bench.path().parent().unwrap(), &other).unwrap();
+    let place = StorePlace::Sqlite(way.join(bench.path().file_name().unwrap()));
+    let (answers, mut done) = mpsc::channel(64);
+    let (_store, _clock, loaded) = Store::open_later(&place, bench.node, &[], answers).unwrap();
+    assert!(loaded.is_unknown && loaded.share.is_none());
+    fs::rename(other, way).unwrap();
+    let mut share = || {
+        let until = Monotonic::now() + Duration::from_secs(20);
+        while Monotonic::now() < until {
+            if let Some(share) = done.try_recv().ok().and_then(|done| done.share) {
+                return Some(share);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    };
+    assert_eq!(share(), Some(Vec::new()));
+    drop(theirs);
+    assert_eq!(share(), Some(vec![E164::MIN..=E164::MAX]));
 }
 
 #[test]
