@@ -11,7 +11,7 @@ use super::neighbours::{Devices, is_to_a_stranger};
 use super::ring::{Hold, Ringing, device_of};
 use super::routing::flow_to_uri;
 use super::{Alarm, Branch, Call, Calls, Parts, Stage};
-use crate::base::{E164, Instant, Protocol};
+use crate::base::{E164, Instant, Protocol, limits};
 use crate::config::{Aor, Ring, TrunkIdx};
 use crate::lease::Device;
 use crate::registrar::Binding;
@@ -334,6 +334,8 @@ impl Calls {
         if std::mem::replace(&mut hold.queued, true) {
             return;
         }
+        let at_most = humantime::format_duration(parts.config.callback.hold);
+        self.decide_once(parts, id, format!("No phone rings: the call is held, for at most {at_most}"));
         let Some(Call { stage: Stage::Ringing(ringing), caller, .. }) = self.calls.get(id) else { return };
         let (invite, caller) = (ringing.invite.clone(), *caller);
         if !self.announce_hold(parts, id, &invite) {
@@ -360,9 +362,19 @@ impl Calls {
             // A phone that has said 100 and no more may have died of it.
             let looking = self.calls.get(id).is_some_and(|call| call.branches.iter().all(|branch| !branch.alerting));
             if !reached && (is_origin || looking) {
+                self.decide_once(parts, id, format!("{} has registered: it is rung", device.contact));
                 self.drop_silent(parts, id, device);
                 self.ring(parts, id, device);
             }
+        }
+    }
+
+    /// For the record; a phone that registers again and again fills it with nothing.
+    fn decide_once(&mut self, parts: &Parts<'_>, id: CallId, words: String) {
+        let is_news =
+            |call: &&mut Call| call.decisions.len() < limits::ATTEMPTS_PER_CALL && !call.decisions.contains(&words);
+        if let Some(call) = self.calls.get_mut(id).filter(is_news) {
+            call.decide(parts, words);
         }
     }
 

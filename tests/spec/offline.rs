@@ -63,6 +63,26 @@ fn a_phone_that_returns_after_5_20_or_50_seconds_is_rung_and_after_61_the_desk_w
     assert_eq!(record.outcome.as_str(), "answered");
 }
 
+/// Rule 9.1a.
+#[test]
+fn the_record_tells_that_the_call_was_held_and_which_phone_came_back() {
+    let mut world = World::after_a_call(&Toml::default());
+    let invite = world.call_back(&psap(), NUMBER);
+    world.run(5_000);
+    world.take(&psap(), "182");
+    assert!(returns(&mut world));
+    let ring = world.take(&alice(), "INVITE");
+    let mut call = world.answer(&psap(), &invite, &alice(), &ring);
+    assert_eq!(world.ask(&psap(), &call.phone.request("BYE")).code(), 200);
+    let steps = [
+        "The call comes from trunk psap",
+        "+14255551000 is the emergency number of sip:alice@example.com: a callback",
+        "No phone rings: the call is held, for at most 1m",
+        "sip:alice@198.51.100.71:5071 has registered: it is rung",
+    ];
+    assert_eq!(world.record().decisions, steps);
+}
+
 /// Rule 6.4d.
 #[test]
 fn the_hold_is_as_long_as_configured() {
