@@ -1,17 +1,22 @@
 //! The relay under load beside the least that could do its work: calls of G.711 in both directions, 50 packets a second each.
 //!
 //! In turns the same packets go straight to the other party, through a forwarder that only receives and sends, and through the
-//! data plane. Printed are packets lost, the time from sending to receiving, the processor time of the thread between, and what a
-//! relayed call takes of memory. `cargo bench --bench relay -- [calls] [seconds]`
+//! data plane. Printed are packets lost, the time from sending to the arrival at the other socket (by the clock of the kernel: how
+//! late this program looks is no matter), the processor time of the thread between, and what a relayed call
+//! takes of memory. `cargo bench --bench relay -- [calls] [seconds]`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 use sosbridge::media::{News, Order, Peer, Ports, Reach};
 use sosbridge::node::Input;
 use sosbridge::shell::events::Event;
@@ -21,7 +26,7 @@ use tokio::sync::mpsc;
 
 const PACE: Duration = Duration::from_millis(20);
 /// Packets of one direction leave in this many portions of the pace.
-const PORTIONS: usize = 20;
+const PORTIONS: usize = 400;
 const ROUNDS: usize = 3;
 const PACKET: usize = 172;
 
@@ -29,12 +34,11 @@ fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|text| text.parse::<usize>().ok());
     let (calls, seconds) = (numbers.next().unwrap_or(1000), numbers.next().unwrap_or(10));
     mmsg::raise_open_files().unwrap();
-    let parties: Vec<UdpSocket> = (0..2 * calls).map(|_| socket()).collect();
-    let places: Vec<SocketAddr> = parties.iter().map(|party| party.local_addr().unwrap()).collect();
+    let parties = Parties::new();
+    let places = parties.places(2 * calls);
     let straight: Vec<SocketAddr> = (0..2 * calls).map(|at| places[at ^ 1]).collect();
     let bare = Bare::start(&places);
     let relay = Relay::start(&places);
-    let mut field = Field::new(parties);
     println!("{calls} calls, {} packets a second, {seconds} s a round", calls * 100);
     println!(
         "{:<10} {:>9} {:>8} {:>9} {:>9} {:>9} {:>12}",
@@ -43,12 +47,12 @@ fn main() {
     let mut cost = [Vec::new(), Vec::new()];
     let mut p99 = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
-        let direct = field.round(&straight, seconds, None);
+        let direct = parties.round(&straight, seconds, None);
         direct.print("straight");
         for (at, (name, ways, thread)) in
             [("bare", &bare.ways, "bare"), ("relay", &relay.ways, "media")].into_iter().enumerate()
         {
-            let round = field.round(ways, seconds, Some(thread));
+            let round = parties.round(ways, seconds, Some(thread));
             round.print(name);
             cost[at].push(round.cpu);
             p99[at].push(round.at(99) - direct.at(99));
@@ -69,16 +73,15 @@ fn socket() -> UdpSocket {
     UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap()
 }
 
-/// All parties: they send, and look at what comes.
-struct Field {
-    parties: Vec<UdpSocket>,
-    poll: Poll,
-    began: Instant,
+/// The phones and the call centers. All phones share a socket, and all call centers: who carries their packets has sockets for
+/// each of them all the same, and this program leaves him a processor.
+struct Parties {
+    sockets: [UdpSocket; 2],
 }
 
 struct Round {
     sent: usize,
-    /// From sending to receiving, in microseconds, sorted.
+    /// From sending to arrival, in microseconds, sorted.
     delays: Vec<f64>,
     /// Of one packet, in microseconds.
     cpu: f64,
@@ -96,69 +99,78 @@ impl Round {
     }
 }
 
-impl Field {
-    fn new(mut parties: Vec<UdpSocket>) -> Self {
-        let poll = Poll::new().unwrap();
-        for (party, at) in parties.iter_mut().zip(0..) {
-            poll.registry().register(party, Token(at), Interest::READABLE).unwrap();
+impl Parties {
+    fn new() -> Self {
+        let sockets = [socket(), socket()];
+        for party in &sockets {
+            setsockopt(party, sockopt::ReceiveTimestampns, &true).unwrap();
+            // Many packets of one moment; root may have more than others.
+            let _ = setsockopt(party, sockopt::RcvBufForce, &(1 << 22));
         }
-        Self { parties, poll, began: Instant::now() }
+        Self { sockets }
+    }
+
+    /// Where the party of this number gets its packets.
+    fn places(&self, count: usize) -> Vec<SocketAddr> {
+        (0..count).map(|at| self.sockets[at % 2].local_addr().unwrap()).collect()
     }
 
     /// `thread`: whose processor time is read.
-    fn round(&mut self, ways: &[SocketAddr], seconds: usize, thread: Option<&str>) -> Round {
-        let began = self.began;
-        let (parties, poll) = (&self.parties, &mut self.poll);
-        let is_over = AtomicBool::new(false);
+    fn round(&self, ways: &[SocketAddr], seconds: usize, thread: Option<&str>) -> Round {
         let before = thread.map(cpu);
-        let (sent, mut delays) = std::thread::scope(|scope| {
-            let receiver = scope.spawn(|| receive(parties, poll, began, &is_over));
-            let sent = send(parties, ways, began, seconds);
-            std::thread::sleep(Duration::from_millis(200));
-            is_over.store(true, Ordering::Relaxed);
-            (sent, receiver.join().unwrap())
-        });
+        let start = Instant::now();
+        let (turns, portion) = (seconds * 1000 / PACE.as_millis() as usize, ways.len().div_ceil(PORTIONS));
+        let (mut sent, mut delays) = (0, Vec::with_capacity(1 << 21));
+        for turn in 0..turns * PORTIONS {
+            let due = start + PACE * turn as u32 / PORTIONS as u32;
+            // Not asleep: the timer of the system is coarser than the pace.
+            while Instant::now() < due {
+                self.receive(&mut delays);
+            }
+            let from = turn % PORTIONS * portion;
+            let ways = ways.iter().enumerate().skip(from).take(portion);
+            sent += ways.filter(|(at, way)| self.send(*at, **way, turn / PORTIONS)).count();
+        }
+        let over = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < over {
+            self.receive(&mut delays);
+        }
         let cpu = thread.zip(before).map_or(0.0, |(thread, before)| (cpu(thread) - before).as_secs_f64() * 1e6);
         delays.sort_by(f64::total_cmp);
         Round { sent, cpu: cpu / sent as f64, delays }
     }
-}
 
-fn send(parties: &[UdpSocket], ways: &[SocketAddr], began: Instant, seconds: usize) -> usize {
-    let mut packet = [0; PACKET];
-    packet[0] = 0x80;
-    let start = Instant::now();
-    let (turns, portion) = (seconds * 1000 / PACE.as_millis() as usize, parties.len().div_ceil(PORTIONS));
-    let mut sent = 0;
-    for turn in 0..turns * PORTIONS {
-        let due = start + PACE * turn as u32 / PORTIONS as u32;
-        if let Some(wait) = due.checked_duration_since(Instant::now()) {
-            std::thread::sleep(wait);
-        }
-        packet[2..4].copy_from_slice(&((turn / PORTIONS) as u16).to_be_bytes());
-        packet[4..8].copy_from_slice(&((turn / PORTIONS * 160) as u32).to_be_bytes());
-        let from = turn % PORTIONS * portion;
-        for (party, way) in parties.iter().zip(ways).skip(from).take(portion) {
-            let nanos = began.elapsed().as_nanos() as u64;
-            packet[12..20].copy_from_slice(&nanos.to_be_bytes());
-            sent += usize::from(party.send_to(&packet, *way).is_ok());
-        }
+    /// One packet of G.711 with the time in its sound.
+    fn send(&self, party: usize, way: SocketAddr, count: usize) -> bool {
+        let mut packet = [0; PACKET];
+        packet[0] = 0x80;
+        packet[2..4].copy_from_slice(&(count as u16).to_be_bytes());
+        packet[4..8].copy_from_slice(&(count as u32 * 160).to_be_bytes());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        packet[12..20].copy_from_slice(&(now.as_nanos() as u64).to_be_bytes());
+        self.sockets[party % 2].send_to(&packet, way).is_ok()
     }
-    sent
-}
 
-fn receive(parties: &[UdpSocket], poll: &mut Poll, began: Instant, is_over: &AtomicBool) -> Vec<f64> {
-    let (mut events, mut buffer, mut delays) = (Events::with_capacity(1024), [0; 2048], Vec::with_capacity(1 << 21));
-    while !is_over.load(Ordering::Relaxed) {
-        poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
-        for event in &events {
-            while let Ok((PACKET, _)) = parties[event.token().0].recv_from(&mut buffer) {
+    /// The kernel has said of each packet when it came: how late it is looked at is no matter.
+    fn receive(&self, delays: &mut Vec<f64>) {
+        let (mut buffer, mut control) = ([0; 2048], cmsg_space!(TimeSpec));
+        for party in &self.sockets {
+            for _ in 0..32 {
+                let mut vectors = [IoSliceMut::new(&mut buffer)];
+                let flags = MsgFlags::MSG_DONTWAIT;
+                let Ok(message) = recvmsg::<()>(party.as_raw_fd(), &mut vectors, Some(&mut control), flags) else {
+                    break;
+                };
+                assert_eq!(message.bytes, PACKET);
+                let came = message.cmsgs().unwrap().find_map(|said| match said {
+                    ControlMessageOwned::ScmTimestampns(came) => Some(Duration::from(came)),
+                    _ => None,
+                });
                 let sent = u64::from_be_bytes(buffer[12..20].try_into().unwrap());
-                delays.push((began.elapsed().as_nanos() as u64).saturating_sub(sent) as f64 / 1000.0);
+                delays.push((came.unwrap().as_nanos() as u64).saturating_sub(sent) as f64 / 1000.0);
             }
         }
     }
-    delays
 }
 
 /// Processor time of a thread of this process, by its name.
@@ -189,6 +201,7 @@ impl Bare {
         }
         let places: Arc<[SocketAddr]> = places.into();
         let forward = move || {
+            let _ = mmsg::run_before_others();
             let (mut events, mut buffer) = (Events::with_capacity(1024), vec![0; 9216]);
             loop {
                 poll.poll(&mut events, None).unwrap();
