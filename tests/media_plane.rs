@@ -10,6 +10,7 @@ use sosbridge::media::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt
 use sosbridge::node::Input;
 use sosbridge::shell::events::Event;
 use sosbridge::shell::media::MediaPlane;
+use sosbridge::shell::mmsg;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::sync::mpsc;
 
@@ -176,6 +177,28 @@ fn joined(plane: &mut Plane, ips: (&str, &str), mux: (bool, bool)) -> (Party, Pa
         Order::Join(a.pair, b.pair),
     ]);
     (alice, bob, a, b)
+}
+
+/// As far as the system lets it, and where signalling has another processor. This machine says which through a thread of the test.
+#[test]
+fn who_carries_media_goes_before_other_threads() {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _plane = Plane::start((48_600, 48_699));
+    let may = std::thread::spawn(|| mmsg::run_before_others().is_ok()).join().unwrap();
+    let has_another = std::thread::available_parallelism().unwrap().get() > 1;
+    // proc_pid_stat(5): the name in parentheses is the second field, the policy the 41st. 2: SCHED_RR.
+    let policy = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (before, after) = stat.rsplit_once(") ")?;
+        before.ends_with("(media").then(|| after.split(' ').nth(38).unwrap().to_owned())
+    };
+    let is_first =
+        || std::fs::read_dir("/proc/self/task").unwrap().flatten().filter_map(policy).any(|policy| policy == "2");
+    let late = Instant::now() + PATIENCE;
+    while may && has_another && !is_first() && Instant::now() < late {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(is_first(), may && has_another);
 }
 
 #[test]

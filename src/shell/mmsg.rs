@@ -1,5 +1,6 @@
 //! The system calls that neither std nor socket2 offer in safe form: batches of datagrams, the error queue of a UDP
-//! socket, its registration with the runtime, and the limit on open files. The only `unsafe` of the crate.
+//! socket, its registration with the runtime, the limit on open files, and the place of a thread before others. The only
+//! `unsafe` of the crate.
 //!
 //! Soundness, for all of it: every pointer handed to the kernel is made right before the call, from a live exclusive
 //! borrow (or, for bytes to send, a shared one: the kernel only reads them) that lasts until the call is back; the
@@ -22,6 +23,8 @@ use crate::base::limits;
 pub const BATCH: usize = 32;
 /// Room for one datagram; one byte more than the largest, so that none is cut unseen.
 const SLOT: usize = limits::MESSAGE_BYTES + 1;
+/// Priority of a thread that runs before others: above those of the lowest real-time priority, below the kernel's own.
+const BEFORE_OTHERS: libc::c_int = 10;
 
 /// Room for one batch of received datagrams, reused.
 pub struct Inbound {
@@ -182,6 +185,18 @@ pub fn raise_open_files() -> io::Result<u64> {
         }
     }
     Ok(limit.rlim_cur)
+}
+
+/// Gives the calling thread the processor as soon as it wants it, before all ordinary threads (`SCHED_RR`, sched(7)): for one that
+/// does little at a time, and for whom a wait of some milliseconds is heard.
+///
+/// # Errors
+/// The user may not (`CAP_SYS_NICE`, or `RLIMIT_RTPRIO` of [`BEFORE_OTHERS`]); the thread is as it was.
+pub fn run_before_others() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: BEFORE_OTHERS };
+    // SAFETY: `priority` is a valid sched_param, which the call only reads; 0 is the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &priority) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn address(storage: &SockAddrStorage, length: libc::socklen_t) -> Option<SocketAddr> {

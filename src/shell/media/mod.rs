@@ -17,6 +17,7 @@ use tokio::sync::mpsc::Sender;
 
 use self::plane::{Plane, WAKE};
 use super::events::Event;
+use super::mmsg;
 use crate::config::Media;
 use crate::media::{News, Order};
 
@@ -41,7 +42,10 @@ impl MediaPlane {
         let (orders, receiver) = sync_channel(ORDERS);
         let mut plane = Plane::new(poll, media, receiver, events, random);
         let news = plane.first_news();
-        std::thread::Builder::new().name("media".into()).spawn(move || plane.run())?;
+        std::thread::Builder::new().name("media".into()).spawn(move || {
+            go_first();
+            plane.run();
+        })?;
         Ok((Self { orders, waker, batch: Vec::new() }, news))
     }
 
@@ -59,6 +63,15 @@ impl MediaPlane {
             Ok(()) => self.waker.wake().is_ok(),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }
+    }
+}
+
+/// Packets wait for no other thread, where another processor is left for those: signalling must have its turn, too.
+fn go_first() {
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
+        && let Err(error) = mmsg::run_before_others()
+    {
+        tracing::info!(%error, "media has no priority over other programs: when the machine is busy, sound may be late");
     }
 }
 
