@@ -214,11 +214,11 @@ impl Late {
         let older = if is_moved { Batch::of(&loaded) } else { Batch::default() };
         shared.lock().batch.take_back(older);
         for part in parts(loaded) {
-            shared.lock().to_recall = 1;
+            shared.lock().is_recalling = true;
             let remembered = Some(Box::new(part));
             let _gone = answers.blocking_send(Done { remembered, ..Done::new(Vec::new(), Err(self.fault.clone())) });
             let mut waiting = shared.lock();
-            while waiting.to_recall > 0 && !waiting.stop {
+            while waiting.is_recalling && !waiting.stop {
                 waiting = shared.news.wait(waiting).unwrap_or_else(std::sync::PoisonError::into_inner);
             }
         }

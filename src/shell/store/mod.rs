@@ -103,8 +103,8 @@ struct Waiting {
     addresses: Arc<str>,
     /// The node knows the last share that it was told of, and its rows until then are in the batch.
     has_share: bool,
-    /// Parts of what the store remembers that the node has not taken over yet.
-    to_recall: usize,
+    /// The node has a part of what the store remembers, and has not taken it over yet.
+    is_recalling: bool,
     stop: bool,
 }
 
@@ -156,9 +156,7 @@ impl Store {
 
     /// The node has taken over what came with the last answer.
     pub fn has_recalled(&self) {
-        let mut waiting = self.shared.lock();
-        waiting.to_recall = waiting.to_recall.saturating_sub(1);
-        drop(waiting);
+        self.shared.lock().is_recalling = false;
         self.shared.news.notify_one();
     }
 
