@@ -91,6 +91,11 @@ impl Decision {
         }
     }
 
+    /// Refused, wherever the caller is.
+    fn refuse(kind: Kind, dialled: CompactString, refusal: Refusal) -> Self {
+        Self::Refuse { kind, dialled, refusal, place: None }
+    }
+
     /// Where an emergency number was dialled, and what told it.
     pub fn place(&self) -> Option<(Country, CountrySource)> {
         match self {
@@ -204,28 +209,25 @@ fn decide(parts: &mut Parts<'_>, invite: &Message, flow: Flow, sender: Sender) -
         Sender::Trunk(trunk) => from_trunk(parts, invite, trunk, dialled),
         Sender::Pbx(pbx, aor) => match Caller::behind(pbx, &parts.config.clone(), aor) {
             Some(caller) => from_caller(parts, invite, &flow, &caller, dialled),
-            None => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403), place: None },
+            None => Decision::refuse(Kind::Internal, dialled, Refusal::new(403)),
         },
         Sender::Unknown { stale, wrong, live_source } => {
             let is_emergency = is_emergency(parts, invite, live_source.as_ref());
             if let Some(refusal) = leased_number(parts, invite) {
-                return Decision::Refuse { kind: Kind::Callback, dialled, refusal, place: None };
+                return Decision::refuse(Kind::Callback, dialled, refusal);
             }
             match (is_emergency, wrong, live_source) {
                 // AU-2: wrong credentials do not stop an emergency call from a source that is registered.
                 (true, true, Some(aor)) => from_user(parts, invite, &flow, &aor, dialled),
-                (true, true, None) => Decision::Refuse {
-                    kind: Kind::Emergency,
+                (true, true, None) => Decision::refuse(
+                    Kind::Emergency,
                     dialled,
-                    refusal: Refusal::warn(
+                    Refusal::warn(
                         403,
                         "Emergency call refused: wrong credentials and no registration from this source",
                     ),
-                    place: None,
-                },
-                (false, true, _) => {
-                    Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(403), place: None }
-                }
+                ),
+                (false, true, _) => Decision::refuse(Kind::Internal, dialled, Refusal::new(403)),
                 // AU-2: whoever it says it is, an emergency call may prove who it is.
                 (true, false, _) => Decision::Challenge { stale },
                 (false, false, _) => unknown_sender(parts, invite, stale, dialled),
@@ -259,7 +261,7 @@ fn unknown_sender(parts: &Parts<'_>, invite: &Message, stale: bool, dialled: Com
         return Decision::Challenge { stale };
     }
     let refusal = Refusal::warn(403, "Calls are accepted from registered users and configured trunks only");
-    Decision::Refuse { kind: Kind::Inbound, dialled, refusal, place: None }
+    Decision::refuse(Kind::Inbound, dialled, refusal)
 }
 
 /// SPEC §6: a leased number is called back by trusted trunks only.
@@ -275,7 +277,7 @@ fn from_user(parts: &Parts<'_>, invite: &Message, flow: &Flow, aor: &Aor, dialle
         let is_emergency = is_emergency(parts, invite, None);
         let kind = if is_emergency { Kind::Emergency } else { Kind::Internal };
         let refusal = Refusal::warn(403, "The user of this registration is not configured any more");
-        return Decision::Refuse { kind, dialled, refusal, place: None };
+        return Decision::refuse(kind, dialled, refusal);
     };
     from_caller(parts, invite, flow, &Caller::of(user), dialled)
 }
@@ -445,21 +447,21 @@ fn kind_of(service: &Service) -> Kind {
 /// A user, or somebody behind a PBX, calls something that is no emergency number.
 fn ordinary(parts: &Parts<'_>, invite: &Message, caller: &Caller, dialled: CompactString) -> Decision {
     if let Some(refusal) = leased_number(parts, invite) {
-        return Decision::Refuse { kind: Kind::Callback, dialled, refusal, place: None };
+        return Decision::refuse(Kind::Callback, dialled, refusal);
     }
     if parts.draining {
         let refusal = Refusal { retry_after: Some(60), ..Refusal::warn(503, "Shutting down") };
-        return Decision::Refuse { kind: Kind::Internal, dialled, refusal, place: None };
+        return Decision::refuse(Kind::Internal, dialled, refusal);
     }
     let claimed = Uri::parse(invite.from().uri).ok().and_then(|from| aor_of(parts, &from));
     if caller.pbx.is_none() && claimed.is_some_and(|claimed| claimed != caller.aor) {
         let refusal = Refusal::warn(403, "From names another user than the credentials");
-        return Decision::Refuse { kind: Kind::Internal, dialled, refusal, place: None };
+        return Decision::refuse(Kind::Internal, dialled, refusal);
     }
     if let Some(callee) = callee_of(parts, invite) {
         if !parts.config.other_calls.users {
             let refusal = Refusal::warn(403, "Calls between users are switched off");
-            return Decision::Refuse { kind: Kind::Internal, dialled, refusal, place: None };
+            return Decision::refuse(Kind::Internal, dialled, refusal);
         }
         let kind = if caller.pbx.is_some() { Kind::Inbound } else { Kind::Internal };
         return ring_user(callee, kind, None, caller.pbx.is_some(), dialled);
@@ -469,9 +471,9 @@ fn ordinary(parts: &Parts<'_>, invite: &Message, caller: &Caller, dialled: Compa
         (Some(trunk), Some(number)) => Decision::Outbound(Box::new(Outbound { caller: caller.clone(), trunk, number })),
         (None, Some(_)) => {
             let refusal = Refusal::warn(403, "Only emergency numbers and users of this system can be called");
-            Decision::Refuse { kind: Kind::Outbound, dialled, refusal, place: None }
+            Decision::refuse(Kind::Outbound, dialled, refusal)
         }
-        (_, None) => Decision::Refuse { kind: Kind::Internal, dialled, refusal: Refusal::new(404), place: None },
+        (_, None) => Decision::refuse(Kind::Internal, dialled, Refusal::new(404)),
     }
 }
 
@@ -487,16 +489,16 @@ fn from_trunk(parts: &Parts<'_>, invite: &Message, trunk: TrunkIdx, dialled: Com
     match callee_of(parts, invite).or_else(|| by_number().map(|user| Callee { user, instance: None })) {
         Some(_) if parts.draining => {
             let refusal = Refusal { retry_after: Some(60), ..Refusal::warn(503, "Shutting down") };
-            Decision::Refuse { kind: Kind::Inbound, dialled, refusal, place: None }
+            Decision::refuse(Kind::Inbound, dialled, refusal)
         }
         Some(callee) => ring_user(callee, Kind::Inbound, Some(trunk), false, dialled),
         None if !parts.knows_leases => {
             // Another node may know the number: the trunk goes on to it (RFC 3263 §4.3). Without Retry-After: the next callback may be to
             // a number of today.
             let refusal = Refusal::warn(503, "What was leased before is not known");
-            Decision::Refuse { kind: Kind::Inbound, dialled, refusal, place: None }
+            Decision::refuse(Kind::Inbound, dialled, refusal)
         }
-        None => Decision::Refuse { kind: Kind::Inbound, dialled, refusal: Refusal::new(404), place: None },
+        None => Decision::refuse(Kind::Inbound, dialled, Refusal::new(404)),
     }
 }
 
@@ -510,7 +512,7 @@ fn ring_user(
     let Callee { user, instance } = callee;
     if !user.inbound {
         let refusal = Refusal::warn(403, "Inbound calling is disabled for this user");
-        return Decision::Refuse { kind, dialled, refusal, place: None };
+        return Decision::refuse(kind, dialled, refusal);
     }
     Decision::Ordinary(Box::new(Ordinary { kind, callee: user.aor.clone(), instance, trunk, is_pbx }))
 }
