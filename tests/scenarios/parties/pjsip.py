@@ -41,6 +41,12 @@ class Call(pj.Call):
             tell("ended", status=info.lastStatusCode)
             self.phone.call = None
 
+    def onCallTsxState(self, prm):
+        request = prm.e.body.tsxState.tsx
+        # Another offer was under way (RFC 3261 14.1).
+        if request.method == "INVITE" and request.role == pj.PJSIP_ROLE_UAC and request.statusCode == 491:
+            self.phone.change = self.phone.offered
+
     def onCallMediaState(self, prm):
         info = self.getInfo()  # its parts go when it goes
         for at, media in enumerate(info.media):
@@ -73,7 +79,7 @@ class Phone:
         self.call = None
         self.rings = who["rings"]
         self.listening = 0
-        self.change = None
+        self.change = self.offered = None
         self.endpoint = pj.Endpoint()
         self.endpoint.libCreate()
         config = pj.EpConfig()
@@ -163,7 +169,7 @@ class Phone:
             else:
                 param.opt.flag = pj.PJSUA_CALL_UNHOLD
                 self.call.reinvite(param)
-            self.change = None
+            self.change, self.offered = None, self.change
         except pj.Error as error:
             print(error.info(), file=sys.stderr)
 
