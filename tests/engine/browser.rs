@@ -7,7 +7,7 @@ use crate::transfer::{dismissed, referred};
 use crate::world::engine::{Engine, PLACE, PLACE6};
 use crate::world::{Agent, Call, Dialog, Msg, Toml, World, alice, backup, bob, description, psap};
 
-fn web(version: u32, setup: &str) -> String {
+pub fn web(version: u32, setup: &str) -> String {
     let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
     // An answer names what both can.
     let codecs = if setup == "actpass" { "111 0" } else { "0" };
@@ -32,7 +32,7 @@ fn told(world: &World) -> Vec<String> {
 }
 
 /// By which name rtpengine speaks ICE with a browser.
-fn ice(message: &Msg) -> String {
+pub fn ice(message: &Msg) -> String {
     message.body.split("a=ice-ufrag:").nth(1).unwrap().lines().next().unwrap().to_owned()
 }
 
@@ -42,7 +42,7 @@ fn hash(message: &Msg) -> String {
 }
 
 /// A browser has dialled 911, and the call center has answered.
-fn talking(world: &mut World, browser: &Agent) -> Call {
+pub fn talking(world: &mut World, browser: &Agent) -> Call {
     let invite = browser.request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
     world.send(browser, &invite);
     world.take(browser, "100");

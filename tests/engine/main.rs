@@ -6,6 +6,7 @@
 mod world;
 
 mod browser;
+mod outage;
 mod own_voice;
 mod refused;
 

@@ -27,12 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Play = fn() -> Outcome<()>;
 
 /// Name and play of every trial.
-pub fn all() -> [(&'static str, Play); 5] {
+pub fn all() -> [(&'static str, Play); 6] {
     [
         ("browser::hears-its-number", hears_its_number),
         ("browser::hears-the-second-trunk", hears_the_second_trunk),
         ("browser::is-transferred", is_transferred),
         ("browser::outlives-rtpengine", outlives_rtpengine),
+        ("browser::outlives-a-silence", outlives_a_silence),
         ("browser::is-answered-by-another-rtpengine", is_answered_by_another),
     ]
 }
@@ -256,7 +257,25 @@ fn outlives_rtpengine() -> Outcome<()> {
     })
 }
 
-/// The same while the call center rings.
+/// The only rtpengine is away for longer than ICE waits, and comes back.
+fn outlives_a_silence() -> Outcome<()> {
+    story::in_scratch("browser-silence", |folder| {
+        let mut scene = Scene::open(folder)?;
+        let mut center = scene.center("911", "psap", TONES[0], folder)?;
+        scene.browser.act("dial sip:911@example.com")?;
+        center.wait(&json!({"event": "incoming"}))?;
+        scene.browser.wait(&json!({"event": "answered"}))?;
+        scene.talk(&mut center, TONES[0])?;
+        scene.rtpengine.sleep(Duration::from_secs(8));
+        scene.browser.wait(&json!({"event": "offered"}))?;
+        scene.talk(&mut center, TONES[0])?;
+        scene.browser.act("hang up")?;
+        center.wait(&json!({"event": "ended"}))?;
+        scene.daemon.stop()
+    })
+}
+
+/// The same as [`outlives_rtpengine`] while the call center rings.
 fn is_answered_by_another() -> Outcome<()> {
     story::in_scratch("browser-another", |folder| {
         let mut scene = Scene::open(folder)?;

@@ -31,6 +31,13 @@ impl Rtpengine {
         self.running = run_at(self.ng, folder)?;
         Ok(())
     }
+
+    /// It says nothing for so long, and carries nothing.
+    pub fn sleep(&self, duration: Duration) {
+        self.running.signal("STOP");
+        std::thread::sleep(duration);
+        self.running.signal("CONT");
+    }
 }
 
 fn run_at(ng: SocketAddr, folder: &Path) -> Outcome<Running> {

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::engine::{Purpose, Session, SessionId, tag};
+use super::engine::{Purpose, Session, SessionId, profile_of, tag};
 use super::health::Count;
 use crate::call::{Calls, Parts};
 use crate::dialog::Exchange;
-use crate::media::ng::{Command, Refused, Reply};
-use crate::ua::{LegId, Stage};
+use crate::media::ng::{Command, Profile, Refused, Reply};
+use crate::ua::{CallId, LegId, Stage};
 
 /// How often rtpengine is asked what has arrived.
 pub(super) const COUNT: Duration = Duration::from_secs(5);
@@ -20,7 +20,42 @@ impl Calls {
         let answered = engine.sessions.iter().filter(|(_, session)| session.is_answered).map(|(id, _)| *id);
         let lost: Vec<SessionId> = answered.filter(|id| engine.is_lost(*id)).collect();
         for session in lost {
-            self.go_on_without(parts, session);
+            match self.waits_for_another(parts, session) {
+                Some(leg) => {
+                    if let Some(session) = self.media.engine.sessions.get_mut(&session) {
+                        session.was_lost = true;
+                    }
+                    self.not_converted(leg);
+                }
+                None => self.go_on_without(parts, session),
+            }
+        }
+    }
+
+    /// A leg of a browser, to which the relay is no use: it keeps what it has until some instance answers.
+    fn waits_for_another(&self, parts: &Parts<'_>, session: SessionId) -> Option<LegId> {
+        let session = self.media.engine.sessions.get(&session).filter(|session| !session.is_own())?;
+        let is_nobody_there = self.media.engine.client.preferred().is_none();
+        let mut legs = [Some(session.hub), session.spoke].into_iter().flatten().filter(|_| is_nobody_there);
+        legs.find(|leg| is_browser(parts, *leg))
+    }
+
+    /// An instance answers that did not. Browsers whose calls went on without are offered what it makes of the other party's media.
+    pub(super) fn join_mute(&mut self, parts: &mut Parts<'_>) {
+        if !self.media.engine.client.take_gained() {
+            return;
+        }
+        self.leave_lost(parts);
+        let is_mute = |one: LegId, other: LegId| {
+            self.is_engines(parts, one, other)
+                && self.media.engine.session(one, other).is_none()
+                && (is_browser(parts, one) || is_browser(parts, other))
+        };
+        let pairs = self.calls.iter().filter_map(|(id, call)| Some((id, call.caller, call.callee?)));
+        let mute: Vec<(CallId, LegId)> =
+            pairs.filter(|(_, one, other)| is_mute(*one, *other)).map(|(id, _, callee)| (id, callee)).collect();
+        for (call, callee) in mute {
+            self.gone_astray(parts, call, Some(callee));
         }
     }
 
@@ -101,4 +136,8 @@ impl Calls {
         }
         self.tell_silence(parts, id);
     }
+}
+
+fn is_browser(parts: &Parts<'_>, leg: LegId) -> bool {
+    parts.ua.leg(leg).is_some_and(|leg| profile_of(leg) == Profile::Browser)
 }

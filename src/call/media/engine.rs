@@ -64,6 +64,8 @@ pub(super) struct Session {
     pub(super) is_answered: bool,
     /// Of an offer that came to nothing it was told what holds instead.
     pub(super) is_told_again: bool,
+    /// Its instance was gone, and nobody else there: ICE has given up since.
+    pub(super) was_lost: bool,
     pub(super) known: VecDeque<Known>,
     /// How many sessions the peers of hub and spoke were told of before it.
     pub(super) turns: [Option<usize>; 2],
@@ -221,6 +223,7 @@ impl Engine {
             offered_by_hub: true,
             is_answered: false,
             is_told_again: false,
+            was_lost: false,
             known: VecDeque::new(),
             turns: [None; 2],
             counts: Default::default(),
@@ -231,8 +234,8 @@ impl Engine {
     }
 
     pub(super) fn is_lost(&self, session: SessionId) -> bool {
-        let instance = self.sessions.get(&session).and_then(|session| session.instance);
-        instance.is_some_and(|instance| self.client.is_gone(instance))
+        let Some(session) = self.sessions.get(&session) else { return false };
+        session.was_lost || session.instance.is_some_and(|instance| self.client.is_gone(instance))
     }
 
     /// Its instance is silent, and another one is not.
@@ -356,6 +359,7 @@ impl Calls {
         if self.media.engine.client.take_lost() {
             self.leave_lost(parts);
         }
+        self.join_mute(parts);
         if self.media.engine.count_due.is_some_and(|due| due <= now) {
             self.media.engine.count_due = Some(now + COUNT);
             self.ask_counts(parts);
@@ -367,6 +371,7 @@ impl Calls {
         if let Some(heard) = self.media.engine.client.received(from, datagram) {
             self.rtpengine_said(parts, heard);
         }
+        self.join_mute(parts);
     }
 
     fn rtpengine_said(&mut self, parts: &mut Parts<'_>, heard: Heard) {

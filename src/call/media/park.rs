@@ -118,7 +118,7 @@ impl Calls {
     }
 
     /// True when what crosses between two legs goes through rtpengine.
-    fn is_engines(&self, parts: &Parts<'_>, from: LegId, to: LegId) -> bool {
+    pub(super) fn is_engines(&self, parts: &Parts<'_>, from: LegId, to: LegId) -> bool {
         let mode = |leg: LegId| self.media.legs.get(&leg).and_then(|media| media.mode);
         super::passage::mode_of(parts, [mode(from), mode(to)]) == MediaMode::Rtpengine
     }

@@ -46,6 +46,8 @@ pub struct Client {
     ping_due: Option<Instant>,
     /// An instance has missed its pings just now.
     has_lost: bool,
+    /// An instance answers that did not, or is new.
+    has_gained: bool,
     out: VecDeque<(SocketAddr, Bytes)>,
 }
 
@@ -82,6 +84,7 @@ impl Client {
                 missed: known(address).map_or(0, |known| known.missed),
             })
             .collect();
+        self.has_gained |= addresses.iter().any(|address| known(*address).is_none());
         self.ping_due = (!self.instances.is_empty()).then_some(now);
     }
 
@@ -102,6 +105,11 @@ impl Client {
     /// An instance is gone since the last time.
     pub fn take_lost(&mut self) -> bool {
         std::mem::take(&mut self.has_lost)
+    }
+
+    /// Another instance may be asked since the last time.
+    pub fn take_gained(&mut self) -> bool {
+        std::mem::take(&mut self.has_gained)
     }
 
     /// Asks `instance`, which has the call; `None`: whoever answers. `None` comes back when nobody can be asked.
@@ -160,6 +168,7 @@ impl Client {
         let is_up = !matches!(reply, Err(Refused::Bencode(_) | Refused::NoResult));
         if instance.is_up != is_up {
             instance.is_up = is_up;
+            self.has_gained |= is_up;
             tell(from, is_up);
         }
         match is_up {
