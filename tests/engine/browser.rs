@@ -294,6 +294,45 @@ fn a_browser_that_refuses_every_offer_is_not_asked_for_ever() {
     world.hang_up(&mut call);
 }
 
+/// RFC 8839 §4.4.1: rtpengine speaks ICE by other names from the offer on, whatever becomes of it. Who goes on with the old ones is
+/// not heard any more when ICE is next looked after.
+#[test]
+fn a_browser_that_began_ice_anew_in_vain_is_told_how_rtpengine_speaks_now() {
+    for begins_anew in [true, false] {
+        let mut world = World::with_alice();
+        let mut call = talking(&mut world, &alice());
+        let was = ice(&call.ok);
+        let mut offer = web(2, "actpass");
+        if !begins_anew {
+            offer = offer.replace("a=ice-ufrag:v2", "a=ice-ufrag:v1");
+        }
+        let asked = call.phone.request("INVITE").sdp(&offer);
+        world.send(&alice(), &asked);
+        let offered = world.take(&psap(), "INVITE");
+        world.send(&psap(), &psap().reply(&offered, 488));
+        world.take(&psap(), "ACK");
+        let refusal = world.take(&alice(), "488");
+        world.send(&alice(), &asked.ack_of(&refusal));
+        world.run(5000);
+        if begins_anew {
+            let offered = world.take(&alice(), "INVITE");
+            assert_ne!(ice(&offered), was);
+            world.send(&alice(), &alice().reply(&offered, 200).sdp(&web(3, "active")));
+            world.take(&alice(), "ACK");
+            let told = told(&world);
+            assert_eq!(told[told.len() - 2..], ["offer spoke hub", "answer spoke hub"], "{told:?}");
+            for offered in world.take_all(&psap(), "INVITE") {
+                world.send(&psap(), &psap().reply(&offered.msg, 200).sdp(&psap().offer()));
+            }
+            world.take_all(&psap(), "ACK");
+        }
+        world.wire.clear();
+        world.run(20_000);
+        world.silent();
+        world.hang_up(&mut call);
+    }
+}
+
 /// An instance that is silent for a moment is not gone: calls stay with it, whenever that is.
 #[test]
 fn a_moment_of_silence_moves_no_call() {

@@ -50,8 +50,8 @@ impl Calls {
         let call = known.as_ref().map_or(call, |known| known.call);
         if let (Some(known), Some(text)) = (known, text) {
             let text = if profile == Profile::Browser { text } else { scrub(&text, original).into() };
-            // Nobody is offered what he has.
-            known.is_answered |= parts.ua.leg(to).is_some_and(|leg| leg.holds(&text));
+            // Nobody is offered by us what he has.
+            known.is_answered |= crossing.is_offered && parts.ua.leg(to).is_some_and(|leg| leg.holds(&text));
             known.learn(by_hub, original.clone(), text);
         }
         let parked = self.media.engine.parked.iter().find(|(_, parked)| parked.ask == ask);

@@ -8,6 +8,7 @@ use super::health::Count;
 use crate::call::{Calls, Parts};
 use crate::dialog::Exchange;
 use crate::media::ng::{Command, Profile, Refused, Reply};
+use crate::sip::sdp::Sdp;
 use crate::ua::{CallId, LegId, Stage};
 
 /// How often rtpengine is asked what has arrived.
@@ -98,10 +99,17 @@ impl Calls {
             if is_asked || !is_settled || ![hub, spoke].into_iter().all(is_quiet) {
                 continue;
             }
-            let (by_hub, to) = (session.offered_by_hub, if session.offered_by_hub { spoke } else { hub });
-            session.known.retain(|known| known.by_hub != by_hub);
+            let (by_hub, [from, to]) = match session.offered_by_hub {
+                true => (true, [hub, spoke]),
+                false => (false, [spoke, hub]),
+            };
+            // One that began ICE anew has rtpengine speak it by other names too: its side is offered these.
+            let offered = session.known.iter().find(|known| known.by_hub == by_hub && known.is_offer);
+            let holds = parts.ua.leg(from).and_then(|leg| ice_name(leg.theirs()));
+            let is_anew = holds.is_some() && offered.is_some_and(|offered| ice_name(&offered.original) != holds);
+            session.known.retain(|known| known.by_hub != by_hub && !is_anew);
             session.is_told_again = true;
-            self.unsettle(parts, call, to);
+            self.unsettle(parts, call, if is_anew { from } else { to });
         }
     }
 
@@ -140,4 +148,8 @@ impl Calls {
 
 fn is_browser(parts: &Parts<'_>, leg: LegId) -> bool {
     parts.ua.leg(leg).is_some_and(|leg| profile_of(leg) == Profile::Browser)
+}
+
+fn ice_name(description: &[u8]) -> Option<&[u8]> {
+    Sdp::new(description).lines().find_map(|line| line.value.strip_prefix(b"ice-ufrag:").filter(|_| line.kind == b'a'))
 }
