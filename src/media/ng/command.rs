@@ -82,6 +82,7 @@ impl Command<'_> {
                 let mut rows = vec![text("command", "offer"), text("call-id", call), text("from-tag", from)];
                 rows.extend(to.map(|to| text("to-tag", to)));
                 rows.extend(common(told));
+                rows.extend([text("ICE-lite", "both"), text("DTLS", "passive")]);
                 rows.extend(offered(told.profile));
                 rows
             }
@@ -122,7 +123,6 @@ fn offered(profile: Profile) -> Vec<Row<'static>> {
         Profile::Browser => vec![
             text("transport-protocol", "UDP/TLS/RTP/SAVPF"),
             text("ICE", "force"),
-            text("DTLS", "passive"),
             list("SDES", &["off"]),
             list("rtcp-mux", &["offer", "require"]),
             list("flags", &["generate-mid"]),
