@@ -43,6 +43,11 @@ impl Alignment {
         self.asked.filter(|(_, waits)| *waits).map(|(ask, _)| ask)
     }
 
+    /// The same, to be changed.
+    pub fn asked_mut(&mut self) -> Option<&mut AskId> {
+        self.asked.as_mut().map(|(ask, _)| ask)
+    }
+
     pub fn is_expected(&self) -> bool {
         self.told.is_some()
     }

@@ -16,5 +16,5 @@ pub use end::{End, Port};
 pub use names::hide_names;
 pub use order::{Codec, Counters, News, Order, PairId, Peer, Ports, Prompt, Reach, Voice};
 pub use packet::Packet;
-pub use rewrite::{Way, has_address, rewrite, scrub};
+pub use rewrite::{Way, has_address, rewrite, scrub, without_candidates};
 pub use streams::{Kind, Stream};

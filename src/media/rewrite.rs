@@ -7,6 +7,9 @@ use super::Ports;
 use super::streams::{Stream, host_of};
 use crate::sip::sdp::{Direction, Line, Sdp};
 
+/// Candidates may come later (RFC 8838).
+const TRICKLE: &[u8] = b"ice-options:trickle";
+
 /// What becomes of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -73,6 +76,44 @@ pub fn scrub(description: &[u8], of: &[u8]) -> Vec<u8> {
                 kept.extend_from_slice(b"\r\n");
             }
         }
+    }
+    kept
+}
+
+/// A description of streams over ICE as it is before their owner knows of any candidate (RFC 8840): where it was before is not
+/// where it is now. Each of them says that it is so: else no address means hold.
+pub fn without_candidates(description: &[u8]) -> Vec<u8> {
+    const OF_PLACE: [&[u8]; 4] = [b"candidate", b"end-of-candidates", b"rtcp", b"ice-options"];
+    let mut kept = Vec::with_capacity(description.len());
+    let mut streams = Stream::all(description).into_iter();
+    let mut line = |kind: u8, value: &[u8]| {
+        kept.extend_from_slice(&[kind, b'=']);
+        kept.extend_from_slice(value);
+        kept.extend_from_slice(b"\r\n");
+    };
+    let mut is_live = false;
+    for Line { kind, value } in Sdp::new(description).lines() {
+        match kind {
+            b'a' if OF_PLACE.contains(&name_of(value)) => {}
+            b'c' => line(kind, b"IN IP4 0.0.0.0"),
+            b'm' => {
+                if std::mem::take(&mut is_live) {
+                    line(b'a', TRICKLE);
+                }
+                match streams.next().filter(|stream| stream.port != 0) {
+                    Some(stream) => {
+                        let name = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+                        line(kind, &[name, b" 9 ", stream.protocol, b" ", stream.formats].concat());
+                        is_live = true;
+                    }
+                    None => line(kind, value),
+                }
+            }
+            _ => line(kind, value),
+        }
+    }
+    if is_live {
+        line(b'a', TRICKLE);
     }
     kept
 }
@@ -312,6 +353,17 @@ mod tests {
             m=video 0 RTP/AVP 31\r\nc=IN IP4 192.0.2.1\r\nm=text 20004 RTP/AVP 98\r\nc=IN IP4 192.0.2.1\r\na=rtcp:20004\r\na=recvonly\r\n\
             m=message 0 TCP/MSRP *\r\n";
         assert_eq!(rewritten(text, &[pair(20_000), Way::Refused, pair(20_004), Way::Refused]), expected);
+    }
+
+    #[test]
+    fn a_browser_that_is_nowhere_yet() {
+        let text = "v=0\r\nc=IN IP4 10.0.0.4\r\nt=0 0\r\na=ice-options:trickle\r\nm=audio 50000/2 UDP/TLS/RTP/SAVPF 111 0\r\n\
+            c=IN IP6 2001:db8::4\r\na=rtcp:50001\r\na=rtcp-mux\r\na=rtcp-fb:111 nack\r\na=candidate:1 1 udp 1 10.0.0.4 50000 typ host\r\n\
+            a=end-of-candidates\r\na=ice-ufrag:x\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\nm=audio 9 RTP/AVP 0\r\n";
+        let expected = "v=0\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 0\r\nc=IN IP4 0.0.0.0\r\n\
+            a=rtcp-mux\r\na=rtcp-fb:111 nack\r\na=ice-ufrag:x\r\na=ice-options:trickle\r\n\
+            m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\nm=audio 9 RTP/AVP 0\r\na=ice-options:trickle\r\n";
+        assert_eq!(String::from_utf8(without_candidates(text.as_bytes())).unwrap(), expected);
     }
 
     #[test]

@@ -89,6 +89,11 @@ impl<'a> Stream<'a> {
         ip(self.host)
     }
 
+    /// Its keys are agreed by DTLS (RFC 5764), as browsers have it.
+    pub fn is_dtls(&self) -> bool {
+        self.protocol.starts_with(b"UDP/TLS/")
+    }
+
     /// Sound or picture is expected of whoever described it.
     pub fn sends(&self) -> bool {
         self.port != 0 && matches!(self.direction, Direction::SendRecv | Direction::SendOnly)

@@ -229,6 +229,8 @@ fn rewrite(
 ) -> String {
     let mut text = String::new();
     let mut at = 0;
+    // It knows of later candidates from the lines of a stream alone.
+    let is_held = !sdp.split("\nm=").skip(1).any(|stream| stream.contains("a=ice-options:trickle"));
     for line in sdp.lines() {
         let fields: Vec<&str> = line.split(' ').collect();
         let line = match fields[..] {
@@ -247,7 +249,7 @@ fn rewrite(
                 let web = if is_web { session.web(other(side), certificate) } else { String::new() };
                 format!("{kind} {port} {protocol} {}{web}", fields[3..].join(" "))
             }
-            _ if line.starts_with("c=") && !line.ends_with(" 0.0.0.0") && !line.ends_with(" ::") => {
+            _ if line.starts_with("c=") && !(is_held && (line.ends_with(" 0.0.0.0") || line.ends_with(" ::"))) => {
                 format!("c={place}")
             }
             [_, id, version, ..] if line.starts_with("o=") => format!("o=- {id} {version} {place}"),

@@ -1,13 +1,17 @@
 //! By what a browser tells rtpengine's sessions apart. It makes no new association of DTLS for new ICE credentials while the fingerprint
 //! stays the same (none knows the tls-id of RFC 8842 §4), and an rtpengine has one certificate for all calls. So what a leg is told by
 //! a second session has the fingerprint of another hash (RFC 8122 §5). rtpengine tells that in offers alone: one is asked for by the way.
+//! Nor does a browser hear a second session where it has met a first one: it knows that place by other credentials. An rtpengine that
+//! begins anew lends its ports from the first one on again, so a place that was one before is not told.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use compact_str::{CompactString, format_compact};
+use smallvec::SmallVec;
 
-use super::engine::{Purpose, SessionId, tag};
+use super::engine::{Purpose, Session, SessionId, tag};
 use crate::base::limits;
 use crate::call::{Calls, Parts};
 use crate::media::Stream;
@@ -17,6 +21,43 @@ use crate::ua::LegId;
 
 /// Nobody is told of it.
 const NOBODY: &[u8] = b"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+
+/// Places that are remembered of a leg.
+const PLACES: usize = 8;
+
+/// Where the browsers behind legs have had sessions that are over.
+#[derive(Default)]
+pub(super) struct Left(BTreeMap<LegId, SmallVec<[SocketAddr; 2]>>);
+
+impl Left {
+    /// A session is over.
+    pub(super) fn note(&mut self, session: &Session) {
+        for known in &session.known {
+            let told = if known.by_hub { session.spoke } else { Some(session.hub) };
+            let Some((leg, place)) = told.zip(place_of(&known.text)) else { continue };
+            let places = self.0.entry(leg).or_default();
+            if !places.contains(&place) && places.len() < PLACES {
+                places.push(place);
+            }
+        }
+    }
+
+    /// True when what rtpengine has made for a leg leads to one of its places.
+    pub(super) fn has(&self, leg: LegId, text: &[u8]) -> bool {
+        self.0.get(&leg).zip(place_of(text)).is_some_and(|(places, place)| places.contains(&place))
+    }
+
+    /// A leg is over, after its sessions.
+    pub(super) fn forget(&mut self, leg: LegId) {
+        self.0.remove(&leg);
+    }
+}
+
+fn place_of(description: &[u8]) -> Option<SocketAddr> {
+    let streams = Stream::all(description);
+    let stream = streams.iter().find(|stream| stream.port != 0 && stream.is_dtls())?;
+    Some(SocketAddr::from((stream.address()?, stream.port)))
+}
 
 /// One certificate: `sha-256 …`, and the same by the other hashes where they are known.
 pub(super) struct Certificate {
@@ -55,7 +96,7 @@ impl Calls {
         by_hub: bool,
         text: Bytes,
     ) -> Bytes {
-        let is_dtls = Stream::all(&text).iter().any(|stream| stream.protocol.starts_with(b"UDP/TLS/"));
+        let is_dtls = Stream::all(&text).iter().any(Stream::is_dtls);
         let Some(usual) = fingerprint_of(&text, HASHES[0]).filter(|_| is_dtls) else { return text };
         let Some(state) = self.media.engine.sessions.get(&session) else { return text };
         let turn = state.turns.get(usize::from(by_hub)).copied().flatten().unwrap_or_default();

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use compact_str::{CompactString, format_compact};
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Left};
 use super::count::COUNT;
 use super::health::Count;
 use super::own::Speaks;
@@ -34,6 +34,7 @@ pub(super) struct Engine {
     last: u64,
     pub(super) asks: BTreeMap<AskId, Purpose>,
     pub(super) certificates: Vec<Certificate>,
+    pub(super) left: Left,
     /// Events of calls that wait for an answer.
     pub(super) parked: BTreeMap<CallId, Parked>,
     /// A call that goes on without.
@@ -192,6 +193,8 @@ pub(super) struct Crossing {
     pub is_offered: bool,
     /// It was asked before, of an rtpengine that did not know what it is about.
     pub is_again: bool,
+    /// How often what rtpengine made of it led where another session was.
+    pub moves: u8,
     /// What is asked after it: the answer.
     pub then: Option<Box<Crossing>>,
 }
@@ -247,9 +250,12 @@ impl Engine {
 
     /// Pairs of legs that are no more.
     pub(super) fn close(&mut self, is_over: impl Fn(SessionId, &Session) -> bool) {
-        let Self { sessions, over, .. } = self;
+        let Self { sessions, over, left, .. } = self;
         sessions.retain(|id, session| {
             let is_over = is_over(*id, session);
+            if is_over {
+                left.note(session);
+            }
             if let Some(instance) = session.instance.filter(|_| is_over) {
                 over.push((instance, session.name.clone()));
             }
@@ -314,9 +320,9 @@ pub(super) const fn tag(is_hub: bool) -> &'static str {
 /// What a leg takes: as its own description says, else as what it speaks over.
 pub(super) fn profile_of(leg: &Leg) -> Profile {
     let said = leg.offer().unwrap_or(leg.theirs());
-    match Stream::all(said).first().map(|stream| stream.protocol) {
-        Some(protocol) if protocol.starts_with(b"UDP/TLS/") => Profile::Browser,
-        Some(protocol) if protocol.starts_with(b"RTP/SAVP") => Profile::Same,
+    match Stream::all(said).first() {
+        Some(stream) if stream.is_dtls() => Profile::Browser,
+        Some(stream) if stream.protocol.starts_with(b"RTP/SAVP") => Profile::Same,
         Some(_) => Profile::Plain,
         None => profile_over(leg.flow().protocol),
     }

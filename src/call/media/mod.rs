@@ -269,6 +269,7 @@ impl Calls {
         }
         self.media.legs.remove(&leg);
         self.media.engine.close(|_, session| session.has(leg));
+        self.media.engine.left.forget(leg);
     }
 
     /// The call is over.

@@ -102,7 +102,7 @@ impl Calls {
         let description = Some(description).filter(|description| sdp::Sdp::new(description).well_formed())?;
         let original = Bytes::copy_from_slice(description);
         let asked = self.bare_for(parts, id, from, to, &original);
-        let crossing = Crossing { from, to, original, asked, is_offered: true, is_again: false, then: None };
+        let crossing = Crossing { from, to, original, asked, is_offered: true, is_again: false, moves: 0, then: None };
         self.ask_crossing(parts, id, crossing)
     }
 
@@ -140,7 +140,7 @@ impl Calls {
         let asked = bare.flatten().map_or_else(|| original.clone(), Bytes::from);
         // In a call that is up, what a transfer's target answers is offered.
         let is_offered = matches!(event, Event::Answered { .. }) && call.callee.is_some();
-        Some(Crossing { from, to, original, asked, is_offered, is_again: false, then: None })
+        Some(Crossing { from, to, original, asked, is_offered, is_again: false, moves: 0, then: None })
     }
 
     /// Whom a message of a leg is for.

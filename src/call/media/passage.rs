@@ -138,8 +138,8 @@ impl Calls {
     /// True when a browser makes this offer, or is to take it: it speaks DTLS-SRTP with ICE and nothing else (RFC 8834).
     pub(super) fn is_of_browser(&self, parts: &Parts<'_>, to: LegId, offer: &[u8]) -> bool {
         let is_web = |protocol: Protocol| matches!(protocol, Protocol::Ws | Protocol::Wss);
-        let is_dtls = Stream::all(offer).iter().any(|stream| stream.protocol.starts_with(b"UDP/TLS/"));
-        is_dtls || parts.ua.leg(to).is_some_and(|leg| is_web(leg.flow().protocol))
+        Stream::all(offer).iter().any(Stream::is_dtls)
+            || parts.ua.leg(to).is_some_and(|leg| is_web(leg.flow().protocol))
     }
 
     /// The relay carries what it cannot convert: nobody will hear anything, and the operator is told.
