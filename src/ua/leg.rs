@@ -226,6 +226,14 @@ impl Leg {
         (self.exchange() == Exchange::OfferReceived).then(|| self.dialog.offers.pending())
     }
 
+    /// What the peer was offered last, or was told: what it says of its streams is about those.
+    pub fn told(&self) -> &Bytes {
+        match self.exchange() {
+            Exchange::OfferSent => self.dialog.offers.pending(),
+            Exchange::Stable | Exchange::OfferReceived => self.dialog.offers.ours(),
+        }
+    }
+
     /// Our description that holds; empty when there is none.
     pub fn ours(&self) -> &Bytes {
         self.dialog.offers.ours()

@@ -1,6 +1,7 @@
-//! Offers of streams that the relay does not carry, in a call that is up.
+//! Offers of streams that the relay does not carry.
 
-use crate::world::{Dialog, Toml, World, alice, description, psap};
+use crate::world::agent::MEDIA;
+use crate::world::{Dialog, Toml, World, alice, bob, description, psap};
 
 fn world() -> World {
     let mut world = World::of(&Toml::default().relay());
@@ -77,6 +78,26 @@ fn odd_streams_of_the_first_offer_cost_nobody_the_call() {
                 }
             }
             world.over();
+        }
+    }
+}
+
+/// A party that answers more than was offered gives its address away by it.
+#[test]
+fn what_is_answered_for_a_stream_that_was_not_offered_tells_no_address() {
+    for media in [&["m=image 5000 udptl t38"][..], &["m=audio 0 RTP/AVP 0"], &[]] {
+        let mut world = world();
+        world.register(&bob());
+        for (dialled, other) in [("911", psap()), ("bob", bob())] {
+            let invite = alice().request("INVITE", &format!("sip:{dialled}@example.com"));
+            world.send(&alice(), &invite.sdp(&description("alice", 1, media)));
+            let offered = world.take(&other, "INVITE");
+            let taken = description(other.name, 1, &["m=audio 9000 RTP/AVP 0"]);
+            world.send(&other, &other.reply(&offered, 200).sdp(&taken));
+            let ok = world.take(&alice(), "200");
+            assert!(!ok.body.contains(MEDIA) && !ok.body.contains(" 9000 "), "{media:?}\n{ok}");
+            let streams = ok.body.lines().filter(|line| line.starts_with("m=")).count();
+            assert_eq!(streams, media.len(), "{ok}");
         }
     }
 }

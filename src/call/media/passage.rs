@@ -13,7 +13,7 @@ use crate::config::MediaMode;
 use crate::dialog::Exchange;
 use crate::media::{Stream, Way, rewrite};
 use crate::sip::{Message, sdp};
-use crate::ua::LegId;
+use crate::ua::{Leg, LegId};
 
 /// What a record says of a browser's call through the relay.
 const NOT_CONVERTED: &str = "without rtpengine the media of a browser cannot be converted";
@@ -184,9 +184,14 @@ impl Calls {
         let mut ways = Vec::with_capacity(streams.len());
         let claim = self.claim(parts, from);
         let mut short = None;
+        let offer = parts.ua.leg(from).map(Leg::told).filter(|_| carries == Carries::Answer);
+        let offered = Stream::all(offer.map(|offer| &offer[..]).unwrap_or_default());
+        let is_unasked = |at: usize| offer.is_some() && offered.get(at).is_none_or(|stream| stream.port == 0);
         for (at, stream) in streams.iter().enumerate() {
             ways.push(match self.media.slot(from, at).is_some() {
                 _ if stream.port == 0 || !stream.is_rtp() || at >= limits::STREAMS_PER_LEG => Way::Refused,
+                // RFC 3264 §6: it is answered, and was not offered.
+                _ if is_unasked(at) => Way::Refused,
                 // Its peer has the other one's own address, and must be told of as the same.
                 false if carries == Carries::Answer => Way::Direct,
                 _ => {
