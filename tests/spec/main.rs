@@ -14,6 +14,7 @@ mod direct_routes;
 mod explain;
 mod fax;
 mod geolocation;
+mod heard;
 mod i3;
 mod leaks;
 mod lease;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::Slot;
 use super::engine::{Session, SessionId};
+use super::{LegMedia, Slot};
 use crate::base::{Instant, limits};
 use crate::call::history::Report;
 use crate::call::{Call, Calls, Parts};
@@ -28,7 +28,7 @@ pub struct MediaHealth {
 }
 
 impl MediaHealth {
-    fn of(slot: &Slot, is_caller: bool) -> Self {
+    pub(super) fn of(slot: &Slot, is_caller: bool) -> Self {
         Self { is_caller, kind: slot.kind, counters: slot.counters, clock_rate: slot.clock_rate }
     }
 }
@@ -79,6 +79,14 @@ impl Count {
 fn sides(session: &Session) -> impl Iterator<Item = (LegId, &Vec<Count>)> {
     let legs = [Some(session.hub), session.spoke];
     legs.into_iter().zip(&session.counts).filter_map(|(leg, counts)| Some((leg?, counts)))
+}
+
+impl LegMedia {
+    /// Its streams: those that are gone, then those that are up.
+    fn health(&self, is_caller: bool) -> impl Iterator<Item = MediaHealth> {
+        let past = self.past.iter().map(move |past| MediaHealth { is_caller, ..past.clone() });
+        past.chain(self.slots.iter().flatten().map(move |slot| MediaHealth::of(slot, is_caller)))
+    }
 }
 
 impl Calls {
@@ -140,11 +148,10 @@ impl Calls {
         counters.any(|counters| counters.packets > 0 && counters.silent < FLOWS)
     }
 
-    /// The streams of a call: those of legs that are gone, then those that are up.
+    /// The streams of a call: those of legs that are gone, then of those that are up.
     pub(in crate::call) fn health(&self, call: &Call) -> Vec<MediaHealth> {
         let up = call.legs.iter().filter_map(|leg| Some((*leg, self.media.legs.get(leg)?)));
-        let up = up.flat_map(|(leg, media)| media.slots.iter().flatten().map(move |slot| (leg, slot)));
-        let up = up.map(|(leg, slot)| MediaHealth::of(slot, leg == call.caller));
+        let up = up.flat_map(|(leg, media)| media.health(leg == call.caller));
         let sessions = self.media.engine.sessions.values().filter(|session| call.legs.contains(&session.hub));
         let sessions = sessions.flat_map(sides).flat_map(|(leg, counts)| counts.iter().map(move |count| (leg, count)));
         let counted = sessions.filter(|(_, count)| count.changed.is_some()).map(|(leg, count)| MediaHealth {
@@ -159,8 +166,8 @@ impl Calls {
     /// What arrived from a leg that leaves its call is still told.
     pub(super) fn keep_health(&mut self, id: CallId, leg: LegId) {
         let (Some(call), Some(media)) = (self.calls.get_mut(id), self.media.legs.get(&leg)) else { return };
-        let heard = media.slots.iter().flatten().filter(|slot| slot.counters.packets > 0);
+        let heard = media.health(leg == call.caller).filter(|stream| stream.counters.packets > 0);
         let room = limits::PAST_STREAMS.saturating_sub(call.past_media.len());
-        call.past_media.extend(heard.take(room).map(|slot| MediaHealth::of(slot, leg == call.caller)));
+        call.past_media.extend(heard.take(room));
     }
 }

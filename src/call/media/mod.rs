@@ -61,6 +61,8 @@ struct LegMedia {
     mode: Option<MediaMode>,
     /// By the order of m= lines.
     slots: Vec<Option<Slot>>,
+    /// What was heard of streams that are gone.
+    past: Vec<MediaHealth>,
     /// The last offer to its peer names our pairs, so what it answers is relayed too.
     is_relayed: bool,
     /// It names ports of rtpengine.
@@ -170,7 +172,11 @@ impl Media {
     }
 
     fn release(&mut self, leg: LegId, at: usize) {
-        let Some(slot) = self.legs.get_mut(&leg).and_then(|media| media.slots.get_mut(at)?.take()) else { return };
+        let Some(media) = self.legs.get_mut(&leg) else { return };
+        let Some(slot) = media.slots.get_mut(at).and_then(Option::take) else { return };
+        if slot.counters.packets > 0 && media.past.len() < limits::PAST_STREAMS {
+            media.past.push(MediaHealth::of(&slot, false));
+        }
         if let Some(other) = slot.joined.and_then(|other| self.slot_of(other))
             && other.joined == Some(slot.ports.pair)
         {
@@ -229,6 +235,7 @@ impl Calls {
             call: id,
             mode,
             slots: Vec::new(),
+            past: Vec::new(),
             is_relayed: false,
             is_engines: false,
             told_of: None,
