@@ -474,12 +474,39 @@ fn ports_are_bound_at_the_addresses_that_are_told() {
     let old: Vec<Ports> = std::mem::take(&mut plane.bound);
     let new: IpAddr = "127.0.0.9".parse().unwrap();
     let released = old.iter().map(|ports| Order::Release(ports.pair));
-    plane.order(released.chain([Order::Serve(vec![new])]));
+    plane.order(released.chain([Order::Serve(vec![new], (20_000, 29_999))]));
     plane.until("pairs of the new address", |plane| plane.bound.len() >= 256);
     // And it stays at that when the old ones have rested.
     std::thread::sleep(Duration::from_secs(6));
     plane.catch_up();
     assert!(plane.bound.iter().all(|ports| ports.address == new));
+}
+
+#[test]
+fn ports_are_bound_out_of_the_range_that_is_told() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut plane = Plane::start((20_000, 20_003));
+    let own: IpAddr = "127.0.0.1".parse().unwrap();
+    let (ports, other) = (plane.pair(true), plane.pair(true));
+    plane.order([Order::Serve(vec![own], (20_100, 20_103))]);
+    let is_new = |ports: &Ports| (20_100..20_104).contains(&ports.rtp) && ports.address == own;
+    plane.until("pairs of the new range", |plane| plane.bound.iter().filter(|ports| is_new(ports)).count() == 2);
+    // What was given out before serves on, and is not given out again.
+    let party = Party::at("127.0.0.5");
+    plane.order([Order::Point(ports.pair, party.peer(false)), Order::Join(ports.pair, other.pair)]);
+    let place = at(ports, 0);
+    party.rtp.send_to(&rtp(0, 1, b"x"), place).unwrap();
+    plane.until("the packet", |plane| {
+        plane.counted.iter().any(|(pair, counters)| *pair == ports.pair && counters.packets == 1)
+    });
+    plane.bound.clear();
+    plane.order([Order::Release(ports.pair), Order::Release(other.pair)]);
+    std::thread::sleep(Duration::from_secs(6));
+    plane.catch_up();
+    assert!(plane.bound.is_empty(), "{:?}", plane.bound);
+    // They are there when their range is again.
+    plane.order([Order::Serve(vec![own], (20_000, 20_003))]);
+    plane.until("the pairs of the old range", |plane| plane.bound.len() == 2);
 }
 
 /// Where the relay is behind a NAT its sockets have all addresses of this machine, and a phone may name one of them over two calls.

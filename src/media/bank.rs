@@ -1,7 +1,6 @@
 //! Pairs of ports that are bound and belong to nobody yet.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
 use super::Ports;
 
@@ -21,12 +20,12 @@ impl Bank {
         self.of_mut(is_ipv4).pop_front()
     }
 
-    /// Gives up the pairs at addresses that are no longer to be told.
-    pub fn keep_at(&mut self, addresses: &[IpAddr]) -> Vec<Ports> {
+    /// Gives up the pairs that are no longer to be told.
+    pub fn keep(&mut self, is_kept: impl Fn(&Ports) -> bool) -> Vec<Ports> {
         let mut given_up = Vec::new();
         for ready in [&mut self.v4, &mut self.v6] {
-            given_up.extend(ready.iter().filter(|ports| !addresses.contains(&ports.address)));
-            ready.retain(|ports| addresses.contains(&ports.address));
+            given_up.extend(ready.iter().filter(|ports| !is_kept(ports)));
+            ready.retain(&is_kept);
         }
         given_up
     }

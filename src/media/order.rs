@@ -95,8 +95,8 @@ pub struct Voice {
 pub enum Order {
     /// A leg has the pair; what follows is about it. Whoever is told of a port is so much later than this.
     Take(PairId),
-    /// Pairs are bound at these addresses from now on, and at no others.
-    Serve(Vec<IpAddr>),
+    /// Pairs are bound at these addresses from now on, and at no others; between the first and the last of these ports.
+    Serve(Vec<IpAddr>, (u16, u16)),
     /// What arrives at one leaves from the other, to its peer, from now on. Whatever either was joined with before is not any more.
     Join(PairId, PairId),
     /// Ends a `Join`: what arrives goes nowhere.

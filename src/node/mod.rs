@@ -243,7 +243,7 @@ impl Node {
     fn reload(&mut self, config: Arc<Config>) {
         let was = std::mem::replace(&mut self.config, Arc::clone(&config));
         self.calls.reload(&was, &config);
-        self.calls.relay_at(&was.media.addresses, &config.media.addresses);
+        self.calls.relay_at(&was.media, &config.media);
         self.leases.reload(&self.pools(), lease_settings(&config));
         self.trunks.reload(Arc::clone(&config), self.now);
         self.tell_accounts();

@@ -494,8 +494,9 @@ fn the_last_ports_are_for_emergency_calls() {
 
 #[test]
 fn ordinary_calls_take_half_of_a_range_and_give_it_back() {
-    let mut world = World::of(&Toml::default());
-    world.reload(&Toml::default().relay().change("mode = \"relay\"", "mode = \"relay\"\nports = \"20000-20031\""));
+    let toml = || Toml::default().change("[media]\n", "[media]\nports = \"20000-20031\"\n");
+    let mut world = World::of(&toml());
+    world.reload(&toml().relay());
     world.bind(16);
     world.register(&alice());
     world.register(&bob());
@@ -528,8 +529,27 @@ fn after_a_reload_descriptions_tell_of_the_new_address() {
     world.reload(&moved);
     assert_eq!(world.node.ports_ready(true), 0, "what was bound for the old address is given back");
     assert_eq!(world.plane.leads_to(ports(&call.ok)[0]), place(6000), "calls stay");
-    assert!(world.orders.contains(&Order::Serve(vec!["192.0.2.10".parse().unwrap(), RELAY6.parse().unwrap()])));
+    let addresses = vec!["192.0.2.10".parse().unwrap(), RELAY6.parse().unwrap()];
+    assert!(world.orders.contains(&Order::Serve(addresses, (20_000, 29_999))));
     // What was bound for the old one before the data plane heard of it.
+    world.bind(4);
+    assert_eq!(world.node.ports_ready(true), 0);
+}
+
+/// An operator gives more ports, or other ones, and no call ends for it.
+#[test]
+fn after_a_reload_descriptions_tell_of_the_new_ports() {
+    let mut world = world();
+    let call = world.talking();
+    let with = |ports: &str| Toml::default().relay().change("[media]\n", &format!("[media]\nports = \"{ports}\"\n"));
+    let ready = world.node.ports_ready(true);
+    world.reload(&with("20000-39999"));
+    assert_eq!(world.node.ports_ready(true), ready, "they are good still");
+    world.reload(&with("40000-40999"));
+    let addresses = vec![RELAY.parse().unwrap(), RELAY6.parse().unwrap()];
+    assert!(world.orders.contains(&Order::Serve(addresses, (40_000, 40_999))), "{:?}", world.orders);
+    assert_eq!(world.plane.leads_to(ports(&call.ok)[0]), place(6000), "calls stay");
+    // Bound out of the old ones before the data plane heard of it.
     world.bind(4);
     assert_eq!(world.node.ports_ready(true), 0);
 }

@@ -30,7 +30,7 @@ impl Plane {
     pub fn order(&mut self, order: &Order) {
         match order {
             Order::Take(pair) => drop(self.pair(*pair)),
-            Order::Serve(_) => {}
+            Order::Serve(..) => {}
             Order::Join(one, other) => {
                 assert_ne!(one, other);
                 self.part(*one);

@@ -24,7 +24,7 @@ use smallvec::SmallVec;
 use super::history::Report;
 use super::{Call, Calls, Parts};
 use crate::base::{Instant, limits};
-use crate::config::MediaMode;
+use crate::config::{self, MediaMode};
 use crate::media::{Bank, Counters, Kind, News, Order, PairId, Peer, Ports, Voice};
 use crate::ua::{CallId, LegId};
 
@@ -46,8 +46,9 @@ pub(super) struct Media {
     /// When they were given back, and of which family: the data plane has them rest.
     resting: VecDeque<(Instant, bool)>,
     now: Instant,
-    /// Addresses that a reload has taken away.
+    /// Addresses that a reload has taken away, and the ports before it.
     left: Vec<IpAddr>,
+    left_ports: Option<(u16, u16)>,
     orders: Vec<Order>,
     engine: engine::Engine,
     /// Calls in which something may have changed.
@@ -341,15 +342,16 @@ impl Calls {
         self.media.in_use()
     }
 
-    /// Descriptions from now on tell of these addresses: what is ready at others is given back.
-    pub fn relay_at(&mut self, before: &[IpAddr], addresses: &[IpAddr]) {
-        if before == addresses {
+    /// Descriptions from now on tell of these addresses and ports: what is ready at others is given back.
+    pub fn relay_at(&mut self, was: &config::Media, media: &config::Media) {
+        if was.addresses == media.addresses && was.ports == media.ports {
             return;
         }
-        self.media.left = before.iter().filter(|address| !addresses.contains(address)).copied().collect();
-        let stale = self.media.bank.keep_at(addresses);
+        self.media.left = was.addresses.iter().filter(|address| !media.addresses.contains(address)).copied().collect();
+        self.media.left_ports = Some(was.ports);
+        let stale = self.media.bank.keep(|own| media.addresses.contains(&own.address) && is_within(media.ports, own));
         self.media.orders.extend(stale.into_iter().map(|ports| Order::Release(ports.pair)));
-        self.media.orders.push(Order::Serve(addresses.to_vec()));
+        self.media.orders.push(Order::Serve(media.addresses.clone(), media.ports));
     }
 
     /// What the data plane has to do, since the last call.
@@ -361,10 +363,14 @@ impl Calls {
     pub fn media_news(&mut self, parts: &mut Parts<'_>, news: News) {
         match news {
             News::Bound(pairs) => {
-                let is_late = |ports: &Ports| self.media.left.contains(&ports.address);
+                let ports = parts.config.media.ports;
+                let is_late = |own: &Ports| {
+                    let was_within = self.media.left_ports.is_some_and(|left| is_within(left, own));
+                    self.media.left.contains(&own.address) || (was_within && !is_within(ports, own))
+                };
                 let (late, told): (Vec<Ports>, Vec<Ports>) = pairs.into_iter().partition(is_late);
                 told.into_iter().for_each(|ports| self.media.bank.put(ports));
-                // Bound before the data plane heard of another address.
+                // Bound before the data plane heard of other ones.
                 self.media.orders.extend(late.into_iter().map(|ports| Order::Release(ports.pair)));
             }
             News::Scarce { reason } => tracing::warn!(reason, "media ports cannot be bound"),
@@ -378,4 +384,8 @@ impl Calls {
             News::Counted(counted) => self.counted(parts, counted),
         }
     }
+}
+
+fn is_within((first, last): (u16, u16), own: &Ports) -> bool {
+    own.rtp >= first && own.rtp < last
 }

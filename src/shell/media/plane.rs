@@ -209,7 +209,7 @@ impl Plane {
     fn obey(&mut self, now: Instant, order: Order) {
         match order {
             Order::Take(id) => drop(self.slot(now, id)),
-            Order::Serve(addresses) => self.serve(&addresses),
+            Order::Serve(addresses, ports) => self.serve(&addresses, ports),
             Order::Join(one, other) => {
                 let (Some(one), Some(other)) = (self.slot(now, one), self.slot(now, other)) else { return };
                 self.part(one);
@@ -256,9 +256,12 @@ impl Plane {
         }
     }
 
-    fn serve(&mut self, addresses: &[IpAddr]) {
+    fn serve(&mut self, addresses: &[IpAddr], ports: (u16, u16)) {
+        self.ports = ports;
         for shelf in &mut self.shelves {
             shelf.is_open = addresses.contains(&shelf.range.address);
+            shelf.range.change(ports);
+            shelf.due = None;
         }
         let is_new = |address: &&IpAddr| !self.shelves.iter().any(|shelf| shelf.range.address == **address);
         let new: Vec<IpAddr> = addresses.iter().filter(is_new).copied().collect();
@@ -407,7 +410,7 @@ impl Plane {
 
     /// A pair of a range under a new name.
     fn another(&mut self, now: Instant, at: usize) -> std::io::Result<Ports> {
-        let slot = match self.shelves.get_mut(at).and_then(|shelf| shelf.spare.pop()) {
+        let slot = match self.spare(at) {
             Some(slot) => slot,
             None => self.bind(now, at)?,
         };
@@ -421,6 +424,15 @@ impl Plane {
         pair.state = State::Ready;
         pair.end = End::new(time);
         Ok(Ports { pair: pair.id, address: pair.sockets.address, rtp: pair.sockets.port })
+    }
+
+    /// A pair that has rested. Those of a range that was left wait for its return.
+    fn spare(&mut self, at: usize) -> Option<usize> {
+        let Self { shelves, pairs, .. } = self;
+        let Shelf { range, spare, .. } = shelves.get_mut(at)?;
+        let is_told = |slot: &usize| pairs.get(*slot).is_some_and(|pair| range.contains(pair.sockets.port));
+        let place = spare.iter().rposition(is_told)?;
+        Some(spare.swap_remove(place))
     }
 
     fn bind(&mut self, now: Instant, at: usize) -> std::io::Result<usize> {

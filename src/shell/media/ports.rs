@@ -33,7 +33,7 @@ pub struct Range {
     first: u16,
     pairs: u16,
     next: u16,
-    /// Whose own each pair is, by its place.
+    /// The pairs that were bound, by half their port: those of an earlier range too.
     is_own: Vec<bool>,
     /// Places that were looked at, those of the first round.
     tried: usize,
@@ -41,32 +41,41 @@ pub struct Range {
 
 impl Range {
     /// One range of `ports` for each address; each begins at a place of chance.
-    pub fn of(addresses: &[IpAddr], (first, last): (u16, u16), random: u64) -> Vec<Self> {
-        let first = first.next_multiple_of(2);
-        let pairs = (last.saturating_sub(first).saturating_add(1) / 2).max(1);
+    pub fn of(addresses: &[IpAddr], ports: (u16, u16), random: u64) -> Vec<Self> {
+        let (first, pairs) = places(ports);
         let next = u16::try_from(random % u64::from(pairs)).unwrap_or(0);
-        let is_own = vec![false; usize::from(pairs)];
+        let is_own = vec![false; usize::from(u16::MAX / 2) + 1];
         let range = |&address| Self { address, first, pairs, next, is_own: is_own.clone(), tried: 0 };
         addresses.iter().map(range).collect()
     }
 
+    /// Pairs are bound out of these ports from now on.
+    pub fn change(&mut self, ports: (u16, u16)) {
+        (self.first, self.pairs) = places(ports);
+        self.next %= self.pairs;
+        self.tried = 0;
+    }
+
+    /// True when a pair at `port` may be given out.
+    pub fn contains(&self, port: u16) -> bool {
+        port.checked_sub(self.first).is_some_and(|offset| offset / 2 < self.pairs)
+    }
+
     /// True when the port is one of a pair that was bound.
     pub fn has(&self, port: u16) -> bool {
-        let place = port.checked_sub(self.first).map(|offset| usize::from(offset / 2));
-        place.and_then(|place| self.is_own.get(place)).copied().unwrap_or(false)
+        self.is_own.get(usize::from(port / 2)).copied().unwrap_or(false)
     }
 
     /// The pair that was bound at `port` is not used.
     pub fn give_up(&mut self, port: u16) {
-        let place = port.checked_sub(self.first).map(|offset| usize::from(offset / 2));
-        if let Some(is_own) = place.and_then(|place| self.is_own.get_mut(place)) {
+        if let Some(is_own) = self.is_own.get_mut(usize::from(port / 2)) {
             *is_own = false;
         }
     }
 
     /// False once every place of it was looked at.
     pub fn has_untried(&self) -> bool {
-        self.tried < self.is_own.len()
+        self.tried < usize::from(self.pairs)
     }
 
     /// The next pair that is free; ports that somebody else has are passed over.
@@ -79,7 +88,7 @@ impl Range {
         for _ in 0..self.pairs {
             let place = self.next;
             let port = self.first + 2 * place;
-            let is_own = self.is_own.get(usize::from(place)).copied().unwrap_or(true);
+            let is_own = self.has(port);
             if tries == TRIES {
                 break;
             }
@@ -91,7 +100,7 @@ impl Range {
             tries += 1;
             match self.bind_at(port) {
                 Ok(bound) => {
-                    if let Some(is_own) = self.is_own.get_mut(usize::from(place)) {
+                    if let Some(is_own) = self.is_own.get_mut(usize::from(port / 2)) {
                         *is_own = true;
                     }
                     return Ok(bound);
@@ -128,6 +137,12 @@ impl Locals {
         self.0.push((address, is_local));
         is_local
     }
+}
+
+/// The first even port, and how many pairs there are from it on.
+fn places((first, last): (u16, u16)) -> (u16, u16) {
+    let first = first.next_multiple_of(2);
+    (first, (last.saturating_sub(first).saturating_add(1) / 2).max(1))
 }
 
 fn is_of_the_machine(error: &io::Error) -> bool {
