@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::admin::{CallView, LeaseView, NoticeState, Notification, Record, RegistrationView, Stamp, TrunkView};
+use crate::admin::{
+    CallView, LeaseView, MediaView, NoticeState, Notification, Party, Record, RegistrationView, Stamp, TrunkView,
+};
+use crate::media::Kind;
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -137,9 +140,23 @@ fn leases(rows: &[LeaseView]) -> String {
 }
 
 fn calls(rows: &[CallView]) -> String {
-    let head = ["ID", "KIND", "STATE", "USER", "NUMBER", "COUNTRY", "DIALLED", "TRUNK", "STARTED", "ANSWERED", "TEST"];
+    let head = [
+        "ID",
+        "KIND",
+        "STATE",
+        "USER",
+        "NUMBER",
+        "COUNTRY",
+        "DIALLED",
+        "TRUNK",
+        "STARTED",
+        "ANSWERED",
+        "LAST HEARD",
+        "TEST",
+    ];
     let cells = rows.iter().map(|row| {
         let mut cells = call(row, row.state.to_string(), row.answered_at);
+        cells.push(each_party(row, last_heard));
         cells.push(test(row.test));
         cells
     });
@@ -152,12 +169,13 @@ fn records(rows: &[Record]) -> String {
         cells.push(optional(row.status));
         cells.push(row.attempts.len().to_string());
         cells.push(notified(row));
+        cells.push(each_party(&row.call, packets));
         cells.push(test(row.call.test));
         cells
     });
     let head = [
         "ID", "KIND", "OUTCOME", "USER", "NUMBER", "COUNTRY", "DIALLED", "TRUNK", "STARTED", "ENDED", "STATUS",
-        "ATTEMPTS", "NOTIFIED", "TEST",
+        "ATTEMPTS", "NOTIFIED", "PACKETS", "TEST",
     ];
     aligned(&head, cells, "no call has ended yet")
 }
@@ -169,6 +187,29 @@ fn notified(row: &Record) -> String {
         0 => "-".to_owned(),
         all => format!("{}/{all}", row.notifications.iter().filter(delivered).count()),
     }
+}
+
+/// `what` of the streams of each party that the relay carries for, those that are gone before those that are up.
+fn each_party(row: &CallView, what: fn(&[&MediaView]) -> String) -> String {
+    let of_party = |party: Party| {
+        let streams: Vec<&MediaView> = row.media.iter().filter(|stream| stream.leg == party).collect();
+        (!streams.is_empty()).then(|| format!("{party} {}", what(&streams)))
+    };
+    let parties: Vec<String> = [Party::Caller, Party::Called].into_iter().filter_map(of_party).collect();
+    if parties.is_empty() { "-".to_owned() } else { parties.join(", ") }
+}
+
+/// How long ago, of its sound where it has any.
+fn last_heard(streams: &[&MediaView]) -> String {
+    let sound = streams.iter().rfind(|stream| stream.kind == Kind::Audio);
+    match sound.or(streams.last()) {
+        Some(stream) if stream.packets > 0 => format!("{} s ago", stream.silent_s),
+        Some(_) | None => "never".to_owned(),
+    }
+}
+
+fn packets(streams: &[&MediaView]) -> String {
+    streams.iter().map(|stream| stream.packets).sum::<u64>().to_string()
 }
 
 fn test(is_test: bool) -> String {
@@ -328,6 +369,36 @@ mod tests {
         let end = r#","ended_at":"1970-01-01T00:00:01.000Z","outcome":"answered","status":200}"#;
         let shown = render(Table::Records { limit: 2 }, &format!("[{outbound}{end},{callback}{end}]")).unwrap();
         assert_eq!(last(&shown), ["TEST", "test", "-"], "{shown}");
+    }
+
+    /// SPEC §9: silence is shown.
+    #[test]
+    fn who_is_not_heard_is_shown() {
+        let stream = |leg: &str, kind: &str, packets: u64, silent: u64| {
+            format!(
+                r#"{{"leg":"{leg}","kind":"{kind}","packets":{packets},"bytes":0,"lost":0,"jitter_ms":0,"reported_lost":null,"reported_jitter_ms":null,"silent_s":{silent}}}"#
+            )
+        };
+        let row = |media: &[String]| {
+            format!(
+                r#"{{"id":"1","kind":"emergency","user":null,"number":null,"country":null,"dialled":"911","trunk":null,"state":"answered","started_at":"1970-01-01T00:00:00.000Z","answered_at":null,"media":[{}]"#,
+                media.join(",")
+            )
+        };
+        let left = stream("caller", "audio", 50, 0);
+        let streams = [
+            left,
+            stream("caller", "audio", 7, 130),
+            stream("caller", "video", 9, 1),
+            stream("called", "audio", 0, 130),
+        ];
+        let shown = render(Table::Calls, &format!("[{}}},{}}}]", row(&streams), row(&[]))).unwrap();
+        let mut lines = shown.lines().skip(1);
+        assert!(lines.next().unwrap().contains("caller 130 s ago, called never"), "{shown}");
+        assert!(!lines.next().unwrap().contains("never"), "{shown}");
+        let end = r#","ended_at":"1970-01-01T00:00:01.000Z","outcome":"answered","status":200}"#;
+        let shown = render(Table::Records { limit: 1 }, &format!("[{}{end}]", row(&streams))).unwrap();
+        assert!(shown.contains("caller 66, called 0"), "{shown}");
     }
 
     #[test]
