@@ -32,6 +32,7 @@ struct Plane {
     bound: Vec<Ports>,
     played: Vec<PairId>,
     counted: Vec<(PairId, Counters)>,
+    scarce: Vec<String>,
 }
 
 impl Plane {
@@ -50,7 +51,7 @@ impl Plane {
         let (sender, events) = mpsc::channel(1024);
         let random = u64::from(std::process::id()) * 7919;
         let (plane, news) = MediaPlane::start(&media, sender, random).unwrap();
-        let mut started = Self { plane, events, bound: vec![], played: vec![], counted: vec![] };
+        let mut started = Self { plane, events, bound: vec![], played: vec![], counted: vec![], scarce: vec![] };
         news.into_iter().for_each(|news| started.take(news));
         started
     }
@@ -67,7 +68,7 @@ impl Plane {
             News::Bound(ports) => self.bound.extend(ports),
             News::Played(pair) => self.played.push(pair),
             News::Counted(counted) => self.counted = counted,
-            News::Scarce { .. } => {}
+            News::Scarce { reason } => self.scarce.push(reason),
         }
     }
 
@@ -480,6 +481,19 @@ fn ports_are_bound_at_the_addresses_that_are_told() {
     std::thread::sleep(Duration::from_secs(6));
     plane.catch_up();
     assert!(plane.bound.iter().all(|ports| ports.address == new));
+}
+
+/// Who looks for another program that has the ports looks in vain.
+#[test]
+fn that_calls_have_all_ports_is_told() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut plane = Plane::of("[\"127.0.0.1\"]", (20_200, 20_203));
+    for _ in 0..2 {
+        let ports = plane.pair(true);
+        plane.order([Order::Take(ports.pair)]);
+    }
+    plane.until("the want of ports", |plane| !plane.scarce.is_empty());
+    assert_eq!(plane.scarce, ["127.0.0.1: all of them are in use, or rest"]);
 }
 
 #[test]

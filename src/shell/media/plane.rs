@@ -403,7 +403,12 @@ impl Plane {
         // A range that is smaller than what is kept ready is not in want.
         let is_used_up = shelf.ready == 0;
         if is_used_up && !shelf.is_scarce && self.news.len() < NEWS {
-            self.news.push_back(News::Scarce { reason: format!("{}: {error}", shelf.range.address) });
+            let address = shelf.range.address;
+            let reason = match shelf.range.is_used_up() {
+                true => format!("{address}: all of them are in use, or rest"),
+                false => format!("{address}: {error}"),
+            };
+            self.news.push_back(News::Scarce { reason });
         }
         shelf.is_scarce = is_used_up;
     }

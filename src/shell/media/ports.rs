@@ -78,6 +78,11 @@ impl Range {
         self.tried < usize::from(self.pairs)
     }
 
+    /// True when every pair is one that was bound: nobody else is in the way.
+    pub fn is_used_up(&self) -> bool {
+        (0..self.pairs).all(|place| self.has(self.first + 2 * place))
+    }
+
     /// The next pair that is free; ports that somebody else has are passed over.
     ///
     /// # Errors
@@ -184,7 +189,7 @@ mod tests {
         assert!(ports.iter().all(|port| port % 2 == 0 && (48_002..=48_007).contains(port)), "{ports:?}");
         ports.dedup();
         assert_eq!(ports.len(), bound.len());
-        assert!(range.bind().is_err() && !range.has_untried());
+        assert!(range.bind().is_err() && !range.has_untried() && range.is_used_up());
     }
 
     #[test]
@@ -193,7 +198,7 @@ mod tests {
         let port = |place: u16| 48_100 + 2 * place;
         let taken: Vec<_> = (0..80).map(|place| std::net::UdpSocket::bind((address, port(place))).unwrap()).collect();
         let mut range = Range::of(&[address], (port(0), port(81) - 1), 0).remove(0);
-        assert!(range.bind().is_err() && range.has_untried());
+        assert!(range.bind().is_err() && range.has_untried() && !range.is_used_up());
         assert_eq!(range.bind().unwrap().port, port(80));
         drop(taken);
         assert_eq!(range.bind().unwrap().port, port(0));
