@@ -10,6 +10,7 @@ pub mod order;
 mod packet;
 mod rewrite;
 mod streams;
+pub mod suit;
 
 pub use bank::Bank;
 pub use end::{End, Port};

@@ -1,23 +1,31 @@
 //! Every instance of rtpengine is silent for longer than a moment. A browser has no use for the relay: it keeps what it has, and is
 //! offered what the first instance that answers makes of the other party's media (SPEC §8, §10).
 
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use sosbridge::transport::ListenerId;
+
 use crate::browser::{ice, talking, web};
-use crate::world::engine::PLACE;
-use crate::world::{Agent, Call, World, alice, psap};
+use crate::world::engine::{Engine, NG, PLACE, PLACE6};
+use crate::world::{Agent, Call, Dialog, Toml, World, alice, description, psap};
 
 /// Whoever is offered something answers, for so long; what the browser was offered last.
-fn serve(world: &mut World, ms: u64) -> Option<crate::world::Msg> {
+fn serve(world: &mut World, browser: &Agent, ms: u64) -> Option<crate::world::Msg> {
     let mut last = None;
-    for _ in 0..ms / 100 {
-        for offered in world.take_all(&alice(), "INVITE") {
-            world.send(&alice(), &alice().reply(&offered.msg, 200).sdp(&web(2, "active")));
+    for round in 0..ms / 100 {
+        for offered in world.take_all(browser, "INVITE") {
+            world.send(browser, &browser.reply(&offered.msg, 200).sdp(&web(2, "active")));
             last = Some(offered.msg);
         }
         for offered in world.take_all(&psap(), "INVITE") {
-            world.send(&psap(), &psap().reply(&offered.msg, 200).sdp(&psap().offer()));
+            let version = u32::try_from(round).unwrap() + 2;
+            let answer = description("psap", version, &["m=audio 6000 RTP/AVP 0", "a=sendrecv"]);
+            world.send(&psap(), &psap().reply(&offered.msg, 200).sdp(&answer));
         }
         world.take_all(&psap(), "ACK");
-        world.take_all(&alice(), "ACK");
+        world.take_all(browser, "ACK");
         world.run(100);
     }
     last
@@ -30,10 +38,10 @@ fn none_is_told(world: &mut World, parties: [Agent; 2]) {
 }
 
 /// All is said, and one call is left there.
-fn ends(mut world: World, mut call: Call) {
+fn ends(mut world: World, browser: Agent, mut call: Call) {
     assert_eq!(world.engine.as_ref().unwrap().borrow().calls.len(), 1);
-    serve(&mut world, 10_000);
-    none_is_told(&mut world, [alice(), psap()]);
+    assert!(serve(&mut world, &browser, 10_000).is_none(), "all is said");
+    none_is_told(&mut world, [browser, psap()]);
     world.wire.clear();
     world.hang_up(&mut call);
     world.over();
@@ -52,13 +60,13 @@ fn a_browser_in_a_call_hears_again_when_an_instance_answers_again() {
         }
         assert_eq!(world.metric("sosbridge_media_not_converted_total"), if seconds > 1 { 1.0 } else { 0.0 });
         world.ng = answers;
-        let offered = serve(&mut world, 6000);
-        // Which has kept the call, and was not missed for long; else ICE has given up.
+        let offered = serve(&mut world, &alice(), 6000);
+        // ICE waits for a moment only.
         if seconds > 1 {
             let offered = offered.expect("an offer to the browser");
             assert!(offered.body.contains(PLACE) && ice(&offered) != was, "{offered}");
         }
-        ends(world, call);
+        ends(world, alice(), call);
     }
 }
 
@@ -81,7 +89,98 @@ fn a_browser_that_was_offered_the_relay_hears_again_too() {
     // It has not heard of the end of what it knew, and has ended that itself when no packets came.
     world.engine.as_ref().unwrap().borrow_mut().calls.clear();
     world.ng = answers;
-    let offered = serve(&mut world, 6000).expect("an offer to the browser");
+    let offered = serve(&mut world, &alice(), 6000).expect("an offer to the browser");
     assert!(offered.body.contains(" UDP/TLS/RTP/SAVPF ") && offered.body.contains(PLACE), "{offered}");
-    ends(world, call);
+    ends(world, alice(), call);
+}
+
+/// On a WebSocket.
+fn web_world() -> (World, Agent) {
+    let mut world = World::of(&Toml::secure());
+    let browser = world.connect_web(ListenerId(3), alice());
+    world.register(&browser);
+    (world, browser)
+}
+
+const WEB: &str = " UDP/TLS/RTP/SAVPF ";
+
+/// It ends a call that is answered in plain RTP, and many a trunk refuses one that is offered otherwise.
+#[test]
+fn a_browser_that_dials_while_nobody_answers_is_in_a_call_and_hears_later() {
+    let (mut world, browser) = web_world();
+    let answers = world.ng.take();
+    world.may_relay = true;
+    let invite = browser.request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+    world.send(&browser, &invite);
+    world.run(300);
+    let offered = world.take(&psap(), "INVITE");
+    assert!(offered.body.contains(" RTP/AVP 111 0\r\n"), "{offered}");
+    assert!(["a=ice", "a=fingerprint", "a=setup"].iter().all(|line| !offered.body.contains(line)), "{offered}");
+    let call = world.answer(&browser, &invite, &psap(), &offered);
+    assert!(call.ok.body.contains(WEB) && call.ok.body.contains("a=setup:passive"), "{}", call.ok);
+    world.run(20_000);
+    none_is_told(&mut world, [browser, psap()]);
+    world.ng = answers;
+    let offered = serve(&mut world, &browser, 6000).expect("an offer to the browser");
+    assert!(offered.body.contains(WEB) && offered.body.contains(PLACE), "{offered}");
+    ends(world, browser, call);
+}
+
+#[test]
+fn a_browser_that_is_called_back_while_nobody_answers_rings_and_hears_later() {
+    let (mut world, browser) = web_world();
+    let mut call = talking(&mut world, &browser);
+    world.wire.clear();
+    world.hang_up(&mut call);
+    let answers = world.ng.take();
+    world.may_relay = true;
+    let invite = world.call_back(&psap(), &call.trunk.target_user());
+    world.run(300);
+    let ring = world.take(&browser, "INVITE");
+    assert!(ring.body.contains(WEB) && ring.body.contains("a=setup:actpass"), "{ring}");
+    let answer = browser.reply(&ring, 200).sdp(&web(1, "active"));
+    world.send(&browser, &answer);
+    world.take(&browser, "ACK");
+    let ok = world.take(&psap(), "200 INVITE");
+    assert!(ok.body.contains(" RTP/AVP 0\r\n") && !ok.body.contains("a=ice"), "{ok}");
+    let mut center = Dialog::caller(psap(), &invite, &ok);
+    world.send(&psap(), &center.request("ACK"));
+    world.ng = answers;
+    let offered = serve(&mut world, &browser, 6000).expect("an offer to the browser");
+    assert!(offered.body.contains(WEB) && offered.body.contains(PLACE), "{offered}");
+    world.wire.clear();
+    assert_eq!(world.ask(&psap(), &center.request("BYE")).code(), 200);
+    let bye = world.take(&browser, "BYE");
+    world.send(&browser, &browser.reply(&bye, 200));
+    world.over();
+}
+
+/// The first instance goes, and later the second one, when the first is back.
+#[test]
+fn a_browser_goes_from_one_instance_to_the_other_and_back() {
+    let other = "192.0.2.26:2223";
+    let (mut first, mut second) = (Engine::default(), Engine::new([PLACE, PLACE6], (30_000, 49_999)));
+    let dead = Rc::new(Cell::new(other));
+    let is_dead = Rc::clone(&dead);
+    let answers = move |to: SocketAddr, bytes: &[u8]| match to.to_string() {
+        to if to == is_dead.get() => None,
+        to if to == other => Some(second.asked(bytes)),
+        _ => Some(first.asked(bytes)),
+    };
+    let mut world =
+        World::of(&Toml::secure().change(&format!("\"udp:{NG}\""), &format!("[\"udp:{NG}\", \"udp:{other}\"]")));
+    world.ng = Some(Box::new(answers));
+    let browser = world.connect_web(ListenerId(3), alice());
+    world.register(&browser);
+    let mut call = talking(&mut world, &browser);
+    let mut was = ice(&call.ok);
+    for gone in [NG, other, NG, other] {
+        dead.set(gone);
+        let offered = serve(&mut world, &browser, 20_000).expect("an offer to the browser");
+        assert_ne!(ice(&offered), was);
+        was = ice(&offered);
+    }
+    dead.set("");
+    world.wire.clear();
+    world.hang_up(&mut call);
 }

@@ -27,13 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Play = fn() -> Outcome<()>;
 
 /// Name and play of every trial.
-pub fn all() -> [(&'static str, Play); 6] {
+pub fn all() -> [(&'static str, Play); 7] {
     [
         ("browser::hears-its-number", hears_its_number),
         ("browser::hears-the-second-trunk", hears_the_second_trunk),
         ("browser::is-transferred", is_transferred),
         ("browser::outlives-rtpengine", outlives_rtpengine),
         ("browser::outlives-a-silence", outlives_a_silence),
+        ("browser::is-connected-without-rtpengine", is_connected_without),
         ("browser::is-answered-by-another-rtpengine", is_answered_by_another),
     ]
 }
@@ -267,6 +268,24 @@ fn outlives_a_silence() -> Outcome<()> {
         scene.browser.wait(&json!({"event": "answered"}))?;
         scene.talk(&mut center, TONES[0])?;
         scene.rtpengine.sleep(Duration::from_secs(8));
+        scene.browser.wait(&json!({"event": "offered"}))?;
+        scene.talk(&mut center, TONES[0])?;
+        scene.browser.act("hang up")?;
+        center.wait(&json!({"event": "ended"}))?;
+        scene.daemon.stop()
+    })
+}
+
+/// SPEC §10: it dials 911 while no rtpengine is there, and is heard when one is.
+fn is_connected_without() -> Outcome<()> {
+    story::in_scratch("browser-without", |folder| {
+        let mut scene = Scene::open(folder)?;
+        let mut center = scene.center("911", "psap", TONES[0], folder)?;
+        scene.rtpengine.kill();
+        scene.browser.act("dial sip:911@example.com")?;
+        center.wait(&json!({"event": "incoming"}))?;
+        scene.browser.wait(&json!({"event": "answered"}))?;
+        scene.rtpengine.restart(folder)?;
         scene.browser.wait(&json!({"event": "offered"}))?;
         scene.talk(&mut center, TONES[0])?;
         scene.browser.act("hang up")?;

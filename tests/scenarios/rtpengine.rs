@@ -32,6 +32,10 @@ impl Rtpengine {
         Ok(())
     }
 
+    pub fn kill(&mut self) {
+        self.running.kill();
+    }
+
     /// It says nothing for so long, and carries nothing.
     pub fn sleep(&self, duration: Duration) {
         self.running.signal("STOP");

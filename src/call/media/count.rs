@@ -146,7 +146,7 @@ impl Calls {
     }
 }
 
-fn is_browser(parts: &Parts<'_>, leg: LegId) -> bool {
+pub(super) fn is_browser(parts: &Parts<'_>, leg: LegId) -> bool {
     parts.ua.leg(leg).is_some_and(|leg| profile_of(leg) == Profile::Browser)
 }
 

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use compact_str::format_compact;
 
 use super::Claim;
+use super::count::is_browser;
 use crate::base::{Protocol, limits};
 use crate::call::history::Report;
 use crate::call::{Call, Calls, Parts};
 use crate::config::MediaMode;
 use crate::dialog::Exchange;
-use crate::media::{Stream, Way, rewrite};
+use crate::media::{Stream, Way, rewrite, suit};
 use crate::sip::{Message, sdp};
 use crate::ua::{Leg, LegId};
 
@@ -25,6 +26,17 @@ pub(in crate::call) struct Passage {
     ways: Option<(Vec<Way>, IpAddr)>,
     /// As rtpengine has it.
     text: Option<Bytes>,
+    suits: Option<Suits>,
+}
+
+/// What nobody converts is put as its receiver takes it, for a call is worth more than what is heard in it.
+enum Suits {
+    Plain,
+    /// A browser, which has said this.
+    Web {
+        theirs: Bytes,
+        is_answer: bool,
+    },
 }
 
 impl Passage {
@@ -34,7 +46,12 @@ impl Passage {
             return Some(text.to_vec());
         }
         let (ways, own) = self.ways.as_ref()?;
-        Some(rewrite(description, ways, *own))
+        let text = rewrite(description, ways, *own);
+        Some(match &self.suits {
+            None => text,
+            Some(Suits::Plain) => suit::plain(&text),
+            Some(Suits::Web { theirs, is_answer }) => suit::web(&text, theirs, *is_answer),
+        })
     }
 }
 
@@ -93,7 +110,7 @@ impl Calls {
             }
         }
         if !relays {
-            return Passage { ways: None, text };
+            return Passage { ways: None, text, suits: None };
         }
         let ways = self.ways(parts, from, to, carries, &streams);
         let is_any = |wanted: fn(&Way) -> bool| ways.iter().any(wanted);
@@ -106,7 +123,8 @@ impl Calls {
         }
         let is_ipv4 = self.is_ipv4(parts, to, None);
         let own = address_of(parts, is_ipv4).or_else(|| address_of(parts, !is_ipv4));
-        Passage { ways: own.map(|own| (ways, own)), text: None }
+        let suits = suits(parts, from, to, is_offer);
+        Passage { ways: own.map(|own| (ways, own)), text: None, suits }
     }
 
     /// The same of the description in `message`; nothing to do without one that can be read.
@@ -239,6 +257,23 @@ impl Calls {
         let place = || peer.map(|peer| peer.flow().remote.ip().to_canonical());
         let family = says.filter(|said| !said.is_unspecified()).or_else(said).or_else(place);
         family.is_none_or(|address| address.is_ipv4())
+    }
+}
+
+fn suits(parts: &Parts<'_>, from: LegId, to: LegId, is_offer: bool) -> Option<Suits> {
+    let is_web = |leg: LegId| {
+        let protocol = parts.ua.leg(leg).map(|leg| leg.flow().protocol);
+        matches!(protocol, Some(Protocol::Ws | Protocol::Wss)) && is_browser(parts, leg)
+    };
+    let browser = parts.ua.leg(to)?;
+    match [is_web(from), is_web(to)] {
+        [true, false] => Some(Suits::Plain),
+        // One that has media refuses an offer of plain RTP and keeps what it has.
+        [false, true] if !is_offer || browser.theirs().is_empty() => {
+            let theirs = browser.offer().unwrap_or(browser.theirs()).clone();
+            Some(Suits::Web { theirs, is_answer: !is_offer })
+        }
+        _ => None,
     }
 }
 
