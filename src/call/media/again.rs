@@ -8,6 +8,7 @@ use super::engine::{Asked, Crossing, profile_of};
 use crate::call::rewrite::Secrets;
 use crate::call::transfer::{Step, Transfer};
 use crate::call::{Calls, Parts};
+use crate::dialog::Exchange;
 use crate::media::ng::{AskId, Profile};
 use crate::media::{Stream, scrub, without_candidates};
 use crate::ua::{CallId, LegId};
@@ -77,8 +78,9 @@ impl Calls {
         let is_known = text.is_some();
         if let (Some(known), Some(text)) = (self.media.engine.sessions.get_mut(&session), text) {
             let text = if profile == Profile::Browser { text } else { scrub(&text, original).into() };
-            // Nobody is offered by us what he has.
-            known.is_answered |= crossing.is_offered && parts.ua.leg(to).is_some_and(|leg| leg.holds(&text));
+            // Nobody is offered by us what he has; what his peer asks for is on its way all the same, and may be refused.
+            let is_asked = parts.ua.leg(from).is_some_and(|leg| leg.exchange() == Exchange::OfferReceived);
+            known.is_answered |= !is_asked && parts.ua.leg(to).is_some_and(|leg| leg.holds(&text));
             known.learn(by_hub, original.clone(), text);
         }
         let (is_again, moves) = (is_again && !leads_back, moves + u8::from(leads_back));

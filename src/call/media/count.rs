@@ -18,8 +18,10 @@ impl Calls {
     /// Calls of an instance that is gone go on without it.
     pub(super) fn leave_lost(&mut self, parts: &mut Parts<'_>) {
         let engine = &self.media.engine;
-        let answered = engine.sessions.iter().filter(|(_, session)| session.is_answered).map(|(id, _)| *id);
-        let lost: Vec<SessionId> = answered.filter(|id| engine.is_lost(*id)).collect();
+        // An offer that nobody answers is not the last word.
+        let is_settled = |session: &Session| session.is_answered || session.is_told_again;
+        let settled = engine.sessions.iter().filter(|(_, session)| is_settled(session)).map(|(id, _)| *id);
+        let lost: Vec<SessionId> = settled.filter(|id| engine.is_lost(*id)).collect();
         for session in lost {
             match self.waits_for_another(parts, session) {
                 Some(leg) => {
