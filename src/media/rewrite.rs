@@ -282,7 +282,8 @@ fn is_of_bundle(attribute: &[u8]) -> bool {
     name_of(attribute) == b"bundle-only" || attribute.starts_with(b"group:BUNDLE")
 }
 
-fn name_of(attribute: &[u8]) -> &[u8] {
+/// Of an attribute, without its value.
+pub(super) fn name_of(attribute: &[u8]) -> &[u8] {
     attribute.split(|byte| b": ".contains(byte)).next().unwrap_or_default().trim_ascii_end()
 }
 

@@ -2,6 +2,7 @@
 //! browser that is answered in plain RTP ends its call, and many a trunk refuses what a browser offers. Nobody hears anything until
 //! an rtpengine is there; but the call is up by then.
 
+use super::rewrite::name_of;
 use crate::sip::sdp::{Line, Sdp};
 
 /// What a browser wants to be told (RFC 8829 §5.2.1). No candidates: it sends nowhere. And no certificate has this fingerprint.
@@ -92,10 +93,6 @@ fn mid(description: &[u8], at: usize) -> Option<&[u8]> {
         let mid = line.value.strip_prefix(b"mid:").filter(|_| line.kind == b'a');
         mid.filter(|_| next == at + 1).map(<[u8]>::trim_ascii)
     })
-}
-
-fn name_of(attribute: &[u8]) -> &[u8] {
-    attribute.split(|byte| b": ".contains(byte)).next().unwrap_or_default().trim_ascii_end()
 }
 
 #[cfg(test)]
