@@ -184,3 +184,36 @@ fn a_browser_goes_from_one_instance_to_the_other_and_back() {
     world.wire.clear();
     world.hang_up(&mut call);
 }
+
+/// As one with too much to do. Who hears nothing is not offered something after every ping, and an instance that is well is not missed.
+#[test]
+fn an_instance_that_answers_pings_alone_is_asked_less_and_less_often() {
+    let (mut world, browser) = web_world();
+    world.may_relay = true;
+    let engine = world.engine.clone().unwrap();
+    let is_well = Rc::new(Cell::new(false));
+    let well = Rc::clone(&is_well);
+    world.ng = Some(Box::new(move |_, bytes: &[u8]| {
+        let is_ping = bytes.ends_with(b"4:pinge");
+        (is_ping || well.get()).then(|| engine.borrow_mut().asked(bytes))
+    }));
+    let invite = browser.request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+    world.send(&browser, &invite);
+    world.run(300);
+    let offered = world.take(&psap(), "INVITE");
+    let call = world.answer(&browser, &invite, &psap(), &offered);
+    let mut told = 0;
+    for _ in 0..600 {
+        for offered in world.take_all(&browser, "INVITE") {
+            told += 1;
+            world.send(&browser, &browser.reply(&offered.msg, 488));
+        }
+        world.none(&psap(), "INVITE");
+        world.run(100);
+    }
+    assert!((2..=6).contains(&told), "{told}");
+    is_well.set(true);
+    let offered = serve(&mut world, &browser, 20_000).expect("an offer to the browser");
+    assert!(offered.body.contains(WEB) && offered.body.contains(PLACE), "{offered}");
+    ends(world, browser, call);
+}

@@ -19,6 +19,8 @@ const PING: Duration = Duration::from_secs(2);
 /// An instance that misses so many in a row is gone, and its calls have to go on without it. One that was silent for a moment still
 /// has them.
 const MISSED: u8 = 2;
+/// Pongs that are wanted at most of one that answers pings and nothing else, before it is asked again.
+const PONGS: u8 = 8;
 
 /// One question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +59,10 @@ struct Instance {
     /// The ping that is not answered, and how many were missed before.
     pinged: Option<AskId>,
     missed: u8,
+    /// Pongs before it is asked again.
+    wants: u8,
+    /// The same when it fails again: twice as many each time, until it has answered a question.
+    next_wants: u8,
 }
 
 struct Pending {
@@ -82,6 +88,8 @@ impl Client {
                 is_up: known(address).is_none_or(|known| known.is_up),
                 pinged: known(address).and_then(|known| known.pinged),
                 missed: known(address).map_or(0, |known| known.missed),
+                wants: known(address).map_or(0, |known| known.wants),
+                next_wants: known(address).map_or(1, |known| known.next_wants),
             })
             .collect();
         self.has_gained |= addresses.iter().any(|address| known(*address).is_none());
@@ -165,16 +173,13 @@ impl Client {
         }
         // Whatever it says of one call, whose description may be at fault; but one that talks nonsense is not asked again
         // before it answers a ping.
-        let is_up = !matches!(reply, Err(Refused::Bencode(_) | Refused::NoResult));
-        if instance.is_up != is_up {
-            instance.is_up = is_up;
-            self.has_gained |= is_up;
-            tell(from, is_up);
-        }
-        match is_up {
-            true => instance.missed = 0,
-            false if is_ping => self.missed(from),
-            false => {}
+        match (!matches!(reply, Err(Refused::Bencode(_) | Refused::NoResult)), is_ping) {
+            (true, _) => self.has_gained |= instance.spoke(is_ping),
+            (false, true) => {
+                instance.failed(true);
+                self.missed(from);
+            }
+            (false, false) => instance.failed(false),
         }
         (!is_ping).then_some(Heard { ask, instance: from, left, reply: Some(reply) })
     }
@@ -193,7 +198,7 @@ impl Client {
             let (instance, sent, is_ping, left) = (pending.instance, pending.sent, pending.is_ping, pending.left);
             if sent >= TRIES {
                 self.pending.remove(&ask);
-                self.fell_silent(instance);
+                self.fell_silent(instance, is_ping);
                 match is_ping {
                     true => self.missed(instance),
                     false => given_up.push(Heard { ask, instance, left, reply: None }),
@@ -205,7 +210,7 @@ impl Client {
                 let other = self.instances.iter().find(|other| other.is_up && other.address != instance);
                 if let Some(other) = other.map(|other| other.address) {
                     (pending.instance, pending.left) = (other, Some(instance));
-                    self.fell_silent(instance);
+                    self.fell_silent(instance, false);
                 }
             }
             self.send(now, ask);
@@ -258,12 +263,39 @@ impl Client {
         self.has_lost |= instance.missed == MISSED;
     }
 
-    fn fell_silent(&mut self, address: SocketAddr) {
-        let silent = self.instances.iter_mut().find(|instance| instance.address == address && instance.is_up);
-        if let Some(instance) = silent {
-            instance.is_up = false;
-            tell(address, false);
+    fn fell_silent(&mut self, address: SocketAddr, is_ping: bool) {
+        if let Some(instance) = self.instances.iter_mut().find(|instance| instance.address == address) {
+            instance.failed(is_ping);
         }
+    }
+}
+
+impl Instance {
+    /// It has answered; true: it may be asked again.
+    fn spoke(&mut self, is_pong: bool) -> bool {
+        self.missed = 0;
+        match is_pong {
+            true => self.wants = self.wants.saturating_sub(1),
+            false => (self.wants, self.next_wants) = (0, 1),
+        }
+        let is_back = !self.is_up && self.wants == 0;
+        if is_back {
+            self.is_up = true;
+            tell(self.address, true);
+        }
+        is_back
+    }
+
+    /// It is silent or talks nonsense.
+    fn failed(&mut self, is_ping: bool) {
+        if !std::mem::take(&mut self.is_up) {
+            return;
+        }
+        if !is_ping {
+            self.wants = self.next_wants;
+            self.next_wants = (2 * self.next_wants).min(PONGS);
+        }
+        tell(self.address, false);
     }
 }
 
