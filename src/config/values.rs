@@ -253,8 +253,14 @@ pub(super) fn range(text: &str) -> Parsed<NumberRange> {
 
 pub(super) fn ports(text: &str) -> Parsed<(u16, u16)> {
     let ends = text.split_once('-').and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
-    let fits = ends.filter(|&(low, high): &(u16, u16)| low >= 1024 && low < high);
-    fits.ok_or_else(|| Fault::helped("is not a range of ports", r#"two ports from 1024 on, as in "20000-29999""#))
+    // A pair begins at an even one.
+    let fits = ends.filter(|&(low, high): &(u16, u16)| low >= 1024 && low.saturating_add(low % 2) < high);
+    fits.ok_or_else(|| {
+        Fault::helped(
+            "is not a range of ports",
+            r#"from 1024 on an even one and the next at least, as in "20000-29999""#,
+        )
+    })
 }
 
 pub(super) fn rtpengine(text: &str) -> Parsed<SocketAddr> {
