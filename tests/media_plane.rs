@@ -496,6 +496,20 @@ fn that_calls_have_all_ports_is_told() {
     assert_eq!(plane.scarce, ["127.0.0.1: all of them are in use, or rest"]);
 }
 
+/// An operator who gives other ports is told whether these are any better.
+#[test]
+fn that_others_have_the_ports_of_a_new_range_too_is_told() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let taken: Vec<_> = (20_300..20_308).map(|port| UdpSocket::bind(("127.0.0.1", port)).unwrap()).collect();
+    let mut plane = Plane::of("[\"127.0.0.1\"]", (20_300, 20_303));
+    for (count, ports) in [(1, (20_304, 20_307)), (2, (20_300, 20_307))] {
+        plane.until("the want of ports", |plane| plane.scarce.len() == count);
+        plane.order([Order::Serve(vec!["127.0.0.1".parse().unwrap()], ports)]);
+    }
+    drop(taken);
+    plane.until("pairs", |plane| plane.bound.len() == 4);
+}
+
 #[test]
 fn ports_are_bound_out_of_the_range_that_is_told() {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

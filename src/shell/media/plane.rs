@@ -261,7 +261,7 @@ impl Plane {
         for shelf in &mut self.shelves {
             shelf.is_open = addresses.contains(&shelf.range.address);
             shelf.range.change(ports);
-            shelf.due = None;
+            (shelf.due, shelf.is_scarce) = (None, false);
         }
         let is_new = |address: &&IpAddr| !self.shelves.iter().any(|shelf| shelf.range.address == **address);
         let new: Vec<IpAddr> = addresses.iter().filter(is_new).copied().collect();
