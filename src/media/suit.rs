@@ -6,7 +6,7 @@ use super::rewrite::name_of;
 use crate::sip::sdp::{Line, Sdp};
 
 /// What a browser wants to be told (RFC 8829 §5.2.1). No candidates: it sends nowhere. And no certificate has this fingerprint.
-const NOBODY: &str = "a=ice-ufrag:none\r\na=ice-pwd:nobody-is-there-to-speak\r\na=rtcp-mux\r\n";
+const NOBODY: &str = "a=ice-ufrag:none\r\na=ice-pwd:nobodyIsThereToSpeakWith\r\na=rtcp-mux\r\n";
 
 /// Attributes that tell how media are carried, and not what is in them.
 const OF_CARRIAGE: [&[u8]; 19] = [
@@ -115,6 +115,12 @@ mod tests {
         assert!(streams[1].starts_with("video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:2\r\n"), "{told}");
         for wanted in ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:sha-256 00:", "a=setup:passive", "a=rtcp-mux"] {
             assert!(streams.iter().all(|stream| stream.contains(wanted)), "{wanted} in {told}");
+        }
+        // RFC 8839 §5.4: at least 4 and 22 of these.
+        let is_of_ice = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+        for (name, least) in [("a=ice-ufrag:", 4), ("a=ice-pwd:", 22)] {
+            let value = told.split(name).nth(1).unwrap().lines().next().unwrap();
+            assert!(value.len() >= least && value.bytes().all(is_of_ice), "{value}");
         }
     }
 }
