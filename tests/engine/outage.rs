@@ -217,3 +217,40 @@ fn an_instance_that_answers_pings_alone_is_asked_less_and_less_often() {
     assert!(offered.body.contains(WEB) && offered.body.contains(PLACE), "{offered}");
     ends(world, browser, call);
 }
+
+/// As when it is at its limit. It answers all the while, so nothing else tells that it may take the call now.
+#[test]
+fn a_call_that_an_instance_refused_is_put_to_it_again_and_not_for_ever() {
+    for refuses_for in [20_000, 600_000] {
+        let (mut world, browser) = web_world();
+        world.may_relay = true;
+        let engine = world.engine.clone().unwrap();
+        let is_full = Rc::new(Cell::new(true));
+        let full = Rc::clone(&is_full);
+        world.ng = Some(Box::new(move |_, bytes: &[u8]| {
+            let cookie = bytes.split(|byte| *byte == b' ').next().unwrap();
+            let error = &b" d12:error-reason20:Ran out of resources6:result5:errore"[..];
+            let is_offer = full.get() && bytes.windows(7).any(|part| part == b"5:offer");
+            Some(if is_offer { [cookie, error].concat().into() } else { engine.borrow_mut().asked(bytes) })
+        }));
+        let invite = browser.request("INVITE", "sip:911@example.com").sdp(&web(1, "actpass"));
+        world.send(&browser, &invite);
+        let offered = world.take(&psap(), "INVITE");
+        let call = world.answer(&browser, &invite, &psap(), &offered);
+        let mut told = 0;
+        for _ in 0..refuses_for / 100 {
+            for offered in world.take_all(&browser, "INVITE") {
+                told += 1;
+                world.send(&browser, &browser.reply(&offered.msg, 488));
+            }
+            world.run(100);
+        }
+        assert!((1..=7).contains(&told), "{told}");
+        is_full.set(false);
+        if told < 3 {
+            let offered = serve(&mut world, &browser, 30_000).expect("an offer to the browser");
+            assert!(offered.body.contains(WEB) && offered.body.contains(PLACE), "{offered}");
+            ends(world, browser, call);
+        }
+    }
+}

@@ -49,17 +49,38 @@ impl Calls {
             return;
         }
         self.leave_lost(parts);
+        for (call, callee) in self.mute(parts) {
+            self.gone_astray(parts, call, Some(callee));
+        }
+    }
+
+    /// The same of an instance that answered and would not have the call, or whose offer a party refused: after ten seconds, then
+    /// after twice as long each time.
+    fn join_refused(&mut self, parts: &mut Parts<'_>) {
+        let mute = self.mute(parts);
+        let rounds = std::mem::take(&mut self.media.engine.mute_rounds);
+        let rounds = mute.iter().map(|(call, _)| (*call, rounds.get(call).map_or(1, |rounds| rounds + 1)));
+        self.media.engine.mute_rounds = rounds.collect();
+        if self.media.engine.client.preferred().is_none() {
+            return;
+        }
+        for (call, callee) in mute {
+            let rounds = self.media.engine.mute_rounds.get(&call).copied().unwrap_or_default();
+            if rounds > 1 && rounds.is_power_of_two() {
+                self.gone_astray(parts, call, Some(callee));
+            }
+        }
+    }
+
+    /// Calls of browsers whose media nobody converts, and who was called.
+    fn mute(&self, parts: &Parts<'_>) -> Vec<(CallId, LegId)> {
         let is_mute = |one: LegId, other: LegId| {
             self.is_engines(parts, one, other)
                 && self.media.engine.session(one, other).is_none()
                 && (is_browser(parts, one) || is_browser(parts, other))
         };
         let pairs = self.calls.iter().filter_map(|(id, call)| Some((id, call.caller, call.callee?)));
-        let mute: Vec<(CallId, LegId)> =
-            pairs.filter(|(_, one, other)| is_mute(*one, *other)).map(|(id, _, callee)| (id, callee)).collect();
-        for (call, callee) in mute {
-            self.gone_astray(parts, call, Some(callee));
-        }
+        pairs.filter(|(_, one, other)| is_mute(*one, *other)).map(|(id, _, callee)| (id, callee)).collect()
     }
 
     /// How the calls fare.
@@ -77,6 +98,7 @@ impl Calls {
             }
         }
         self.tell_refused(parts);
+        self.join_refused(parts);
     }
 
     /// An offer that came to nothing has changed what rtpengine believes of its side: it is told again what holds.

@@ -40,6 +40,8 @@ pub(super) struct Engine {
     /// A call that goes on without.
     without: Option<CallId>,
     count_due: Option<Instant>,
+    /// For how many counts calls of browsers have been mute.
+    pub(super) mute_rounds: BTreeMap<CallId, u32>,
     /// What rtpengine has to be told of, and by which name.
     over: Vec<(SocketAddr, CompactString)>,
 }
