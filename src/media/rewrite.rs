@@ -81,7 +81,8 @@ pub fn scrub(description: &[u8], of: &[u8]) -> Vec<u8> {
 }
 
 /// A description of streams over ICE as it is before their owner knows of any candidate (RFC 8840): where it was before is not
-/// where it is now. Each of them says that it is so: else no address means hold.
+/// where it is now. Each of them says that it is so: else no address means hold. And who could begin DTLS will: browsers do, and one
+/// that does before its answer is there would meet a beginner.
 pub fn without_candidates(description: &[u8]) -> Vec<u8> {
     const OF_PLACE: [&[u8]; 4] = [b"candidate", b"end-of-candidates", b"rtcp", b"ice-options"];
     let mut kept = Vec::with_capacity(description.len());
@@ -95,6 +96,7 @@ pub fn without_candidates(description: &[u8]) -> Vec<u8> {
     for Line { kind, value } in Sdp::new(description).lines() {
         match kind {
             b'a' if OF_PLACE.contains(&name_of(value)) => {}
+            b'a' if value == b"setup:actpass" => line(kind, b"setup:active"),
             b'c' => line(kind, b"IN IP4 0.0.0.0"),
             b'm' => {
                 if std::mem::take(&mut is_live) {

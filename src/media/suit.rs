@@ -3,7 +3,7 @@
 //! an rtpengine is there; but the call is up by then.
 
 use super::rewrite::name_of;
-use crate::sip::sdp::{Line, Sdp};
+use crate::sip::sdp::{Direction, Line, Sdp};
 
 /// What a browser wants to be told (RFC 8829 §5.2.1). No candidates: it sends nowhere. And no certificate has this fingerprint.
 const NOBODY: &str = "a=ice-ufrag:none\r\na=ice-pwd:nobodyIsThereToSpeakWith\r\na=rtcp-mux\r\n";
@@ -33,26 +33,39 @@ const OF_CARRIAGE: [&[u8]; 19] = [
 
 /// As who speaks plain RTP takes it.
 pub fn plain(description: &[u8]) -> Vec<u8> {
-    rewritten(description, b"RTP/AVP", |_| String::new())
+    rewritten(description, b"RTP/AVP", is_of_carriage, |_| String::new())
 }
 
-/// As a browser takes it that has said `theirs`: its offer, where this answers one.
-pub fn web(description: &[u8], theirs: &[u8], is_answer: bool) -> Vec<u8> {
+/// As a browser takes it that has said `theirs`: its offer, where this answers one. One that had media before is silent until it has
+/// them again: else it keeps what it cannot send, and pours it all out at whoever comes. An rtpengine that is sent so much at once
+/// hears nothing on that port any more.
+pub fn web(description: &[u8], theirs: &[u8], is_answer: bool, is_silent: bool) -> Vec<u8> {
     let fingerprint = ["00"; 32].join(":");
     let setup = if is_answer { "passive" } else { "actpass" };
-    rewritten(description, b"UDP/TLS/RTP/SAVPF", |at| {
+    let direction = if is_silent { "a=inactive\r\n" } else { "" };
+    let is_left = |line: &[u8]| is_of_carriage(line) || (is_silent && Direction::from_bytes(line).is_some());
+    rewritten(description, b"UDP/TLS/RTP/SAVPF", is_left, |at| {
         // Else as rtpengine names them: what a stream is called once it keeps (RFC 8829 §5.2.2).
         let mid = mid(theirs, at).map_or_else(|| (at + 1).to_string(), |mid| String::from_utf8_lossy(mid).into_owned());
-        format!("a=mid:{mid}\r\n{NOBODY}a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n")
+        format!("a=mid:{mid}\r\n{NOBODY}a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n{direction}")
     })
 }
 
-/// With another protocol in its m= lines of RTP, and `more` at the end of each.
-fn rewritten(description: &[u8], protocol: &[u8], more: impl Fn(usize) -> String) -> Vec<u8> {
+fn is_of_carriage(attribute: &[u8]) -> bool {
+    OF_CARRIAGE.contains(&name_of(attribute))
+}
+
+/// With another protocol in its m= lines of RTP, without the attributes that are left out, and `more` at the end of each.
+fn rewritten(
+    description: &[u8],
+    protocol: &[u8],
+    is_left: impl Fn(&[u8]) -> bool,
+    more: impl Fn(usize) -> String,
+) -> Vec<u8> {
     let mut text = Vec::with_capacity(description.len() + 256);
     let mut next = 0;
     for Line { kind, value } in Sdp::new(description).lines() {
-        if kind == b'a' && OF_CARRIAGE.contains(&name_of(value)) {
+        if kind == b'a' && is_left(value) {
             continue;
         }
         if kind == b'm' {
@@ -109,7 +122,7 @@ mod tests {
         let told = String::from_utf8(plain(offer.as_bytes())).unwrap();
         assert_eq!(told, format!("{HEAD}m=audio 9 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=sendrecv\r\n"));
         let answer = format!("{HEAD}m=audio 6 RTP/AVP 0\r\na=sendonly\r\nm=video 0 RTP/AVP 96\r\n");
-        let told = String::from_utf8(web(answer.as_bytes(), offer.as_bytes(), true)).unwrap();
+        let told = String::from_utf8(web(answer.as_bytes(), offer.as_bytes(), true, false)).unwrap();
         let streams: Vec<&str> = told.split("m=").skip(1).collect();
         assert!(streams[0].starts_with("audio 6 UDP/TLS/RTP/SAVPF 0\r\na=sendonly\r\na=mid:sound\r\n"), "{told}");
         assert!(streams[1].starts_with("video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:2\r\n"), "{told}");
@@ -122,5 +135,7 @@ mod tests {
             let value = told.split(name).nth(1).unwrap().lines().next().unwrap();
             assert!(value.len() >= least && value.bytes().all(is_of_ice), "{value}");
         }
+        let told = String::from_utf8(web(answer.as_bytes(), offer.as_bytes(), true, true)).unwrap();
+        assert_eq!((told.matches("a=inactive\r\n").count(), told.matches("a=send").count()), (2, 0), "{told}");
     }
 }

@@ -94,7 +94,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    fn from_bytes(attribute: &[u8]) -> Option<Self> {
+    pub fn from_bytes(attribute: &[u8]) -> Option<Self> {
         match attribute {
             b"sendrecv" => Some(Self::SendRecv),
             b"sendonly" => Some(Self::SendOnly),

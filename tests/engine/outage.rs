@@ -155,6 +155,42 @@ fn a_browser_that_is_called_back_while_nobody_answers_rings_and_hears_later() {
     world.over();
 }
 
+/// One that has had media says nothing until it has them again: it would pour out all of it at the rtpengine that comes, which hears
+/// nothing on its port after that. What is told of it is that it begins DTLS, as it may before its answer is there.
+#[test]
+fn a_browser_that_holds_and_resumes_while_nobody_answers_is_silent_until_then() {
+    // The place that is lent again is where the browser was, or another one.
+    for is_same_place in [false, true] {
+        let (mut world, browser) = web_world();
+        let mut call = talking(&mut world, &browser);
+        let answers = world.ng.take();
+        world.may_relay = true;
+        world.run(8000);
+        for (version, says) in [(2, "sendonly"), (3, "sendrecv")] {
+            let offer = web(1, "actpass").replace("o=alice 77 1 ", &format!("o=alice 77 {version} "));
+            let asked = call.phone.request("INVITE").sdp(&format!("{offer}a={says}\r\n"));
+            world.send(&browser, &asked);
+            serve(&mut world, &browser, 300);
+            let told = world.take(&browser, "200");
+            assert!(told.body.contains(WEB) && told.body.contains("a=inactive"), "{told}");
+            assert!(!told.body.contains("a=sendrecv") && !told.body.contains("a=recvonly"), "{told}");
+            world.send(&browser, &call.phone.request("ACK"));
+            world.run(100);
+        }
+        let anew = if is_same_place { Engine::default() } else { Engine::new([PLACE, PLACE6], (40_000, 49_999)) };
+        *world.engine.as_ref().unwrap().borrow_mut() = anew;
+        world.asked_ng.clear();
+        world.ng = answers;
+        let offered = serve(&mut world, &browser, 6000).expect("an offer to the browser");
+        assert!(offered.body.contains(WEB) && offered.body.contains(PLACE), "{offered}");
+        assert!(offered.body.contains("a=sendrecv"), "{offered}");
+        let asked: Vec<_> = world.asked_ng.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect();
+        let first = asked.iter().find(|text| text.contains("m=audio 9 UDP/TLS")).expect("what the browser has said");
+        assert!(first.contains("a=setup:active\r\n"), "{first}");
+        ends(world, browser, call);
+    }
+}
+
 /// The first instance goes, and later the second one, when the first is back.
 #[test]
 fn a_browser_goes_from_one_instance_to_the_other_and_back() {

@@ -36,6 +36,7 @@ enum Suits {
     Web {
         theirs: Bytes,
         is_answer: bool,
+        is_silent: bool,
     },
 }
 
@@ -50,7 +51,7 @@ impl Passage {
         Some(match &self.suits {
             None => text,
             Some(Suits::Plain) => suit::plain(&text),
-            Some(Suits::Web { theirs, is_answer }) => suit::web(&text, theirs, *is_answer),
+            Some(Suits::Web { theirs, is_answer, is_silent }) => suit::web(&text, theirs, *is_answer, *is_silent),
         })
     }
 }
@@ -271,7 +272,7 @@ fn suits(parts: &Parts<'_>, from: LegId, to: LegId, is_offer: bool) -> Option<Su
         // One that has media refuses an offer of plain RTP and keeps what it has.
         [false, true] if !is_offer || browser.theirs().is_empty() => {
             let theirs = browser.offer().unwrap_or(browser.theirs()).clone();
-            Some(Suits::Web { theirs, is_answer: !is_offer })
+            Some(Suits::Web { theirs, is_answer: !is_offer, is_silent: !browser.ours().is_empty() })
         }
         _ => None,
     }
