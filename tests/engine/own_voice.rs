@@ -94,6 +94,26 @@ fn a_phone_with_srtp_hears_it_too() {
     assert!(ours(&world).0.contains(" RTP/AVP 8\r\n"));
 }
 
+/// An rtpengine that has begun anew is there whenever it is looked for, and nobody hears us through it.
+#[test]
+fn an_rtpengine_that_has_begun_anew_is_told_and_ends_the_call() {
+    let (mut world, browser) = world(Toml::secure());
+    let invite = dial(&mut world, &browser);
+    let ok = world.take(&browser, "200 INVITE");
+    let mut phone = Dialog::caller(browser, &invite, &ok);
+    world.send(&browser, &phone.request("ACK"));
+    world.run(6000);
+    assert_eq!(told(&world), 0.0);
+    world.engine.as_ref().unwrap().borrow_mut().calls.clear();
+    world.run(5000);
+    assert_eq!(told(&world), 1.0);
+    world.run(20_000);
+    let bye = world.take(&browser, "BYE");
+    world.send(&browser, &browser.reply(&bye, 200));
+    world.over();
+    assert!(world.record().note.unwrap().contains("rtpengine"));
+}
+
 /// A phone that takes plain RTP is spoken to without it.
 #[test]
 fn a_phone_needs_no_rtpengine() {

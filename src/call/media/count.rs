@@ -87,9 +87,7 @@ impl Calls {
     pub(super) fn ask_counts(&mut self, parts: &mut Parts<'_>) {
         self.leave_lost(parts);
         let engine = &mut self.media.engine;
-        // What reaches us of our own voice is counted here.
-        let is_counted = |session: &Session| session.is_answered && !session.is_own();
-        for (id, session) in engine.sessions.iter().filter(|(_, session)| is_counted(session)) {
+        for (id, session) in engine.sessions.iter().filter(|(_, session)| session.is_answered) {
             let command = Command::Query { call: &session.name };
             let (now, rng) = (parts.context.now, &mut *parts.context.rng);
             let ask = session.instance.and_then(|instance| engine.client.ask(now, rng, Some(instance), &command));
@@ -159,8 +157,9 @@ impl Calls {
             tracing::warn!(%reason, "rtpengine has lost a call, which goes on without it");
             return self.go_on_without(parts, id);
         }
-        let Some(session) = self.media.engine.sessions.get_mut(&id) else { return };
-        let Some(Ok(Reply::Counted(sides))) = reply else { return };
+        // What reaches us of our own voice is counted here.
+        let session = self.media.engine.sessions.get_mut(&id).filter(|session| !session.is_own());
+        let (Some(session), Some(Ok(Reply::Counted(sides)))) = (session, reply) else { return };
         for side in sides {
             if let Some(counts) = session.counts.get_mut(usize::from(side.tag != tag(true))) {
                 Count::renew(counts, &side.streams, parts.context.now);
