@@ -216,3 +216,28 @@ fn a_browser_is_joined_to_a_plain_trunk() {
         assert!(ok.contains(word), "{word}: {ok}");
     }
 }
+
+/// Nobody puts the call center on hold who does not say so.
+#[test]
+fn a_phone_with_dtls_and_no_ice_stays_where_it_is_told_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut engine = engine(&folder);
+    let mut world = world(&[engine.ng], real());
+    let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
+    let said = description("alice", 1, &["m=audio 50000 UDP/TLS/RTP/SAVP 0", &fingerprint, "a=setup:actpass"]);
+    let invite = alice().request("INVITE", "sip:911@example.com").sdp(&said);
+    world.send(&alice(), &invite);
+    let offered = world.take(&psap(), "INVITE");
+    world.answer(&alice(), &invite, &psap(), &offered);
+    engine.restart(folder.path()).unwrap();
+    world.run(5500);
+    let again = world.take(&alice(), "INVITE");
+    world.send(
+        &alice(),
+        &alice().reply(&again, 200).sdp(&said.replace(" 77 1 ", " 77 2 ").replace("actpass", "active")),
+    );
+    world.run(5000);
+    for told in world.on_wire(&psap(), "INVITE") {
+        assert!(!told.text.contains("0.0.0.0") && !told.text.contains("a=sendonly"), "{}", told.text);
+    }
+}

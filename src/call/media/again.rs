@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::count::ice_name;
 use super::engine::{Asked, Crossing, profile_of};
 use crate::call::rewrite::Secrets;
 use crate::call::transfer::{Step, Transfer};
@@ -26,7 +27,9 @@ impl Calls {
             Secrets::of_peer(parts.ua.leg(from)?, call.user.as_ref(), number).remove_from(description)
         };
         let bare = bare().map_or_else(|| description.clone(), Bytes::from);
-        if Stream::all(&bare).iter().any(Stream::is_dtls) { without_candidates(&bare).into() } else { bare }
+        // A phone that speaks DTLS without ICE does not come by itself.
+        let is_browser = ice_name(&bare).is_some() && Stream::all(&bare).iter().any(Stream::is_dtls);
+        if is_browser { without_candidates(&bare).into() } else { bare }
     }
 
     /// Tells rtpengine the offer that `answer` is to; `None`: nobody needs it, or nobody can be told.

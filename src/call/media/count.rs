@@ -173,6 +173,7 @@ pub(super) fn is_browser(parts: &Parts<'_>, leg: LegId) -> bool {
     parts.ua.leg(leg).is_some_and(|leg| profile_of(leg) == Profile::Browser)
 }
 
-fn ice_name(description: &[u8]) -> Option<&[u8]> {
+/// By which name its owner speaks ICE.
+pub(super) fn ice_name(description: &[u8]) -> Option<&[u8]> {
     Sdp::new(description).lines().find_map(|line| line.value.strip_prefix(b"ice-ufrag:").filter(|_| line.kind == b'a'))
 }
