@@ -286,6 +286,32 @@ fn na_8_legs_of_different_families_are_joined() {
     assert_eq!(world.plane.leads_to(to_trunk), Some("[2001:db8:71::1]:6000".parse().unwrap()));
 }
 
+/// As Linphone does on a machine with both families, wherever it signals: it hears over the one that its signalling comes over.
+#[test]
+fn a_phone_that_names_a_family_of_which_we_have_no_address() {
+    let of_six = |text: &str| text.replace(&format!("IN IP4 {MEDIA}"), "IN IP6 2001:db8:71::1");
+    let said = of_six(&offer("alice", &["m=audio 6000 RTP/AVP 0"]));
+    for dialled in ["911", "933"] {
+        let toml = Toml::default().relay().change(&format!("[\"{RELAY}\", \"{RELAY6}\"]"), &format!("\"{RELAY}\""));
+        let mut world = World::of(&toml);
+        world.register(&alice());
+        let invite = alice().request("INVITE", &format!("sip:{dialled}@example.com")).sdp(&said);
+        world.send(&alice(), &invite);
+        let mut wanted = 1;
+        if dialled == "911" {
+            let offered = world.take(&psap(), "INVITE");
+            assert_eq!(ports(&offered).len(), 1);
+            assert!(!offered.body.contains("2001:db8:71"), "{offered}");
+            world.send(&psap(), &psap().reply(&offered, 200).sdp(&of_six(&offer("psap", &["m=audio 9000 RTP/AVP 0"]))));
+            wanted = 2;
+        }
+        let ok = world.take(&alice(), "200");
+        let pair = world.plane.at(ports(&ok)[0]);
+        assert!(pair.ports.address.is_ipv4() && !ok.body.contains("2001:db8:71"), "{ok}");
+        assert_eq!((world.node.ports_in_use(), world.metric("sosbridge_media_ports_short_total")), (wanted, 0.0));
+    }
+}
+
 #[test]
 fn an_offer_that_is_refused_leaves_everything_as_it_was() {
     let mut world = world();

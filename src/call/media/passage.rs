@@ -243,7 +243,8 @@ impl Calls {
         Claim::Ordinary { range: usize::from(last.saturating_sub(first)).div_ceil(2) }
     }
 
-    /// The address family of a leg's media: of the pairs it has, else of what its peer says of its own, else of its signalling.
+    /// The address family of a leg's media: of the pairs it has, else of what its peer says of its own where we have that, else of its
+    /// signalling.
     pub(super) fn is_ipv4(&self, parts: &Parts<'_>, leg: LegId, says: Option<IpAddr>) -> bool {
         let own = self.media.legs.get(&leg).and_then(|media| media.slots.iter().flatten().next());
         if let Some(slot) = own {
@@ -256,7 +257,9 @@ impl Calls {
             Stream::all(said).iter().find_map(Stream::address)
         };
         let place = || peer.map(|peer| peer.flow().remote.ip().to_canonical());
-        let family = says.filter(|said| !said.is_unspecified()).or_else(said).or_else(place);
+        // Who names a family that we have none of reaches us over the other one, as its signalling does.
+        let is_ours = |said: &IpAddr| address_of(parts, said.is_ipv4()).is_some();
+        let family = says.filter(|said| !said.is_unspecified()).or_else(said).filter(is_ours).or_else(place);
         family.is_none_or(|address| address.is_ipv4())
     }
 }
