@@ -283,7 +283,7 @@ fn a_call_that_an_instance_refused_is_put_to_it_again_and_not_for_ever() {
         }
         assert!((1..=7).contains(&told), "{told}");
         is_full.set(false);
-        if told < 3 {
+        if refuses_for == 20_000 {
             let offered = serve(&mut world, &browser, 30_000).expect("an offer to the browser");
             assert!(offered.body.contains(WEB) && offered.body.contains(PLACE), "{offered}");
             ends(world, browser, call);
