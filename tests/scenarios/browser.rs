@@ -118,6 +118,21 @@ impl Scene {
         psap.wait(&json!({"event": "ended"})).map(|_| ())
     }
 
+    /// The browser dials 911, `center` answers, and they talk.
+    fn dial(&mut self, center: &mut Party) -> Outcome<()> {
+        self.browser.act("dial sip:911@example.com")?;
+        center.wait(&json!({"event": "incoming"}))?;
+        self.browser.wait(&json!({"event": "answered"}))?;
+        self.talk(center, TONES[0])
+    }
+
+    /// The browser hangs up.
+    fn over(mut self, center: &mut Party) -> Outcome<()> {
+        self.browser.act("hang up")?;
+        center.wait(&json!({"event": "ended"}))?;
+        self.daemon.stop()
+    }
+
     /// Each hears the other.
     fn talk(&mut self, center: &mut Party, tone: u16) -> Outcome<()> {
         let heard = self.browser.heard()?;
@@ -182,9 +197,7 @@ fn hears_the_second_trunk() -> Outcome<()> {
         center.wait(&json!({"event": "incoming"}))?;
         scene.browser.wait(&json!({"event": "answered"}))?;
         scene.talk(&mut center, TONES[0])?;
-        scene.browser.act("hang up")?;
-        center.wait(&json!({"event": "ended"}))?;
-        scene.daemon.stop()
+        scene.over(&mut center)
     })
 }
 
@@ -195,10 +208,7 @@ fn is_transferred() -> Outcome<()> {
         let mut scene = Scene::open(folder)?;
         let mut agent = scene.center("911", "psap", TONES[0], folder)?;
         let mut psap = scene.center("desk", "second", TONES[1], folder)?;
-        scene.browser.act("dial sip:911@example.com")?;
-        agent.wait(&json!({"event": "incoming"}))?;
-        scene.browser.wait(&json!({"event": "answered"}))?;
-        scene.talk(&mut agent, TONES[0])?;
+        scene.dial(&mut agent)?;
         scene.hand_on(&mut agent, &mut psap)?;
         let leases = scene.daemon.rows("leases")?;
         let number = leases.first().and_then(|lease| lease.get("number")).and_then(Value::as_str);
@@ -239,10 +249,7 @@ fn outlives_rtpengine() -> Outcome<()> {
     story::in_scratch("browser-outlives", |folder| {
         let mut scene = Scene::open(folder)?;
         let mut center = scene.center("911", "psap", TONES[0], folder)?;
-        scene.browser.act("dial sip:911@example.com")?;
-        center.wait(&json!({"event": "incoming"}))?;
-        scene.browser.wait(&json!({"event": "answered"}))?;
-        scene.talk(&mut center, TONES[0])?;
+        scene.dial(&mut center)?;
         scene.rtpengine.restart(folder)?;
         scene.browser.wait(&json!({"event": "offered"}))?;
         scene.talk(&mut center, TONES[0])?;
@@ -252,9 +259,7 @@ fn outlives_rtpengine() -> Outcome<()> {
         scene.browser.act("resume")?;
         center.wait_media("active")?;
         scene.talk(&mut center, TONES[0])?;
-        scene.browser.act("hang up")?;
-        center.wait(&json!({"event": "ended"}))?;
-        scene.daemon.stop()
+        scene.over(&mut center)
     })
 }
 
@@ -263,16 +268,11 @@ fn outlives_a_silence() -> Outcome<()> {
     story::in_scratch("browser-silence", |folder| {
         let mut scene = Scene::open(folder)?;
         let mut center = scene.center("911", "psap", TONES[0], folder)?;
-        scene.browser.act("dial sip:911@example.com")?;
-        center.wait(&json!({"event": "incoming"}))?;
-        scene.browser.wait(&json!({"event": "answered"}))?;
-        scene.talk(&mut center, TONES[0])?;
+        scene.dial(&mut center)?;
         scene.rtpengine.sleep(Duration::from_secs(8));
         scene.browser.wait(&json!({"event": "offered"}))?;
         scene.talk(&mut center, TONES[0])?;
-        scene.browser.act("hang up")?;
-        center.wait(&json!({"event": "ended"}))?;
-        scene.daemon.stop()
+        scene.over(&mut center)
     })
 }
 
@@ -288,9 +288,7 @@ fn is_connected_without() -> Outcome<()> {
         scene.rtpengine.restart(folder)?;
         scene.browser.wait(&json!({"event": "offered"}))?;
         scene.talk(&mut center, TONES[0])?;
-        scene.browser.act("hang up")?;
-        center.wait(&json!({"event": "ended"}))?;
-        scene.daemon.stop()
+        scene.over(&mut center)
     })
 }
 
@@ -306,8 +304,6 @@ fn is_answered_by_another() -> Outcome<()> {
         center.act("answer")?;
         scene.browser.wait(&json!({"event": "answered"}))?;
         scene.talk(&mut center, TONES[0])?;
-        scene.browser.act("hang up")?;
-        center.wait(&json!({"event": "ended"}))?;
-        scene.daemon.stop()
+        scene.over(&mut center)
     })
 }
